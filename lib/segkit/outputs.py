@@ -1,0 +1,37 @@
+"""The shapes that everybody speaks: what a network returns, and what a backbone returns."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+IGNORE = 255
+"""The label of void pixels: no loss is taken there and no metric counts them."""
+
+
+class SegOutput(NamedTuple):
+    """What every network returns, in training and in evaluation.
+
+    Attributes:
+        logits: raw scores, shape (B, K, H, W), at the size of the input images.
+        aux: training-only outputs by name (``"c4"``, ``"boundary"``…), each at its own resolution;
+            empty in eval mode.
+    """
+
+    logits: Tensor
+    aux: dict[str, Tensor]
+
+
+class Stages(NamedTuple):
+    """One value for each stage of a backbone, nominal strides 4, 8, 16 and 32.
+
+    A backbone's ``forward`` returns feature maps of shape (B, C, H/s, W/s); its attributes
+    ``channels`` and ``strides`` are Stages of int. Named, because an index into a list of features
+    is the field's favourite bug.
+    """
+
+    c2: Any
+    c3: Any
+    c4: Any
+    c5: Any
