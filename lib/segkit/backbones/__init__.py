@@ -1,0 +1,1 @@
+"""Feature extractors: images in, Stages(c2, c3, c4, c5) out. One file per family."""

@@ -1,0 +1,49 @@
+"""Evaluation: a network over a data set, into one confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from segkit.engine.train import PRECISIONS
+from segkit.metrics import ConfusionMatrix, argmax
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    num_classes: int,
+    precision: str = "float32",
+    channels_last: bool = False,
+) -> ConfusionMatrix:
+    """Predict every image whole, at its own size, and count.
+
+    Args:
+        model: the network; it is put into eval mode and given back as it was.
+        batches: images (B, C, H, W) and labels (B, H, W), once each (`segkit.data.sequential`).
+        num_classes: K.
+        precision: "float32", "bfloat16" or "float16".
+        channels_last: memory format of the images.
+
+    Returns:
+        The confusion matrix of all images; empty where there was no batch.
+    """
+    device = next(model.parameters()).device
+    dtype = PRECISIONS[precision]
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    counts = ConfusionMatrix(num_classes)
+    was_training = model.training
+    model.eval()
+    try:
+        for images, labels in batches:
+            images = images.to(device, memory_format=memory_format)
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                logits = model(images).logits
+            counts.update(argmax(logits), labels.to(device))
+    finally:
+        model.train(was_training)
+    return counts

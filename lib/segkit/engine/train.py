@@ -1,0 +1,191 @@
+"""The training loop, as a generator: what a step does is here, what is done with it is yours.
+
+    for step in train(model, batches, loss=loss, optimizer=optimizer, schedule=poly(900), steps=900):
+        print(step.index, step.loss)
+
+No trainer, no hooks, no callbacks: a notebook draws inside an ordinary ``for``, the headless
+runner writes its metrics and checkpoints inside the same ``for``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from segkit.engine.schedules import Schedule
+from segkit.outputs import SegOutput
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Names of the precisions, with the dtype that autocast takes for each."""
+
+
+class Step(NamedTuple):
+    """One optimizer step that has been made.
+
+    Attributes:
+        index: how many steps have been made, this one included; the first is 1.
+        loss: the weighted sum of all parts, in the loss's unit (nats for cross-entropies).
+        parts: the loss of the main output and of each auxiliary one, unweighted.
+        lr: learning rate of the first parameter group.
+        seconds: wall time of the step, waiting for data included.
+        images_per_second: images of the step over its seconds.
+        waited: seconds of the step that went into waiting for data.
+    """
+
+    index: int
+    loss: float
+    parts: dict[str, float]
+    lr: float
+    seconds: float
+    images_per_second: float
+    waited: float
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss is not a finite number; the weights are those before the step."""
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of a network's weights and running statistics.
+
+    The average's memory grows with training, decay_n = min(decay, (1 + n) / (10 + n)), so that the
+    first, random weights are forgotten early. Evaluate ``averaged(...).module``.
+
+    Args:
+        model: the network that will be trained.
+        decay: share of the old average kept at each step, in (0, 1).
+
+    Raises:
+        ValueError: decay outside (0, 1).
+
+    Source: Polyak and Juditsky, 1992; the ramp is that of TensorFlow's ExponentialMovingAverage.
+    """
+    if not 0 < decay < 1:
+        raise ValueError(f"the decay of a moving average lies in (0, 1), got {decay}")
+
+    @torch.no_grad()
+    def average(old: list[Tensor], new: list[Tensor], updates: Tensor) -> None:
+        count = int(updates)
+        kept = min(decay, (1 + count) / (10 + count))
+        if old[0].is_floating_point():
+            torch._foreach_lerp_(old, new, 1 - kept)
+        else:  # BatchNorm's counters
+            torch._foreach_copy_(old, new)
+
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    loss: Callable[[SegOutput, Tensor], tuple[Tensor, dict[str, Tensor]]],
+    optimizer: Optimizer,
+    schedule: Schedule | None = None,
+    steps: int,
+    start: int = 0,
+    accumulate: int = 1,
+    clip: float | None = None,
+    ema: AveragedModel | None = None,
+    precision: str = "float32",
+    scaler: GradScaler | None = None,
+    channels_last: bool = False,
+) -> Iterable[Step]:
+    """Train a network, one optimizer step for each turn of the ``for`` loop around it.
+
+    Args:
+        model: the network, on the device where it is to be trained.
+        batches: yields images (B, C, H, W) and labels (B, H, W); ``accumulate`` batches a step.
+        loss: maps a network's output and the labels to the total and its parts
+            (`segkit.losses.combine`).
+        optimizer: over the parameters of ``model``; its learning rates are the initial ones.
+        schedule: factor of the initial learning rates at each step; None keeps them.
+        steps: length of the training, in optimizer steps, those before ``start`` included.
+        start: steps that were already made (a resumed run); ``batches`` begins after them.
+        accumulate: batches whose gradients are averaged into one step.
+        clip: largest norm of the whole gradient; None does not clip.
+        ema: from `averaged`, updated after each step.
+        precision: "float32", "bfloat16" or "float16": what autocast uses for the network; the loss
+            is always taken in float32.
+        scaler: gradient scaler of float16; made here when None, pass one to keep its state.
+        channels_last: memory format of images and weights; it is faster for most networks.
+
+    Yields:
+        A `Step` after each optimizer step.
+
+    Raises:
+        NonFiniteLossError: names the step and the parts; nothing was changed by that step.
+        ValueError: unknown precision, or batches ended before the last step.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is unknown; choose from {list(PRECISIONS)}")
+    dtype = PRECISIONS[precision]
+    device = next(model.parameters()).device
+    scaler = scaler or GradScaler(device.type, enabled=dtype is torch.float16)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+
+    was_training = model.training
+    iterator = iter(batches)
+    try:
+        model.train()
+        if channels_last:
+            model.to(memory_format=memory_format)
+        for index in range(start, steps):
+            began = time.perf_counter()
+            if schedule is not None:
+                factor = schedule(index)
+                for group in optimizer.param_groups:
+                    group["lr"] = group["initial_lr"] * factor
+
+            optimizer.zero_grad(set_to_none=True)
+            total, parts, count, waited = 0.0, {}, 0, 0.0
+            for _ in range(accumulate):
+                asked = time.perf_counter()
+                batch = next(iterator, None)
+                waited += time.perf_counter() - asked
+                if batch is None:
+                    raise ValueError(
+                        f"the batches ended at step {index} of {steps}; "
+                        "hand `train` an endless stream, as segkit.data.batches is"
+                    )
+                images = batch[0].to(device, non_blocking=True, memory_format=memory_format)
+                labels = batch[1].to(device, non_blocking=True)
+                with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                    output = model(images)
+                value, named = loss(output, labels)
+                scaler.scale(value / accumulate).backward()
+                total += float(value.detach()) / accumulate
+                for name, part in named.items():
+                    parts[name] = parts.get(name, 0.0) + float(part) / accumulate
+                count += len(images)
+
+            if not total - total == 0:  # inf and nan are the numbers for which this fails
+                raise NonFiniteLossError(
+                    f"the loss is {total} at step {index + 1}: "
+                    + ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
+                    + ". Lower the learning rate, clip the gradient (clip=1.0), or use bfloat16 "
+                    "in place of float16. The weights are those before this step."
+                )
+            if clip is not None:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            scaler.step(optimizer)
+            scaler.update()
+            if ema is not None:
+                ema.update_parameters(model)
+            seconds = time.perf_counter() - began
+            lr = optimizer.param_groups[0]["lr"]
+            yield Step(index + 1, total, parts, lr, seconds, count / seconds, waited)
+    finally:
+        model.train(was_training)
+        if hasattr(iterator, "close"):
+            iterator.close()  # ends the loader's workers

@@ -1,0 +1,163 @@
+"""Losses that look at each pixel by itself: cross-entropy, its hard-pixel form, and focal."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segkit.losses.inputs import check_inputs, mean_over
+from segkit.outputs import IGNORE
+
+
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    weight: Tensor | None = None,
+    ignore: int = IGNORE,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy, averaged over the labelled pixels.
+
+    With class weights the mean is weighted too: sum(w[y] * loss) / sum(w[y]), so that the size of
+    the weights drops out and only their ratios count.
+
+    Args:
+        logits: raw scores, shape (B, K, H, W); computed in float32 if they are half precision.
+        labels: class ids, shape (B, H, W), int64.
+        weight: one factor per class, shape (K,).
+        ignore: the label of void pixels.
+        label_smoothing: share of the target spread evenly over all classes, in 0..1.
+
+    Returns:
+        Scalar, nats per labelled pixel; 0 with a gradient of 0 where no pixel is labelled.
+
+    Raises:
+        ValueError: shapes disagree, or a label is neither ``ignore`` nor in 0..K-1 (on the CPU; on
+            a GPU the kernel's own assertion stops the process).
+
+    Source: label smoothing: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016,
+    section 7.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}; it is a share in 0..1")
+    logits, target, labelled, weight = check_inputs(logits, labels, ignore=ignore, weight=weight)
+    total = F.cross_entropy(
+        logits,
+        target.masked_fill(~labelled, -100),  # torch's own mark, whatever `ignore` is
+        weight=weight,
+        ignore_index=-100,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+    # The mean is taken here because torch's own is 0/0 on a batch that is void everywhere.
+    share = labelled.to(logits.dtype) if weight is None else weight[target] * labelled
+    count = share.sum()
+    return total / torch.where(count > 0, count, torch.ones_like(count))
+
+
+def ohem_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    weight: Tensor | None = None,
+    ignore: int = IGNORE,
+    threshold: float = 0.7,
+    keep: float = 1 / 16,
+) -> Tensor:
+    """Cross-entropy over the hardest pixels only (online hard example mining).
+
+    A pixel is hard while the network gives its true class a probability below ``threshold``. If
+    fewer than ``keep`` of the labelled pixels are hard, the hardest ``keep`` of them are used (and
+    any that tie with the easiest of those). Class weights change the mean, not the choice.
+
+    Args:
+        logits: raw scores, shape (B, K, H, W); computed in float32 if they are half precision.
+        labels: class ids, shape (B, H, W), int64.
+        weight: one factor per class, shape (K,).
+        ignore: the label of void pixels.
+        threshold: pixels whose true-class probability is below this are always kept, in (0, 1].
+        keep: smallest share of the labelled pixels that is kept, in (0, 1].
+
+    Returns:
+        Scalar, nats per kept pixel; 0 with a gradient of 0 where no pixel is labelled. On a GPU the
+        host waits once, to learn how many pixels are hard.
+
+    Raises:
+        ValueError: shapes disagree, a label is neither ``ignore`` nor in 0..K-1, or ``threshold``
+            or ``keep`` is outside (0, 1].
+
+    Source: Shrivastava et al., "Training Region-based Object Detectors with OHEM", CVPR 2016; as a
+    threshold with a minimum: Fan et al., "Rethinking BiSeNet" (STDC), CVPR 2021, section 4.2, and
+    Peng et al., "PP-LiteSeg", 2022, section 4.1.
+    """
+    if not 0 < threshold <= 1 or not 0 < keep <= 1:
+        raise ValueError(f"threshold is {threshold} and keep {keep}; both are shares in (0, 1]")
+    logits, target, labelled, weight = check_inputs(logits, labels, ignore=ignore, weight=weight)
+    losses = F.cross_entropy(logits, target, reduction="none")  # (B, H, W)
+    kept = hard_pixels(losses.detach(), labelled, threshold=threshold, keep=keep)
+    share = kept.to(losses.dtype) if weight is None else weight[target] * kept
+    return mean_over(losses, share)
+
+
+def hard_pixels(losses: Tensor, labelled: Tensor, *, threshold: float, keep: float) -> Tensor:
+    """The pixels that `ohem_cross_entropy` learns from.
+
+    Args:
+        losses: cross-entropy of each pixel, shape (B, H, W), nats.
+        labelled: bool, shape (B, H, W).
+        threshold: true-class probability below which a pixel is hard, in (0, 1].
+        keep: smallest share of labelled pixels, in (0, 1].
+
+    Returns:
+        Bool, shape (B, H, W); nowhere True where ``labelled`` is False.
+    """
+    hard = (losses > -math.log(threshold)) & labelled
+    num_hard, num_labelled = torch.stack((hard.sum(), labelled.sum())).tolist()
+    least = math.ceil(round(keep * num_labelled, 6))  # 0.1 * 30 is 3, not 3.0000000000000004
+    if num_hard >= least:
+        return hard
+    easiest_kept = losses[labelled].topk(least).values[-1]
+    return (losses >= easiest_kept) & labelled
+
+
+def focal(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    gamma: float = 2.0,
+    alpha: Tensor | None = None,
+    ignore: int = IGNORE,
+) -> Tensor:
+    """Focal loss: cross-entropy times (1 - p)^gamma, so that sure pixels count little.
+
+    Args:
+        logits: raw scores, shape (B, K, H, W); computed in float32 if they are half precision.
+        labels: class ids, shape (B, H, W), int64.
+        gamma: how strongly sure pixels fade, >= 0; 0 gives cross-entropy.
+        alpha: one factor per class, shape (K,). A factor, not a weight of the mean: doubling it
+            doubles the loss, as in the paper, whose binary alpha is ``[1 - alpha, alpha]`` here.
+        ignore: the label of void pixels.
+
+    Returns:
+        Scalar, mean over the labelled pixels; 0 with a gradient of 0 where no pixel is labelled.
+
+    Raises:
+        ValueError: shapes disagree, a label is neither ``ignore`` nor in 0..K-1, or gamma < 0.
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
+    """
+    if gamma < 0:
+        raise ValueError(f"gamma is {gamma}; it is at least 0 (0 gives cross-entropy)")
+    logits, target, labelled, alpha = check_inputs(logits, labels, ignore=ignore, weight=alpha)
+    losses = F.cross_entropy(logits, target, reduction="none")
+    # 1 - p from the loss, by expm1: exact near p = 1. The floor keeps the gradient of the power
+    # finite at p = 1 for gamma < 1.
+    doubt = (-torch.expm1(-losses)).clamp_min(torch.finfo(losses.dtype).tiny)
+    losses = losses * doubt**gamma
+    if alpha is not None:
+        losses = losses * alpha[target]
+    return mean_over(losses, labelled.to(losses.dtype))

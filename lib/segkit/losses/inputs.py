@@ -1,0 +1,88 @@
+"""What every loss asks of its logits, labels and class weights."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class LossInputs(NamedTuple):
+    """Checked inputs, ready to compute with.
+
+    Attributes:
+        logits: shape (B, K, H, W), float32 (or float64): half precision is widened.
+        target: shape (B, H, W), int64 in 0..K-1; 0 on void pixels.
+        labelled: shape (B, H, W), bool; False on void pixels.
+        weight: shape (K,), or None; dtype and device of ``logits``.
+    """
+
+    logits: Tensor
+    target: Tensor
+    labelled: Tensor
+    weight: Tensor | None
+
+
+def check_inputs(
+    logits: Tensor, labels: Tensor, *, ignore: int, weight: Tensor | None = None
+) -> LossInputs:
+    """Check one batch and bring it to the types that a loss computes in.
+
+    The range of the labels is checked on the CPU, where it costs one pass over them. On a GPU the
+    check would make the host wait at every step; there the gather or scatter that follows stops the
+    process with a device-side assertion instead.
+
+    Args:
+        logits: raw scores, shape (B, K, H, W), any floating type.
+        labels: class ids, shape (B, H, W), any integer type.
+        ignore: the label of void pixels.
+        weight: one number per class, shape (K,), or None.
+
+    Raises:
+        ValueError: the shapes disagree, labels are not integers, a label is neither ``ignore`` nor
+            in 0..K-1, or ``weight`` is not of shape (K,).
+    """
+    if logits.ndim != 4 or not logits.is_floating_point():
+        raise ValueError(
+            f"logits are {logits.dtype} of shape {tuple(logits.shape)}; "
+            "a loss takes raw floating-point scores of shape (B, K, H, W)"
+        )
+    batch, num_classes, height, width = logits.shape
+    if num_classes < 2:
+        raise ValueError("logits have one channel; a binary problem is two classes: give it K = 2")
+    if tuple(labels.shape) != (batch, height, width):
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)} but logits {tuple(logits.shape)} need "
+            f"{(batch, height, width)}; resize one of them"
+        )
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels are {labels.dtype}; they are class ids: use int64")
+    if weight is not None:
+        if tuple(weight.shape) != (num_classes,):
+            raise ValueError(
+                f"weight has shape {tuple(weight.shape)}; {num_classes} classes need "
+                f"({num_classes},)"
+            )
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    labels = labels.long()
+    labelled = labels != ignore
+    target = labels.where(labelled, labels.new_zeros(()))
+    if target.device.type == "cpu" and target.numel() and not torch.compiler.is_compiling():
+        lowest, highest = target.aminmax()
+        if lowest < 0 or highest >= num_classes:
+            wrong = target[(target < 0) | (target >= num_classes)].unique().tolist()
+            raise ValueError(
+                f"labels hold {wrong[:10]}; allowed are 0..{num_classes - 1} and {ignore} for "
+                "void: map the labels, or build the network with more classes"
+            )
+    if weight is not None:
+        weight = weight.to(logits)
+    return LossInputs(logits, target, labelled, weight)
+
+
+def mean_over(values: Tensor, weights: Tensor) -> Tensor:
+    """The weighted mean of ``values``: 0, with a gradient of 0, where all weights are 0."""
+    total = weights.sum()
+    return (values * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))

@@ -1,0 +1,107 @@
+"""Counting (truth, prediction) pairs: the one expensive step of every metric here."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def count_pairs(prediction: Tensor, labels: Tensor, *, num_classes: int, ignore: int) -> Tensor:
+    """Count how often each class was predicted for each true class, image by image.
+
+    Void needs no mask: it is one more row, which costs a fifth of what masking it away would.
+
+    Args:
+        prediction: class ids, shape (B, H, W), any integer type, on the CPU or a GPU.
+        labels: class ids or ``ignore``, shape (B, H, W), any integer type, same device.
+        num_classes: K.
+        ignore: the label of void pixels.
+
+    Returns:
+        int64 (B, K+1, K): rows truth (the last one void), columns prediction.
+
+    Raises:
+        ValueError: the shapes or devices disagree, a type is not an integer, a prediction is not in
+            0..K-1 (void pixels included), or a label is neither ``ignore`` nor in 0..K-1.
+    """
+    if prediction.ndim != 3 or prediction.shape != labels.shape:
+        raise ValueError(
+            f"prediction has shape {tuple(prediction.shape)} and labels {tuple(labels.shape)}; "
+            "both are label maps of one shape (B, H, W)"
+        )
+    if prediction.device != labels.device:
+        raise ValueError(
+            f"prediction is on {prediction.device} and labels on {labels.device}; move one of them"
+        )
+    for name, ids in (("prediction", prediction), ("labels", labels)):
+        if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+            raise ValueError(f"{name} is {ids.dtype}; it holds class ids: use uint8 or int64")
+    if prediction.numel() == 0:
+        shape = (len(prediction), num_classes + 1, num_classes)
+        return torch.zeros(shape, dtype=torch.int64, device=prediction.device)
+    if prediction.device.type == "cpu" and _fits_a_byte(prediction) and _fits_a_byte(labels):
+        return _count_bytes(prediction, labels, num_classes, ignore)
+    return _count_any(prediction, labels, num_classes, ignore)
+
+
+def _fits_a_byte(ids: Tensor) -> bool:
+    if ids.dtype == torch.uint8:
+        return True
+    lowest, highest = ids.aminmax()
+    return 0 <= int(lowest) and int(highest) <= 255
+
+
+def _count_bytes(prediction: Tensor, labels: Tensor, num_classes: int, ignore: int) -> Tensor:
+    """Count all 256 x 256 pairs of bytes, then look at the counts instead of at the pixels.
+
+    The pair (label, prediction) is one uint16. Its histogram needs no mask, no table of void and no
+    look at the range beforehand: a value that is not allowed shows up as a count in a row or column
+    of its own.
+    """
+    predicted = prediction.to(torch.uint8).flatten(1).numpy()
+    labelled = labels.to(torch.uint8).flatten(1).numpy()
+    counts = np.zeros((len(predicted), num_classes + 1, num_classes), dtype=np.int64)
+    shown = min(num_classes, 256)  # the classes that a byte can name
+    for image, (row, column) in enumerate(zip(labelled, predicted, strict=True)):
+        pairs = (row.astype(np.uint16) << 8) | column
+        table = np.bincount(pairs, minlength=1 << 16).reshape(256, 256)
+        if 0 <= ignore <= 255:  # first, so that void stays void even where it is a class id
+            counts[image, num_classes, :shown] = table[ignore, :shown]
+            table[ignore] = 0
+        counts[image, :shown, :shown] = table[:shown, :shown]
+        if counts[image].sum() != pairs.size:
+            _raise_out_of_range(np.unique(column), np.unique(row), num_classes, ignore)
+    return torch.from_numpy(counts)
+
+
+def _count_any(prediction: Tensor, labels: Tensor, num_classes: int, ignore: int) -> Tensor:
+    """The same with torch, for a GPU and for values beyond a byte."""
+    predicted = prediction.long().flatten(1)
+    labelled = labels.long().flatten(1)
+    void = labelled == ignore
+    row = labelled.masked_fill(void, 0)
+    bounds = torch.stack((*predicted.aminmax(), *row.aminmax())).tolist()
+    if min(bounds) < 0 or max(bounds) >= num_classes:
+        seen = (ids.unique().cpu().numpy() for ids in (predicted, labelled))
+        _raise_out_of_range(*seen, num_classes, ignore)
+    row = row.masked_fill(void, num_classes)
+    bins = (num_classes + 1) * num_classes
+    image = torch.arange(len(row), device=row.device)[:, None]
+    pairs = (image * bins + row * num_classes + predicted).flatten()
+    counts = torch.bincount(pairs, minlength=len(row) * bins)
+    return counts.reshape(len(row), num_classes + 1, num_classes)
+
+
+def _raise_out_of_range(
+    predicted: np.ndarray, labelled: np.ndarray, num_classes: int, ignore: int
+) -> None:
+    wrong = {
+        "prediction": [int(v) for v in predicted if not 0 <= v < num_classes],
+        "labels": [int(v) for v in labelled if not 0 <= v < num_classes and v != ignore],
+    }
+    found = " and ".join(f"{name} holds {values[:10]}" for name, values in wrong.items() if values)
+    raise ValueError(
+        f"{found}; allowed are 0..{num_classes - 1}, and {ignore} for void in labels only: map the "
+        "values, or set num_classes"
+    )

@@ -1,0 +1,133 @@
+"""From logits to label maps: the same labels as torch's own argmax, many times faster on a CPU.
+
+At 512 x 1024 and 19 classes ``logits.argmax(1)`` costs about as much as a small network, because
+its inner loop walks from plane to plane. Walking through one plane after the other instead, with
+the best score so far kept in the cache, is several times faster; and one byte a label is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Rows compared at a time: few enough for their best score and labels to stay in a CPU's cache.
+_TILE_ROWS = 64
+
+# Up to this height plus width, torch resizes with another kernel, whose last bit can depend on the
+# number of channels; resizing such a small map whole costs nothing.
+_SMALL = 128
+
+
+@torch.no_grad()
+def argmax(logits: Tensor) -> Tensor:
+    """The class of the highest score at each pixel; the first one where several tie.
+
+    Equal to ``logits.argmax(1)`` everywhere, NaN included (a NaN counts as the highest score). On a
+    GPU, and for channels_last logits, it is torch's own argmax, which is fast there.
+
+    Args:
+        logits: scores, shape (B, K, H, W), any real type, K <= 256.
+
+    Returns:
+        uint8 (B, H, W), same device, no gradient.
+
+    Raises:
+        ValueError: logits are not (B, K, H, W), or K is 0 or more than a byte can tell apart.
+    """
+    _check(logits)
+    if not _planes_are_apart(logits):
+        return logits.argmax(1).to(torch.uint8)
+    batch, _, height, width = logits.shape
+    labels = torch.empty(batch, height, width, dtype=torch.uint8)
+    for image, scores in zip(labels, logits, strict=True):
+        for top in range(0, height, _TILE_ROWS):
+            rows = slice(top, top + _TILE_ROWS)
+            tile = scores[:, rows]
+            found = _first_highest(_as_numpy(tile))
+            image[rows] = tile.argmax(0) if found is None else torch.from_numpy(found)
+    return labels
+
+
+@torch.no_grad()
+def argmax_resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """The label map of logits that are first resized (bilinear, ``align_corners=False``).
+
+    Equal to ``F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1)``, but
+    the resized scores never exist all at once: on a CPU one plane is resized at a time, with the
+    very arithmetic that torch uses for all of them, and compared with the best so far.
+
+    Args:
+        logits: scores, shape (B, K, h, w), floating point, K <= 256.
+        size: (H, W) of the label map, in pixels.
+
+    Returns:
+        uint8 (B, H, W), same device, no gradient.
+
+    Raises:
+        ValueError: as `argmax`, or ``size`` is not two positive numbers.
+    """
+    _check(logits)
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size is {tuple(size)}; it is (height, width), both at least 1")
+    height, width = size
+    if (height, width) == tuple(logits.shape[-2:]):
+        return argmax(logits)
+    labels = torch.empty(len(logits), height, width, dtype=torch.uint8, device=logits.device)
+    one_by_one = _planes_are_apart(logits) and height + width > _SMALL
+    for image, scores in zip(labels, logits.split(1), strict=True):
+        found = None
+        if one_by_one:
+            planes = (_as_numpy(_resize(plane, size))[0, 0] for plane in scores.split(1, dim=1))
+            found = _first_highest(planes)
+        image.copy_(
+            _resize(scores, size).argmax(1)[0] if found is None else torch.from_numpy(found)
+        )
+    return labels
+
+
+def _check(logits: Tensor) -> None:
+    if logits.ndim != 4 or not 1 <= logits.shape[1] <= 256:
+        raise ValueError(
+            f"logits have shape {tuple(logits.shape)}; needed is (B, K, H, W) with K in 1..256 "
+            "(for more classes than a byte can tell apart use logits.argmax(1))"
+        )
+
+
+def _planes_are_apart(logits: Tensor) -> bool:
+    """Whether going plane by plane pays: a CPU tensor whose pixels are not K scores in a row."""
+    on_cpu = logits.device.type == "cpu" and not torch.compiler.is_compiling()
+    return on_cpu and (
+        logits.is_contiguous() or not logits.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _resize(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+
+def _as_numpy(scores: Tensor) -> np.ndarray:
+    """Half precision is widened, which is exact: numpy lacks one half type and crawls in the other."""
+    return (scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores).numpy()
+
+
+def _first_highest(planes: Iterable[np.ndarray]) -> np.ndarray | None:
+    """For each pixel the first plane with the highest score, uint8; None if there is a NaN.
+
+    Plain maxima instead of masked writes: since k only grows, max(label, k * won) is k exactly
+    where plane k has just won, and runs at full vector width.
+    """
+    planes = iter(planes)
+    best = next(planes).copy()
+    labels = np.zeros(best.shape, dtype=np.uint8)
+    won = np.empty(best.shape, dtype=np.bool_)
+    won_k = won.view(np.uint8)  # the same bytes, so that they can be multiplied in place
+    for k, plane in enumerate(planes, start=1):
+        np.greater(plane, best, out=won)
+        np.multiply(won_k, np.uint8(k), out=won_k)
+        np.maximum(labels, won_k, out=labels)
+        np.maximum(best, plane, out=best)
+    return None if np.isnan(best).any() else labels

@@ -1,0 +1,1 @@
+"""Networks: images in, SegOutput(logits, aux) out. One file per paper."""

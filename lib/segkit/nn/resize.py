@@ -1,0 +1,35 @@
+"""Bilinear resizing, the way every network here does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize a feature map, bilinear, corners not aligned.
+
+    Args:
+        x: shape (B, C, h, w).
+        size: (H, W) of the result in pixels.
+
+    Returns:
+        Shape (B, C, H, W), in the dtype and memory layout of `x`.
+    """
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def resize_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize logits to the image as the last step of a network.
+
+    Args:
+        logits: shape (B, K, h, w).
+        size: (H, W) of the images in pixels.
+
+    Returns:
+        Shape (B, K, H, W), one plane per class in memory. What follows, a softmax or an argmax over
+        the classes, reads planes: in channels_last it would first transpose the large result.
+    """
+    return resize(logits.contiguous(), size)

@@ -1,0 +1,78 @@
+"""FCN (Long, Shelhamer and Darrell, 2015, https://arxiv.org/abs/1411.4038; PAMI 2017)."""
+
+from __future__ import annotations
+
+from segbook.recipes.recipe import Recipe
+
+
+def fcn8s_camvid() -> Recipe:
+    """FCN-8s at once on CamVid, with the authors' "heavy" training of single whole images."""
+    return Recipe(
+        name="fcn8s_camvid",
+        model="fcn8s_vgg16",
+        data="camvid",
+        data_root="data/camvid",
+        crop=(360, 480),  # whole images, no augmentation: PAMI section 4.3 found no gain in it
+        scale=(1.0, 1.0),
+        flip=0.0,
+        jitter=0.0,
+        batch_size=1,  # PAMI section 4.2, "heavy learning": one image a step
+        steps=100_000,  # the authors' solver trains 100,000 steps a stage
+        optimizer="sgd",
+        momentum=0.99,  # "a high momentum of 0.99"
+        # Their 1e-10 is for a loss summed over all pixels of an image; ours is the mean over the
+        # pixels, so times the 172,800 of 480x360.
+        lr=1e-10 * 480 * 360,
+        weight_decay=5e-4,
+        schedule="constant",  # "lr_policy: fixed"
+        loss="cross_entropy",
+        evaluate_every=5000,
+        save_every=1000,
+        note="FCN, PAMI 2017, section 4.2, and the authors' voc-fcn8s-atonce solver, which start "
+        "from VGG-16's ImageNet weights; from random ones this learning rate is very low",
+    )
+
+
+def fcn_resnet50_camvid() -> Recipe:
+    """FCN on a dilated ResNet-50 on CamVid, by torchvision's reference training."""
+    return Recipe(
+        name="fcn_resnet50_camvid",
+        model="fcn_resnet50",
+        data="camvid",
+        data_root="data/camvid",
+        crop=(360, 480),  # torchvision crops 480 from images of VOC's size
+        scale=(0.5, 2.0),  # torchvision references/segmentation/presets.py
+        flip=0.5,
+        jitter=0.0,
+        batch_size=8,
+        steps=3000,  # ours: torchvision trains 30 epochs of COCO
+        optimizer="sgd",
+        lr=0.01,  # torchvision references/segmentation/train.py
+        momentum=0.9,
+        weight_decay=1e-4,
+        schedule="poly",
+        power=0.9,
+        loss="cross_entropy",  # and 0.5 of the auxiliary head's: the network's own aux_losses
+        evaluate_every=500,
+        note="torchvision's reference training of fcn_resnet50",
+    )
+
+
+def fcn8s_synthetic() -> Recipe:
+    """FCN-8s on the embedded streets, from scratch: a rate that random weights can learn with."""
+    return Recipe(
+        name="fcn8s_synthetic",
+        model="fcn8s_vgg16",
+        data="synthetic",
+        scale=(0.75, 1.5),
+        batch_size=4,
+        steps=400,
+        optimizer="adamw",
+        lr=1e-4,
+        weight_decay=1e-4,
+        schedule="poly",
+        warmup=20,
+        class_weights="inverse_log",
+        evaluate_every=200,
+        note="ours: VGG-16 without ImageNet weights learns slowly; see notebook 01",
+    )

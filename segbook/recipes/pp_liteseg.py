@@ -1,0 +1,142 @@
+"""PP-LiteSeg (Peng et al., 2022, https://arxiv.org/abs/2204.02681).
+
+The paper's networks start from ImageNet weights of their own (SSLD distillation, section 3.4);
+ours start from random ones wherever ``weights`` is empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segbook.recipes.recipe import Phase, Recipe
+
+
+def pp_liteseg_t_camvid() -> Recipe:
+    """PP-LiteSeg-T on CamVid at 960x720, as the paper's section 4.1 says."""
+    return Recipe(
+        name="pp_liteseg_t_camvid",
+        model="pp_liteseg_t",
+        data="camvid",
+        data_root="data/camvid",
+        crop=(720, 960),  # "the cropped resolution of CamVid is 960x720"
+        scale=(0.5, 2.5),  # "random scale ranges in ... [0.5, 2.5] for ... Camvid"
+        flip=0.5,  # "random horizontal flipping"
+        jitter=0.5,  # "random color jittering"; its strength from the release (RandomDistort 0.5)
+        batch_size=24,
+        steps=1000,  # "max iterations is 1,000"; the release's configuration says 10,000
+        optimizer="sgd",
+        momentum=0.9,
+        lr=0.01,
+        weight_decay=1e-4,  # the release's configuration says 5e-4
+        schedule="poly",
+        power=0.9,  # the release; the paper names the policy only
+        warmup=200,  # "we also adopt the warm-up strategy"; its length from the release
+        loss="ohem_cross_entropy",  # section 3.4; threshold 0.7 and 1/16 kept, from the release
+        evaluate_every=100,
+        note="PP-LiteSeg section 4.1; what the text leaves open is the release's configuration",
+        paper_miou=0.733,  # table 4, test set, from ImageNet weights
+    )
+
+
+def pp_liteseg_t_camvid_release() -> Recipe:
+    """PP-LiteSeg-T on CamVid with the released configuration, where it differs from the text."""
+    return replace(
+        pp_liteseg_t_camvid(),
+        name="pp_liteseg_t_camvid_release",
+        steps=10_000,  # pp_liteseg_stdc1_camvid_960x720_10k.yml
+        weight_decay=5e-4,
+        evaluate_every=1000,
+        note="PaddleSeg's pp_liteseg_stdc1_camvid_960x720_10k.yml",
+    )
+
+
+def pp_liteseg_b_camvid() -> Recipe:
+    """PP-LiteSeg-B on CamVid at 960x720: the same with the larger network."""
+    return replace(
+        pp_liteseg_t_camvid(),
+        name="pp_liteseg_b_camvid",
+        model="pp_liteseg_b",
+        paper_miou=0.750,  # table 4
+    )
+
+
+def pp_liteseg_t_camvid_cpu() -> Recipe:
+    """PP-LiteSeg-T on CamVid at 480x360, from scratch, for two CPU cores and 35 minutes.
+
+    The levers, all ours: low resolution first, since from random weights the number of steps a
+    second is what counts; AdamW with class weights, so that poles and signs are learned at all;
+    a moving average of the weights; plain cross-entropy, since OHEM did not help short runs.
+    """
+    return Recipe(
+        name="pp_liteseg_t_camvid_cpu",
+        model="pp_liteseg_t",
+        data="camvid",
+        data_root="data/camvid",
+        phases=(
+            Phase(0.5, (192, 256), (0.4, 0.8)),
+            Phase(0.85, (256, 352), (0.6, 1.2)),
+            Phase(1.0, (352, 480), (0.8, 1.4)),
+        ),
+        jitter=0.5,
+        batch_size=8,
+        steps=3000,
+        optimizer="adamw",
+        lr=2e-3,
+        weight_decay=0.02,
+        schedule="poly",
+        power=0.9,
+        warmup=50,
+        loss="cross_entropy",
+        class_weights="inverse_log",  # ENet: 1 / log(1.1 + frequency)
+        clip=5.0,
+        ema=0.99,
+        evaluate_every=250,
+        save_every=100,
+        note="ours, for CPU; see docs/runs for what it reached",
+        paper_miou=0.733,
+    )
+
+
+def pp_liteseg_b_camvid_cpu() -> Recipe:
+    """PP-LiteSeg-B by the CPU recipe of PP-LiteSeg-T."""
+    return replace(
+        pp_liteseg_t_camvid_cpu(),
+        name="pp_liteseg_b_camvid_cpu",
+        model="pp_liteseg_b",
+        paper_miou=0.750,
+    )
+
+
+def pp_liteseg_t_synthetic() -> Recipe:
+    """PP-LiteSeg-T on the embedded streets: minutes on two CPU cores."""
+    return Recipe(
+        name="pp_liteseg_t_synthetic",
+        model="pp_liteseg_t",
+        data="synthetic",
+        image_size=(128, 160),
+        length=400,
+        crop=(128, 160),
+        scale=(0.75, 1.5),
+        jitter=0.3,
+        batch_size=8,
+        steps=600,
+        optimizer="adamw",
+        lr=2e-3,
+        weight_decay=0.02,
+        schedule="poly",
+        warmup=20,
+        loss="cross_entropy",
+        class_weights="inverse_log",
+        clip=5.0,
+        ema=0.98,
+        evaluate_every=200,
+        save_every=100,
+        note="ours: small images, from scratch",
+    )
+
+
+def pp_liteseg_b_synthetic() -> Recipe:
+    """PP-LiteSeg-B on the embedded streets."""
+    return replace(
+        pp_liteseg_t_synthetic(), name="pp_liteseg_b_synthetic", model="pp_liteseg_b"
+    )

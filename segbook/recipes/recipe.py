@@ -1,0 +1,229 @@
+"""What a training run is made of, as one frozen record; and how a user changes a field of it."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+
+class Phase(NamedTuple):
+    """A stretch of the training with its own resolution.
+
+    Attributes:
+        until: share of all steps at which the phase ends, in (0, 1]; the last phase's is 1.
+        crop: (height, width) in pixels.
+        scale: (smallest, largest) random factor of the image's size.
+    """
+
+    until: float
+    crop: tuple[int, int]
+    scale: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a training run. Each number's source stands in the recipe's file.
+
+    Attributes:
+        name: the recipe's name, that of its function.
+        model: a name of segkit's catalog.
+        model_options: further arguments of the model's builder.
+        weights: one of our checkpoints to start from; empty starts from random weights.
+        data: "synthetic", "camvid" or "folder".
+        data_root: the folder of the data; the synthetic streets need none.
+        image_size: (height, width) at which the synthetic streets are drawn.
+        length: training scenes of the synthetic streets.
+        crop: (height, width) in pixels.
+        scale: (smallest, largest) random factor of the image's size.
+        phases: several resolutions one after the other; overrides ``crop`` and ``scale``.
+        flip: probability of a horizontal flip.
+        jitter: strength of the colour jitter (brightness, contrast, saturation), 0 for none.
+        elastic: displacement in pixels of U-Net's elastic deformation, 0 for none.
+        batch_size: images a batch.
+        accumulate: batches a step.
+        steps: optimizer steps.
+        optimizer: "sgd" or "adamw".
+        lr: initial learning rate.
+        momentum: of SGD.
+        weight_decay: of every weight.
+        schedule: "poly", "cosine" or "constant".
+        power: of the poly schedule.
+        warmup: steps of linear warm-up.
+        loss: a name of `segkit.losses`: "cross_entropy", "ohem_cross_entropy", "dice", "focal", ...
+        class_weights: "none", "inverse_log" (ENet) or "median" (SegNet), from the training labels.
+        aux_weight: weight of every auxiliary loss; None keeps the network's own.
+        clip: largest norm of the gradient; None does not clip.
+        ema: decay of the moving average of the weights that is evaluated; None for none.
+        precision: "auto" (bfloat16 where the machine has it), "float32", "bfloat16", "float16".
+        channels_last: memory format.
+        workers: loader processes; 0 loads in the main one.
+        evaluate_every: steps between validations; 0 validates at the end only.
+        save_every: steps between checkpoints.
+        policy: the mIoU policy by which the best weights are chosen.
+        seed: of weights, order and augmentation.
+        note: where the numbers come from.
+        paper_miou: what the paper reports for this, in 0..1; None where there is nothing to compare.
+    """
+
+    name: str
+    model: str
+    model_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    weights: str = ""
+    data: Literal["synthetic", "camvid", "folder"] = "synthetic"
+    data_root: str = ""
+    image_size: tuple[int, int] = (128, 160)
+    length: int = 400
+    crop: tuple[int, int] = (128, 160)
+    scale: tuple[float, float] = (0.75, 1.5)
+    phases: tuple[Phase, ...] = ()
+    flip: float = 0.5
+    jitter: float = 0.4
+    elastic: float = 0.0
+    batch_size: int = 8
+    accumulate: int = 1
+    steps: int
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Literal["poly", "cosine", "constant"] = "poly"
+    power: float = 0.9
+    warmup: int = 0
+    loss: str = "cross_entropy"
+    class_weights: Literal["none", "inverse_log", "median"] = "none"
+    aux_weight: float | None = None
+    clip: float | None = None
+    ema: float | None = None
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    channels_last: bool = True
+    workers: int = 0
+    evaluate_every: int = 0
+    save_every: int = 200
+    policy: str = "dataset"
+    seed: int = 0
+    note: str = ""
+    paper_miou: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained, field by field."""
+        for field in ("batch_size", "accumulate", "steps", "save_every", "length"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        if self.lr <= 0:
+            raise ValueError(f"lr must be positive, got {self.lr}")
+        for field, kind in typing.get_type_hints(type(self)).items():
+            choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+            if choices and getattr(self, field) not in choices:
+                raise ValueError(f"{field} is one of {choices}, got {getattr(self, field)!r}")
+        if not 0 <= self.warmup < self.steps:
+            raise ValueError(f"warmup ({self.warmup}) must be shorter than steps ({self.steps})")
+        ends = [phase.until for phase in self.phases]
+        if ends and (ends != sorted(set(ends)) or ends[0] <= 0 or ends[-1] != 1):
+            raise ValueError(f"phases end at rising shares of the steps, the last at 1; got {ends}")
+
+    def schedule_of_crops(self) -> list[tuple[int, tuple[int, int], tuple[float, float]]]:
+        """(first step, crop, scale) of each phase; one where there are no phases."""
+        begins, plan = 0, []
+        for phase in self.phases or (Phase(1.0, self.crop, self.scale),):
+            plan.append((begins, phase.crop, phase.scale))
+            begins = round(phase.until * self.steps)
+        return plan
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as JSON knows them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
+        """The recipe that `to_dict` described.
+
+        Raises:
+            ValueError: an unknown field.
+        """
+        return override(None, fields)
+
+
+def override(recipe: Recipe | None, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe with some fields changed; texts are read by the field's type.
+
+    Args:
+        recipe: what is changed; None makes a new recipe of ``changes`` alone.
+        changes: value by field name: a value of the field's type, or a text as typed on a command
+            line (``"1e-3"``, ``"false"``, ``"(256, 352)"``, ``"none"``).
+
+    Raises:
+        ValueError: an unknown field (the valid ones are listed) or a value of another type.
+    """
+    hints = typing.get_type_hints(Recipe)
+    values = {}
+    for field, value in changes.items():
+        if field not in hints:
+            close = difflib.get_close_matches(field, hints, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"a recipe has no field {field!r}{meant} Valid fields: {', '.join(hints)}"
+            )
+        try:
+            values[field] = _convert(value, hints[field])
+        except (ValueError, SyntaxError, TypeError) as error:
+            raise ValueError(
+                f"{field} takes {_spell(hints[field])}, got {value!r} ({error})"
+            ) from None
+    try:
+        return dataclasses.replace(recipe, **values) if recipe else Recipe(**values)
+    except TypeError as error:  # a missing field
+        raise ValueError(f"not a whole recipe: {error}") from None
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """``value`` as the type ``kind``; a text is parsed, never evaluated."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None or (isinstance(value, str) and value.lower() == "none"):
+            return None
+        return _convert(value, next(a for a in arguments if a is not type(None)))
+    if origin is Literal or kind is str:
+        if not isinstance(value, str):
+            raise ValueError("a text is needed")
+        return value
+    if kind is bool:
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if isinstance(value, bool):
+            return value
+        if not isinstance(value, str) or value.lower() not in words:
+            raise ValueError("true or false is needed")
+        return words[value.lower()]
+    if kind is int:
+        if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+            raise ValueError("a whole number is needed")
+        return int(value)
+    if kind is float:
+        return float(value)
+    if isinstance(value, str):
+        value = ast.literal_eval(value)
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        hints = typing.get_type_hints(kind)
+        if len(value) != len(hints):
+            raise ValueError(f"{', '.join(hints)} are needed")
+        return kind(*(_convert(v, hint) for v, hint in zip(value, hints.values(), strict=True)))
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return tuple(_convert(v, arguments[0]) for v in value)
+        if len(value) != len(arguments):
+            raise ValueError(f"{len(arguments)} values are needed")
+        return tuple(_convert(v, a) for v, a in zip(value, arguments, strict=True))
+    if origin is dict and isinstance(value, dict):
+        return value
+    raise ValueError("the type does not fit")
+
+
+def _spell(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(typing.get_args(kind))
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")

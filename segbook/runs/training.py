@@ -1,0 +1,450 @@
+"""A training run: a recipe, a run folder, and the loop that fills it.
+
+A notebook and the command line use the same class:
+
+    run = Run(recipe)                    # in the folder that `segbook run` made, else in a new one
+    for step in run.train():             # goes on from the newest checkpoint of the folder
+        ...
+    counts = run.evaluate("test")        # by the best weights
+
+Needs torch, but neither Jupyter nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import segkit
+from segbook.recipes.recipe import Recipe
+from segbook.runs.describe import environment
+from segbook.runs.folder import (
+    FAILED,
+    FINISHED,
+    FOLDER_VARIABLE,
+    RUNNING,
+    STOPPED,
+    RunFolder,
+)
+from segkit import data, engine, losses, transforms
+from segkit.metrics import ConfusionMatrix
+from segkit.weights import load_weights, save_weights
+
+LOG_EVERY = 10
+"""Steps between two records of the loss."""
+
+
+class Run:
+    """One training run.
+
+    Args:
+        recipe: what to train and how.
+        folder: the run folder; None takes the one that `segbook run` made for this notebook, or
+            makes a new one.
+        show: is told what happens, a line at a time.
+
+    Attributes:
+        model: the network that is trained.
+        averaged: the network that is evaluated: its moving average, or ``model`` itself.
+        sets: the data sets by split: "train", "val" and "test".
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder | None = None,
+        *,
+        show: Callable[[str], None] = print,
+    ) -> None:
+        self.recipe = recipe
+        self.sets = build_data(recipe)
+        self.num_classes = self.sets["train"].num_classes
+        self.precision = choose_precision(recipe.precision)
+        if folder is None:
+            given = os.environ.get(FOLDER_VARIABLE)
+            folder = RunFolder(given) if given else RunFolder.create(recipe.name, kind="notebook")
+        self.folder = folder
+        self.show = show
+        self.step = 0
+        self.seconds = 0.0
+        self.best: dict[str, Any] = {}
+        seed_everything(recipe.seed)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = segkit.create_model(
+            recipe.model, num_classes=self.num_classes, **recipe.model_options
+        )
+        if recipe.weights:
+            load_weights(self.model, recipe.weights)
+        self.model.to(device)
+        if recipe.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.ema = engine.averaged(self.model, recipe.ema) if recipe.ema else None
+        self.optimizer = build_optimizer(recipe, self.model)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "float16")
+        self.loss = build_loss(recipe, self.model, self.sets["train"])
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network that is evaluated."""
+        return self.ema.module if self.ema else self.model
+
+    def train(self) -> Iterator[engine.Step]:
+        """Train to the last step, from the folder's newest checkpoint where there is one.
+
+        Writes metrics, checkpoints and the best weights on the way. Leaving the loop early, an
+        exception or a signal leaves the run ``stopped`` or ``failed`` and its checkpoints whole.
+
+        Raises:
+            RunBusyError: another process is writing the folder.
+        """
+        with self.folder.own():
+            try:
+                yield from self._train()
+            except (GeneratorExit, KeyboardInterrupt):
+                self.folder.update(status=STOPPED, step=self.step, seconds=self.seconds)
+                raise
+            except BaseException as error:
+                message = f"{type(error).__name__}: {error}"
+                self.folder.update(status=FAILED, step=self.step, error=message)
+                self.folder.log(message)
+                raise
+
+    def _train(self) -> Iterator[engine.Step]:
+        recipe, folder = self.recipe, self.folder
+        folder.update(
+            recipe=recipe.to_dict(),
+            seed=recipe.seed,
+            precision=self.precision,
+            threads=torch.get_num_threads(),
+            data_manifest={split: subset.manifest() for split, subset in self.sets.items()},
+            status=RUNNING,
+            steps=recipe.steps,
+            error=None,
+            **environment(),
+        )
+        self._resume()
+        folder.forget_after(self.step)
+        stream = engine.train(
+            self.model,
+            self._batches(),
+            loss=self.loss,
+            optimizer=self.optimizer,
+            schedule=build_schedule(recipe),
+            steps=recipe.steps,
+            start=self.step,
+            accumulate=recipe.accumulate,
+            clip=recipe.clip,
+            ema=self.ema,
+            precision=self.precision,
+            scaler=self.scaler,
+            channels_last=recipe.channels_last,
+        )
+        window: list[engine.Step] = []
+        for step in stream:
+            self.step = step.index
+            self.seconds += step.seconds
+            window.append(step)
+            last = step.index == recipe.steps
+            if step.index % LOG_EVERY == 0 or last:
+                folder.append_metrics(**summarise(window))
+                window = []
+            if last or (recipe.evaluate_every and step.index % recipe.evaluate_every == 0):
+                self._validate()
+            if last or step.index % recipe.save_every == 0:
+                self.save()
+            yield step
+        if not self.best:  # a run that was finished before, resumed without its best
+            self._validate()
+        result = {"split": "val", **self.best}
+        folder.update(
+            status=FINISHED, step=self.step, seconds=round(self.seconds, 1), result=result
+        )
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The stream of batches from the current step on, through the recipe's phases."""
+        recipe = self.recipe
+        plan = recipe.schedule_of_crops()
+        ends = [begins for begins, *_ in plan[1:]] + [None]
+        pieces = []
+        for (begins, crop, scale), end in zip(plan, ends, strict=True):
+            first = max(begins, self.step)
+            if end is not None and first >= end:
+                continue
+            augment = transforms.train(
+                crop, scale, flip=recipe.flip, jitter=recipe.jitter, elastic=recipe.elastic or None
+            )
+            pieces.append(
+                data.batches(
+                    self.sets["train"].with_transform(augment),
+                    batch_size=recipe.batch_size,
+                    seed=recipe.seed,
+                    start=first * recipe.accumulate,
+                    stop=None if end is None else end * recipe.accumulate,
+                    workers=recipe.workers,
+                )
+            )
+        try:
+            yield from itertools.chain.from_iterable(pieces)
+        finally:
+            for piece in pieces:
+                piece.close()
+
+    def _validate(self) -> None:
+        counts = self.evaluate("val", best=False)
+        miou = counts.miou(self.recipe.policy)
+        self.folder.append_metrics(
+            step=self.step,
+            val_miou=round(miou, 5),
+            policy=self.recipe.policy,
+            val_accuracy=round(counts.pixel_accuracy(), 5),
+            seconds=round(self.seconds, 1),
+        )
+        if miou > self.best.get("miou", -1.0):
+            self.best = {
+                "miou": miou,
+                "policy": self.recipe.policy,
+                "step": self.step,
+                "accuracy": counts.pixel_accuracy(),
+                "iou": [None if v != v else round(v, 5) for v in counts.iou().tolist()],
+                "classes": list(self.sets["val"].classes),
+            }
+            save_weights(
+                self.averaged, self.folder.checkpoints / "best.safetensors", header=self.header()
+            )
+        line = (
+            f"step {self.step}/{self.recipe.steps}  val mIoU {100 * miou:.1f} "
+            f"({self.recipe.policy})  best {100 * self.best['miou']:.1f}  {self.seconds:.0f} s"
+        )
+        self.folder.log(line)
+        self.show(line)
+
+    def evaluate(self, split: str, *, best: bool = True) -> ConfusionMatrix:
+        """Count a split's pixels, images whole and at their own size.
+
+        Args:
+            split: "train", "val" or "test".
+            best: by the weights that were best on validation, else by the current ones.
+        """
+        model = self.averaged
+        if best and (self.folder.checkpoints / "best.safetensors").exists():
+            model = self.best_model()
+        return engine.evaluate(
+            model,
+            data.sequential(
+                self.sets[split].with_transform(transforms.evaluate()),
+                batch_size=self.recipe.batch_size,
+            ),
+            num_classes=self.num_classes,
+            precision=self.precision,
+            channels_last=self.recipe.channels_last,
+        )
+
+    def best_model(self) -> nn.Module:
+        """A network with the weights that were best on validation."""
+        model = segkit.create_model(
+            self.recipe.model, num_classes=self.num_classes, **self.recipe.model_options
+        )
+        load_weights(model, self.folder.checkpoints / "best.safetensors")
+        model.to(next(self.model.parameters()).device)
+        if self.recipe.channels_last:
+            model.to(memory_format=torch.channels_last)
+        return model.eval()
+
+    def report(self, split: str, counts: ConfusionMatrix) -> None:
+        """Store a final evaluation in ``run.json``."""
+        result = dict(self.folder.read().get("result") or {})
+        result[split] = {
+            "miou": counts.miou(self.recipe.policy),
+            "policy": self.recipe.policy,
+            "accuracy": counts.pixel_accuracy(),
+            "iou": [None if v != v else round(v, 5) for v in counts.iou().tolist()],
+        }
+        self.folder.update(result=result)
+
+    def header(self) -> dict[str, Any]:
+        """What is needed to use the weights: stored in their file."""
+        train_set = self.sets["train"]
+        return {
+            "builder": self.recipe.model,
+            "arguments": {"num_classes": self.num_classes, **self.recipe.model_options},
+            "classes": list(train_set.classes),
+            "palette": [list(colour) for colour in train_set.palette],
+            "normalisation": {"mean": list(transforms.MEAN), "std": list(transforms.STD)},
+            "metric": {
+                "name": "mIoU",
+                "policy": self.best.get("policy"),
+                "value": self.best.get("miou"),
+                "split": "val",
+            },
+            "recipe": self.recipe.name,
+            "step": self.step,
+        }
+
+    def save(self) -> None:
+        """Write a checkpoint of everything that the next step depends on."""
+        engine.save_checkpoint(
+            self.folder.checkpoints,
+            {
+                "step": self.step,
+                "seconds": self.seconds,
+                "best": self.best,
+                "precision": self.precision,
+                "model": dict(self.model.state_dict()),
+                "ema": dict(self.ema.state_dict()) if self.ema else None,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            },
+        )
+        self.folder.update(step=self.step, seconds=round(self.seconds, 1))
+
+    def _resume(self) -> None:
+        state = engine.load_checkpoint(self.folder.checkpoints)
+        if state is None:
+            return
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.precision = state["precision"]
+        self.model.load_state_dict(state["model"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        line = f"resumed at step {self.step} of {self.recipe.steps}"
+        self.folder.log(line)
+        self.show(line)
+
+
+def train_run(
+    recipe: Recipe,
+    folder: RunFolder | None = None,
+    *,
+    show: Callable[[str], None] = print,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train a recipe to its end without a notebook, then test it once.
+
+    Args:
+        recipe: what to train.
+        folder: the run folder; None makes a new one.
+        show: is told what happens, a line at a time.
+        progress: whether a progress bar is drawn on standard error.
+
+    Returns:
+        The run's result: "miou", "policy" and "split" of validation, and "test".
+    """
+    from tqdm import tqdm
+
+    folder = folder or RunFolder.create(recipe.name, kind="train")
+    with folder.own():
+        run = Run(recipe, folder, show=(lambda text: tqdm.write(text)) if progress else show)
+        bar = tqdm(total=recipe.steps, unit="step", disable=not progress, dynamic_ncols=True)
+        with bar:
+            for step in run.train():
+                bar.update(step.index - bar.n)
+                bar.set_postfix(loss=f"{step.loss:.3f}", images=f"{step.images_per_second:.1f}/s")
+        if "test" in run.sets:
+            counts = run.evaluate("test")
+            run.report("test", counts)
+            show(f"test mIoU {100 * counts.miou(recipe.policy):.1f} ({recipe.policy})")
+    return folder.read()["result"]
+
+
+def build_data(recipe: Recipe) -> dict[str, Any]:
+    """The data sets of a recipe by split; images are cached in memory as uint8."""
+    if recipe.data == "synthetic":
+        lengths = {"train": recipe.length, "val": None, "test": None}
+        return {
+            split: data.SyntheticStreets(split, size=recipe.image_size, length=length)
+            for split, length in lengths.items()
+        }
+    if not recipe.data_root:
+        raise ValueError(f"data={recipe.data!r} needs data_root: the folder of the data")
+    if recipe.data == "camvid":
+        return {s: data.CamVid(recipe.data_root, s) for s in ("train", "val", "test")}
+    return data.folder_splits(recipe.data_root)
+
+
+def build_loss(
+    recipe: Recipe, model: nn.Module, train_set: Any
+) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+    """The recipe's loss over a network's main and auxiliary outputs."""
+    if recipe.loss not in losses.LOSSES:
+        raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(losses.LOSSES)}")
+    function = losses.LOSSES[recipe.loss]
+    weight = None
+    if recipe.class_weights != "none":
+        pixels, present = data.class_pixels(train_set)
+        if recipe.class_weights == "median":
+            weight = losses.median_frequency_weights(pixels, present)
+        else:
+            weight = losses.inverse_log_frequency_weights(pixels)
+        weight = weight.float().to(next(model.parameters()).device)
+
+    def main(logits: Tensor, labels: Tensor) -> Tensor:
+        return function(logits, labels) if weight is None else function(
+            logits, labels, weight=weight
+        )
+
+    aux = dict(model.aux_losses)
+    if recipe.aux_weight is not None:
+        aux = {name: term._replace(weight=recipe.aux_weight) for name, term in aux.items()}
+    return losses.combine(main, aux)
+
+
+def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """SGD or AdamW over the weights that are trained."""
+    weights = [p for p in model.parameters() if p.requires_grad]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            weights, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
+
+
+def build_schedule(recipe: Recipe) -> engine.schedules.Schedule:
+    """The recipe's learning-rate schedule."""
+    if recipe.schedule == "poly":
+        return engine.poly(recipe.steps, power=recipe.power, warmup=recipe.warmup)
+    make = engine.cosine if recipe.schedule == "cosine" else engine.constant
+    return make(recipe.steps, warmup=recipe.warmup)
+
+
+def choose_precision(wanted: str) -> str:
+    """The precision that "auto" means on this machine: bfloat16 where it is in the hardware."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 third parties draw from the global one
+    torch.manual_seed(seed)
+
+
+def summarise(window: list[engine.Step]) -> dict[str, Any]:
+    """One record of several steps: means, the last learning rate, and the time of all."""
+    count = len(window)
+    parts = {
+        name: round(sum(step.parts[name] for step in window) / count, 5)
+        for name in window[0].parts
+    }
+    return {
+        "step": window[-1].index,
+        "loss": round(sum(step.loss for step in window) / count, 5),
+        "parts": parts,
+        "lr": window[-1].lr,
+        "images_per_second": round(sum(s.images_per_second for s in window) / count, 2),
+        "waited": round(sum(s.waited for s in window) / sum(s.seconds for s in window), 4),
+        "time": round(time.time(), 1),
+    }

@@ -1,0 +1,91 @@
+import pytest
+import torch
+from torch import nn
+
+from segkit import engine
+from segkit.metrics import ConfusionMatrix
+from segkit.outputs import SegOutput
+
+
+class Pointwise(nn.Module):
+    """Logits that depend on the pixel alone: windows, flips and whole images must agree."""
+
+    def forward(self, images):
+        assert not self.training
+        return SegOutput(torch.cat([images[:, :1] * 3, images[:, 1:2], -images[:, :1]], 1), {})
+
+
+class Positional(nn.Module):
+    """Prefers class 0 on the left half of what it is shown."""
+
+    def forward(self, images):
+        logits = torch.zeros(len(images), 2, *images.shape[-2:])
+        logits[:, 0, :, : images.shape[-1] // 2] = 4.0
+        return SegOutput(logits, {})
+
+
+images = torch.randn(2, 3, 70, 90, generator=torch.Generator().manual_seed(0))
+
+
+def test_whole_is_softmax():
+    probs = engine.predict_probs(Pointwise(), images)
+    torch.testing.assert_close(probs, Pointwise().eval()(images).logits.softmax(1))
+
+
+@pytest.mark.parametrize("window", [(32, 32), (64, 48), (100, 100), (70, 33)])
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
+def test_windows_agree_with_whole_for_a_pointwise_network(window, overlap):
+    whole = engine.predict_probs(Pointwise(), images)
+    slid = engine.predict_probs(Pointwise(), images, window=window, overlap=overlap)
+    torch.testing.assert_close(slid, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_flip_averages_the_mirrored_view():
+    # Seen plainly the left is class 0, seen in the mirror the right is: the mean is even.
+    probs = engine.predict_probs(Positional(), images, flip=True)
+    assert probs[:, 0].amax() - probs[:, 0].amin() < 1e-6
+
+
+def test_scales_are_averaged_at_the_images_size():
+    probs = engine.predict_probs(Pointwise(), images, scales=(0.5, 1.0, 1.5))
+    assert probs.shape == (2, 3, 70, 90)
+    torch.testing.assert_close(probs.sum(1), torch.ones(2, 70, 90))
+
+
+def test_labels_and_mode_given_back():
+    model = Pointwise().train()
+    labels = engine.predict(model, images)
+    assert model.training
+    assert labels.dtype == torch.uint8
+    assert torch.equal(labels.long(), Pointwise().eval()(images).logits.argmax(1))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"scales": ()}, "scales"),
+        ({"scales": (0.0,)}, "scales"),
+        ({"window": (64, 64), "overlap": 1.0}, "overlap"),
+        ({"window": (8, 64)}, "32"),
+    ],
+)
+def test_impossible(options, match):
+    with pytest.raises(ValueError, match=match):
+        engine.predict_probs(Pointwise(), images, **options)
+
+
+def test_evaluate_equals_counting_by_hand():
+    class Network(Pointwise):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))  # a network has a device
+
+    labels = torch.randint(0, 3, (2, 70, 90))
+    labels[0, :5] = 255
+    model = Network().train()
+    pairs = [(images[:1], labels[:1]), (images[1:], labels[1:])]
+    counts = engine.evaluate(model, pairs, num_classes=3)
+    assert model.training
+    expected = ConfusionMatrix(3)
+    expected.update(Network().eval()(images).logits.argmax(1), labels)
+    assert torch.equal(counts.matrix, expected.matrix)
