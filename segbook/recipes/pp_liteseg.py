@@ -73,13 +73,13 @@ def pp_liteseg_t_camvid_cpu() -> Recipe:
         data="camvid",
         data_root="data/camvid",
         phases=(
-            Phase(0.5, (192, 256), (0.4, 0.8)),
-            Phase(0.85, (256, 352), (0.6, 1.2)),
-            Phase(1.0, (352, 480), (0.8, 1.4)),
+            Phase(0.6, (192, 256), (0.4, 0.9)),
+            Phase(0.9, (256, 352), (0.6, 1.3)),
+            Phase(1.0, (352, 480), (0.8, 1.5)),
         ),
         jitter=0.5,
         batch_size=8,
-        steps=3000,
+        steps=5000,
         optimizer="adamw",
         lr=2e-3,
         weight_decay=0.02,
@@ -89,7 +89,7 @@ def pp_liteseg_t_camvid_cpu() -> Recipe:
         loss="cross_entropy",
         class_weights="inverse_log",  # ENet: 1 / log(1.1 + frequency)
         clip=5.0,
-        ema=0.99,
+        ema=0.995,
         evaluate_every=250,
         save_every=100,
         note="ours, for CPU; see docs/runs for what it reached",
@@ -137,6 +137,4 @@ def pp_liteseg_t_synthetic() -> Recipe:
 
 def pp_liteseg_b_synthetic() -> Recipe:
     """PP-LiteSeg-B on the embedded streets."""
-    return replace(
-        pp_liteseg_t_synthetic(), name="pp_liteseg_b_synthetic", model="pp_liteseg_b"
-    )
+    return replace(pp_liteseg_t_synthetic(), name="pp_liteseg_b_synthetic", model="pp_liteseg_b")

@@ -68,7 +68,7 @@ class Recipe:
         policy: the mIoU policy by which the best weights are chosen.
         seed: of weights, order and augmentation.
         note: where the numbers come from.
-        paper_miou: what the paper reports for this, in 0..1; None where there is nothing to compare.
+        paper_miou: what the paper reports for this, in 0..1; None where it has nothing.
     """
 
     name: str

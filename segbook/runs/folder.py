@@ -15,14 +15,18 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import difflib
+import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 RUNNING, FINISHED, FAILED, STOPPED, INTERRUPTED = (
     "running", "finished", "failed", "stopped", "interrupted",
@@ -30,6 +34,24 @@ RUNNING, FINISHED, FAILED, STOPPED, INTERRUPTED = (
 """``stopped``: by the user or the time limit. ``interrupted``: it died without a word."""
 
 FOLDER_VARIABLE, TOKEN_VARIABLE = "SEGBOOK_RUN_FOLDER", "SEGBOOK_RUN_TOKEN"
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+RESERVE_BYTES = 65536
+"""Kept in each owned folder, so that the last word of a run still fits on a full disk."""
+
+_held: dict[Path, IO[str]] = {}
+"""The lock files that this process holds, by run folder."""
+
+
+def _close_locks_in_child() -> None:
+    # A forked loader process that outlives a killed run must not keep the run locked. Closing
+    # leaves the parent's lock as it is.
+    for file in _held.values():
+        file.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_locks_in_child)
 
 
 class RunBusyError(RuntimeError):
@@ -55,8 +77,11 @@ def write_atomic(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a failed write does not name its file
         raise
 
 
@@ -83,11 +108,13 @@ class RunFolder:
         """Make a new, empty run folder ``<root>/<name>-<date>-<time>`` and describe it.
 
         Args:
-            name: the recipe's or the notebook's name.
+            name: the recipe's or the notebook's name; what a folder's name should not hold
+                becomes ``_``.
             root: the folder of runs; default `runs_root()`.
             **fields: what goes into ``run.json``.
         """
         root = Path(root) if root else runs_root()
+        name = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "run"
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
             path = root / f"{name}-{stamp}{suffix}"
@@ -102,6 +129,7 @@ class RunFolder:
                     "Set SEGBOOK_RUNS to a folder you may write."
                 ) from error
         (path / "checkpoints").mkdir()
+        (path / ".reserve").write_bytes(bytes(RESERVE_BYTES))
         return cls.describe(path, name=path.name, created=now(), status=STOPPED, **fields)
 
     @classmethod
@@ -122,35 +150,81 @@ class RunFolder:
 
     def read(self) -> dict[str, Any]:
         """``run.json``, with a run that died without a word shown as ``interrupted``."""
-        try:
-            described = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{self.path / 'run.json'} is damaged: {error}") from error
+        described = self._read()
         if described.get("status") == RUNNING and not self.is_locked():
             described["status"] = INTERRUPTED
         return described
 
+    def created(self) -> str:
+        """When the run was made, ISO 8601; empty where ``run.json`` is damaged."""
+        try:
+            return str(self._read().get("created", ""))
+        except ValueError:
+            return ""
+
+    def _read(self) -> dict[str, Any]:
+        file = self.path / "run.json"
+        try:
+            described = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(described, dict):
+                raise ValueError("it holds no JSON object")
+        except ValueError as error:  # broken JSON and broken UTF-8 are ValueErrors, too
+            raise ValueError(
+                f"{file} is damaged: {error}. Mend it by hand, or delete the folder."
+            ) from error
+        return described
+
     def update(self, **fields: Any) -> None:
-        """Change fields of ``run.json``, atomically."""
-        described = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        """Change fields of ``run.json``, atomically, even on a full disk.
+
+        The status is the owner's to write: from inside a notebook that `segbook run` executes it
+        is left as it is, for the notebook is not finished when its training is.
+        """
+        if os.environ.get(FOLDER_VARIABLE) == str(self.path) and self.path not in _held:
+            fields.pop("status", None)
+        described = self._read()
         described.update(fields, updated=now())
-        write_atomic(self.path / "run.json", json.dumps(described, indent=1) + "\n")
+        text = json.dumps(described, indent=1) + "\n"
+        try:
+            write_atomic(self.path / "run.json", text)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            (self.path / ".reserve").unlink(missing_ok=True)
+            write_atomic(self.path / "run.json", text)
 
     def append_metrics(self, **record: Any) -> None:
-        """Add one record to ``metrics.jsonl``; a whole line at a time."""
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add one record to ``metrics.jsonl``: a whole line or nothing.
+
+        Raises:
+            OSError: the disk is full; the records before stay as they are.
+        """
+        line = (json.dumps(record) + "\n").encode()
+        with open(self.path / "metrics.jsonl", "a+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+                line = b"\n" + line  # a kill cut the last line short
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                file.truncate(end)
+                error.filename = str(self.path / "metrics.jsonl")
+                raise
 
     def metrics(self) -> list[dict[str, Any]]:
         """All records; a last line that a kill cut short is left out."""
         try:
-            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            file = self.path / "metrics.jsonl"
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
         records = []
         for line in lines:
             with contextlib.suppress(json.JSONDecodeError):
-                records.append(json.loads(line))
+                record = json.loads(line)
+                if isinstance(record, dict):
+                    records.append(record)
         return records
 
     def forget_after(self, step: int) -> None:
@@ -180,66 +254,95 @@ class RunFolder:
     def own(self) -> Iterator[dict[str, str]]:
         """Own the folder while the context lasts.
 
-        Inside a kernel that the folder's owner started (it hands its token through the
-        environment), this shares the owner's right instead of asking for a second lock.
+        Where this process owns the folder already, and inside a kernel that the folder's owner
+        started (it hands its token through the environment), this shares the owner's right
+        instead of asking for a second lock.
 
         Yields:
-            The environment variables that let a child process write on this process's behalf.
+            The environment variables that let a child process write on this process's behalf;
+            none where the right is shared.
 
         Raises:
             RunBusyError: a live process owns the folder; the message names it.
         """
+        if self.path in _held or self._is_ours():
+            yield {}
+            return
         lock = self.path / ".lock"
-        if os.environ.get(FOLDER_VARIABLE) == str(self.path) and self.is_locked():
-            owner = json.loads(lock.read_text(encoding="utf-8") or "{}")
-            if owner.get("token") == os.environ.get(TOKEN_VARIABLE):
-                yield {}
-                return
         with open(lock, "a+", encoding="utf-8") as file:
+            self._acquire(file)
+            _held[self.path] = file
             try:
+                for leftover in self.path.glob(".*.tmp"):  # of a killed process
+                    leftover.unlink(missing_ok=True)
+                if not (self.path / ".reserve").exists():
+                    (self.path / ".reserve").write_bytes(bytes(RESERVE_BYTES))
+                token = secrets.token_hex(8)
+                owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
+                file.truncate(0)
+                file.write(json.dumps({**owner, "token": token}))
+                file.flush()
+                yield {FOLDER_VARIABLE: str(self.path), TOKEN_VARIABLE: token}
+            finally:
+                _held.pop(self.path, None)
+
+    def _is_ours(self) -> bool:
+        """Whether this process is a child of the folder's owner, by the owner's token."""
+        token = os.environ.get(TOKEN_VARIABLE)
+        if os.environ.get(FOLDER_VARIABLE) != str(self.path) or not self.is_locked():
+            return False
+        return token is not None and self.owner().get("token") == token
+
+    def owner(self) -> dict[str, Any]:
+        """Who owns the folder, or owned it last: "pid", "host" and "since"."""
+        try:
+            return dict(json.loads((self.path / ".lock").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def _acquire(self, file: IO[str]) -> None:
+        for attempt in range(10):  # `segbook list` tries each lock for an instant
+            with contextlib.suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                owner = file.read() or "{}"
-                owner = json.loads(owner)
-                raise RunBusyError(
-                    f"run {self.name} is being written by process {owner.get('pid', '?')} on "
-                    f"{owner.get('host', '?')} since {owner.get('since', '?')}. "
-                    "Wait for it, or stop it with `kill <pid>`, then try again."
-                ) from None
-            token = secrets.token_hex(8)
-            file.truncate(0)
-            json.dump(
-                {"pid": os.getpid(), "host": socket.gethostname(), "since": now(), "token": token},
-                file,
-            )
-            file.flush()
-            yield {FOLDER_VARIABLE: str(self.path), TOKEN_VARIABLE: token}
+                return
+            time.sleep(0.02 * attempt)
+        owner = self.owner()
+        pid = owner.get("pid", "?")
+        raise RunBusyError(
+            f"run {self.name} is being written by process {pid} on {owner.get('host', '?')} "
+            f"since {owner.get('since', '?')}. Wait for it, or stop it with `kill {pid}`, "
+            "then try again."
+        )
 
 
 def find(name: str, *, root: str | Path | None = None) -> RunFolder:
     """A run by its folder's path or name, or by the start of its name where that is unique.
 
     Raises:
-        ValueError: no such run, or several; the message lists what there is.
+        ValueError: no such run, or several; the message lists the closest.
     """
     if (Path(name) / "run.json").is_file():
         return RunFolder(name)
-    folders = all_runs(root=root)
-    matches = [f for f in folders if f.name == name] or [
-        f for f in folders if f.name.startswith(name)
-    ]
+    folders = {folder.name: folder for folder in all_runs(root=root)}
+    if name in folders:
+        return folders[name]
+    matches = [other for other in folders if name and other.startswith(name)]
     if len(matches) == 1:
-        return matches[0]
-    where = Path(root) if root else runs_root()
+        return folders[matches[0]]
     if matches:
-        raise ValueError(f"{name!r} fits several runs: {', '.join(f.name for f in matches)}")
-    there = ", ".join(f.name for f in folders[-5:]) or "none"
-    raise ValueError(f"no run {name!r} in {where}; the newest there: {there}")
+        raise ValueError(f"{name!r} fits several runs: {', '.join(matches)}")
+    where = Path(root) if root else runs_root()
+    close = difflib.get_close_matches(name, folders, n=3, cutoff=0.3) or [*folders][-3:]
+    raise ValueError(
+        f"there is no run {name!r} in {where}; "
+        + (f"the closest: {', '.join(close)}" if close else "there are no runs there yet")
+    )
 
 
 def all_runs(*, root: str | Path | None = None) -> list[RunFolder]:
-    """Every run folder below ``root``, oldest first."""
+    """Every run folder below ``root``, the oldest first."""
     root = Path(root) if root else runs_root()
-    files = sorted(root.glob("*/run.json"), key=lambda p: (p.parent.stat().st_ctime, p))
-    return [RunFolder(file.parent) for file in files]
+    return sorted(
+        (RunFolder(file.parent) for file in root.glob("*/run.json")),
+        key=lambda folder: (folder.created(), folder.name),
+    )

@@ -35,9 +35,22 @@ from segbook.runs.folder import (
     RunFolder,
 )
 from segkit import data, engine, losses, transforms
+from segkit.data.statistics import class_pixels
 from segkit.metrics import ConfusionMatrix
 from segkit.weights import load_weights, save_weights
 
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    function.__name__: function
+    for function in [
+        losses.cross_entropy,
+        losses.dice,
+        losses.focal,
+        losses.jaccard,
+        losses.lovasz_softmax,
+        losses.ohem_cross_entropy,
+        losses.tversky,
+    ]
+}
 LOG_EVERY = 10
 """Steps between two records of the loss."""
 
@@ -375,12 +388,12 @@ def build_loss(
     recipe: Recipe, model: nn.Module, train_set: Any
 ) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
     """The recipe's loss over a network's main and auxiliary outputs."""
-    if recipe.loss not in losses.LOSSES:
-        raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(losses.LOSSES)}")
-    function = losses.LOSSES[recipe.loss]
+    if recipe.loss not in LOSSES:
+        raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(LOSSES)}")
+    function = LOSSES[recipe.loss]
     weight = None
     if recipe.class_weights != "none":
-        pixels, present = data.class_pixels(train_set)
+        pixels, present = class_pixels(train_set)
         if recipe.class_weights == "median":
             weight = losses.median_frequency_weights(pixels, present)
         else:
@@ -388,8 +401,8 @@ def build_loss(
         weight = weight.float().to(next(model.parameters()).device)
 
     def main(logits: Tensor, labels: Tensor) -> Tensor:
-        return function(logits, labels) if weight is None else function(
-            logits, labels, weight=weight
+        return (
+            function(logits, labels) if weight is None else function(logits, labels, weight=weight)
         )
 
     aux = dict(model.aux_losses)
@@ -436,8 +449,7 @@ def summarise(window: list[engine.Step]) -> dict[str, Any]:
     """One record of several steps: means, the last learning rate, and the time of all."""
     count = len(window)
     parts = {
-        name: round(sum(step.parts[name] for step in window) / count, 5)
-        for name in window[0].parts
+        name: round(sum(step.parts[name] for step in window) / count, 5) for name in window[0].parts
     }
     return {
         "step": window[-1].index,

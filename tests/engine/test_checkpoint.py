@@ -12,7 +12,7 @@ from segkit.engine.checkpoint import LAST, PREVIOUS
 STATE = {
     "step": 7,
     "best": {"miou": 0.5, "iou": [0.1, None]},
-    "tensors": {"half": torch.randn(3).bfloat16(), "scalar": torch.tensor(3), "none": torch.ones(0)},
+    "tensors": {"half": torch.ones(3).bfloat16(), "scalar": torch.tensor(3), "none": torch.ones(0)},
     "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "betas": (0.9, 0.999)},
     "flag": True,
 }

@@ -151,9 +151,7 @@ def test_an_abandoned_generator_leaves_no_trace():
     model, optimizer, loss = make()
     model.eval()
     closed = []
-    stream = engine.train(
-        model, batches(closed=closed), loss=loss, optimizer=optimizer, steps=50
-    )
+    stream = engine.train(model, batches(closed=closed), loss=loss, optimizer=optimizer, steps=50)
     next(stream)
     assert model.training
     assert not closed
@@ -195,9 +193,7 @@ def test_moving_average_by_hand():
 def test_moving_average_follows_running_statistics_and_counters():
     model, optimizer, loss = make()
     average = engine.averaged(model, 0.9)
-    for _ in engine.train(
-        model, batches(), loss=loss, optimizer=optimizer, steps=5, ema=average
-    ):
+    for _ in engine.train(model, batches(), loss=loss, optimizer=optimizer, steps=5, ema=average):
         pass
     assert average.module.bn.num_batches_tracked.item() == 5
     assert not torch.equal(average.module.bn.running_mean, model.bn.running_mean)

@@ -1,9 +1,8 @@
-"""Checkpoints: the whole state of a training in one safetensors file, written so that a kill at any
-moment leaves a whole one behind.
+"""Checkpoints: the whole state of a training in one file, which a kill at any moment leaves whole.
 
-The state is a tree of dicts, lists and numbers whose leaves may be tensors. Tensors go into the file
-under numbered names, the tree goes into its JSON header with references to them, and a digest of
-all of it shows damage. Nothing is ever unpickled.
+The state is a tree of dicts, lists and numbers whose leaves may be tensors. Tensors go into a
+safetensors file under numbered names, the tree into its JSON header with references to them, and a
+digest of all of it shows damage. Nothing is ever unpickled.
 
     folder/last.safetensors       the newest
     folder/previous.safetensors   the one before, used with a word when the newest is damaged
@@ -31,7 +30,7 @@ LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
     """Write a training's state, with the state of every random number generator.
 
-    Written to a temporary file, flushed to the disk, then renamed; the checkpoint before it is kept.
+    Written to a temporary file, flushed to the disk, then renamed; the one before it is kept.
 
     Args:
         folder: the folder of checkpoints; made if it is missing.

@@ -1,6 +1,7 @@
 """The training loop, as a generator: what a step does is here, what is done with it is yours.
 
-    for step in train(model, batches, loss=loss, optimizer=optimizer, schedule=poly(900), steps=900):
+    stream = train(model, batches, loss=loss, optimizer=optimizer, schedule=poly(900), steps=900)
+    for step in stream:
         print(step.index, step.loss)
 
 No trainer, no hooks, no callbacks: a notebook draws inside an ordinary ``for``, the headless

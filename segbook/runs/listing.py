@@ -1,0 +1,210 @@
+"""Run folders for the reader: the rows of ``segbook list`` and the page of ``segbook show``."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from segbook.runs.folder import FAILED, FINISHED, INTERRUPTED, STOPPED, RunFolder, all_runs
+from segbook.runs.stopping import spell_duration
+
+TAIL_BYTES = 65536
+"""How much of ``metrics.jsonl`` is read to know where a run stands."""
+
+
+class Row(NamedTuple):
+    """One run in the list; what is not known is None.
+
+    Attributes:
+        name: of the run folder.
+        kind: "notebook" or "train".
+        status: "running", "finished", "failed", "stopped", "interrupted", or "damaged".
+        step: optimizer steps done.
+        steps: optimizer steps planned.
+        miou: in 0..1: the result's, or the newest evaluation's.
+        policy: the mIoU policy.
+        created: ISO 8601.
+    """
+
+    name: str
+    kind: str | None = None
+    status: str = "damaged"
+    step: int | None = None
+    steps: int | None = None
+    miou: float | None = None
+    policy: str | None = None
+    created: str | None = None
+
+
+def rows(root: Path | None = None) -> list[Row]:
+    """All runs, the oldest first; a damaged ``run.json`` is a row that says so."""
+    return [row(folder) for folder in all_runs(root=root)]
+
+
+def row(folder: RunFolder) -> Row:
+    """One run."""
+    try:
+        described = folder.read()
+    except ValueError:
+        return Row(folder.name)
+    newest = newest_metrics(folder)
+    recipe = described.get("recipe") or {}
+    result = described.get("result") or {}
+    return Row(
+        name=folder.name,
+        kind=described.get("kind"),
+        status=described.get("status", "damaged"),
+        step=newest.get("step", described.get("step")),
+        steps=described.get("steps") or recipe.get("steps"),
+        miou=result.get("miou", newest.get("val_miou")),
+        policy=result.get("policy", newest.get("policy")),
+        created=described.get("created"),
+    )
+
+
+def newest_metrics(folder: RunFolder) -> dict[str, Any]:
+    """The newest value of every key of ``metrics.jsonl``, from the file's last part."""
+    try:
+        with open(folder.path / "metrics.jsonl", "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return {}
+    newest: dict[str, Any] = {}
+    for line in lines:
+        try:
+            newest |= json.loads(line)
+        except (ValueError, TypeError):  # cut short at either end
+            continue
+    return newest
+
+
+def table(found: list[Row]) -> str:
+    """The rows as aligned text."""
+    if not found:
+        return "no runs yet; start one with `segbook run NOTEBOOK` or `segbook train RECIPE`"
+    lines = [("RUN", "KIND", "STATUS", "STEP", "mIoU", "STARTED")]
+    for run in found:
+        steps = f"{'?' if run.step is None else run.step}/{run.steps}" if run.steps else "-"
+        miou = "-" if run.miou is None else f"{100 * run.miou:.1f}"
+        started = (run.created or "-")[:16].replace("T", " ")
+        lines.append((run.name, run.kind or "-", run.status, steps, miou, started))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def page(folder: RunFolder) -> str:
+    """Everything worth reading about one run.
+
+    Raises:
+        ValueError: ``run.json`` is damaged.
+    """
+    described, now = folder.read(), row(folder)
+    head = {
+        "run": str(folder.path),
+        "status": now.status + (f" ({described['reason']})" if described.get("reason") else ""),
+        "kind": now.kind,
+        "notebook": described.get("notebook"),
+        "recipe": described.get("recipe_name") or (described.get("recipe") or {}).get("name"),
+        "created": now.created,
+        "step": f"{now.step or 0} of {now.steps}" if now.steps else None,
+        "time": _spell(described.get("seconds_total") or described.get("seconds")),
+        "result": spell_result(described.get("result")),
+        "error": spell_error(described.get("error")),
+        "data": ", ".join(f"{k} {v[:12]}" for k, v in _mapping(described, "data_manifest")),
+        "source": _spell_source(described),
+        "versions": ", ".join(f"{k} {v}" for k, v in _mapping(described, "versions")),
+        "how to resume": _advice(folder, now),
+    }
+    lines = [f"{key:<14}{value}" for key, value in head.items() if value]
+    for title in ("parameters", "recipe"):
+        lines += _section(title, described.get(title))
+    lines += _classes(described.get("result") or {})
+    return "\n".join([*lines, "", "files", *_files(folder)])
+
+
+def _spell(seconds: float | None) -> str | None:
+    return None if seconds is None else spell_duration(seconds)
+
+
+def spell_result(result: dict[str, Any] | None) -> str | None:
+    """``mIoU 52.3 (dataset, val); test 48.1``, or None where there is no mIoU."""
+    if not result or result.get("miou") is None:
+        return None
+    text = f"mIoU {100 * result['miou']:.1f} ({result.get('policy')}, {result.get('split')})"
+    test = result.get("test")
+    if isinstance(test, dict) and test.get("miou") is not None:
+        text += f"; test {100 * test['miou']:.1f}"
+    return text
+
+
+def spell_error(error: dict[str, Any] | str | None) -> str | None:
+    """One line: what went wrong, and in which cell."""
+    if not isinstance(error, dict):
+        return error
+    where = ""
+    if error.get("cell"):
+        where = f" in cell {error['cell']} (In [{error.get('execution_count')}])"
+    return f"{error.get('name')}{where}: {error.get('message')}"
+
+
+def _mapping(described: dict[str, Any], key: str) -> list[tuple[str, str]]:
+    return [(k, str(v)) for k, v in (described.get(key) or {}).items()]
+
+
+def _spell_source(described: dict[str, Any]) -> str | None:
+    commit = described.get("git_commit")
+    changed = " with changes that are not committed" if described.get("git_dirty") else ""
+    return f"commit {commit[:12]}{changed}" if commit else None
+
+
+def _advice(folder: RunFolder, now: Row) -> str | None:
+    if now.status in (FAILED, STOPPED, INTERRUPTED):
+        return f"segbook resume {folder.name}"
+    return "not needed" if now.status == FINISHED else None
+
+
+def _section(title: str, values: Any) -> list[str]:
+    if not isinstance(values, dict) or not values:
+        return []
+    width = max(map(len, values)) + 2
+    return ["", title, *(f"  {key:<{width}}{value}" for key, value in values.items())]
+
+
+def _classes(result: dict[str, Any]) -> list[str]:
+    """IoU by class: of validation, and of the test where it was made."""
+    classes, val = result.get("classes"), result.get("iou")
+    if not classes or not val:
+        return []
+    test = (result.get("test") or {}).get("iou") or []
+    width = max(map(len, classes)) + 2
+    lines = ["", f"IoU by class{'':<{max(0, width - 10)}}   val" + ("   test" if test else "")]
+    for index, name in enumerate(classes):
+        figures = [column[index] for column in (val, test) if index < len(column)]
+        cells = ["     -" if f is None else f"{100 * f:6.1f}" for f in figures]
+        lines.append(f"  {name:<{width}}{' '.join(cells)}")
+    return lines
+
+
+def _files(folder: RunFolder) -> list[str]:
+    lines = []
+    for path in sorted(folder.path.rglob("*")):
+        relative = path.relative_to(folder.path)
+        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
+            when = datetime.datetime.fromtimestamp(path.stat().st_mtime)
+            lines.append(f"  {str(relative):<32}{_size(path.stat().st_size):>10}  {when:%F %H:%M}")
+    return lines
+
+
+def _size(count: int) -> str:
+    for unit in ("B", "KB", "MB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GB"

@@ -1,0 +1,95 @@
+"""What a committed notebook has to be, so that nbval compares something and papermill can run it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def tagged(notebook, tag):
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def test_there_are_notebooks():
+    assert {path.stem for path in NOTEBOOKS} >= {"00_start", "01_fcn", "09_pp_liteseg"}
+
+
+def test_executed_in_order_and_without_errors(notebook):
+    """A cell without an execution count is run by nbval but compared with nothing."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+
+
+def test_one_cell_of_literal_parameters(notebook):
+    (cell,) = tagged(notebook, "parameters")
+    for node in ast.parse(cell.source).body:
+        assert isinstance(node, ast.Assign | ast.AnnAssign), ast.unparse(node)
+        ast.literal_eval(node.value)
+
+
+def test_enough_is_compared(notebook):
+    """Text that nbval compares, pictures, and asserts: not a row of ignored cells."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    compared = [
+        cell
+        for cell in code
+        if "nbval-ignore-output" not in cell.metadata.get("tags", [])
+        and any(output.output_type == "stream" for output in cell.outputs)
+    ]
+    assert len(compared) >= 3
+    assert sum("assert" in cell.source for cell in code) >= 2
+    pictures = [
+        mime
+        for cell in code
+        for output in cell.outputs
+        for mime in output.get("data", {})
+        if mime.startswith("image/")
+    ]
+    assert len(pictures) >= 3
+
+
+def test_every_exercise_has_its_solution_and_its_check(notebook):
+    order = [
+        tag
+        for cell in notebook.cells
+        for tag in cell.metadata.get("tags", [])
+        if tag in ("exercise", "solution", "check")
+    ]
+    assert order == ["exercise", "solution", "check"] * (len(order) // 3)
+
+
+def test_nothing_that_breaks_elsewhere(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        for banned in ("sys.path", "!pip", "%pip", "/home/", "/tmp/", "/work/", "/root/"):
+            assert banned not in cell.source
+        names = [
+            alias.name
+            for node in ast.walk(ast.parse(cell.source))
+            if isinstance(node, ast.ImportFrom | ast.Import)
+            for alias in node.names
+        ]
+        assert not [name for name in names if name.split(".")[-1].startswith("_")]
+
+
+def test_small_and_without_timing_or_widget_state(notebook, request):
+    size = len(nbformat.writes(notebook))
+    assert size < 1_000_000, f"{size} bytes"
+    assert "widgets" not in notebook.metadata
+    for cell in notebook.cells:
+        assert "execution" not in cell.metadata
+        for output in cell.get("outputs", []):
+            assert len(str(output)) < 300_000
