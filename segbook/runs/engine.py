@@ -91,10 +91,8 @@ class Client(NotebookClient):
         quiet = logging.getLogger("segbook.engine")
         quiet.addHandler(logging.NullHandler())
         quiet.propagate = False
-        super().__init__(
-            nb, log=quiet, record_timing=False, store_widget_state=False, coalesce_streams=True,
-            **options,
-        )  # fmt: skip
+        super().__init__(nb, log=quiet, record_timing=False, coalesce_streams=True, **options)
+        self.extra_arguments = ["--IPKernelApp.log_level=ERROR"]  # else it warns at each start
         self.path, self.kernel, self.show, self.warn = path, kernel, show, warn
         self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": SilentOutputWidget}}
         self.km = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())

@@ -6,9 +6,7 @@
     log.txt           what the run said
     notebook.ipynb    of a notebook run, with its report notebook.html
 
-Only the run that owns the folder writes it. Ownership is a lock that the kernel frees when the
-process dies, however it dies, so that a folder is never left locked. A notebook's kernel writes on
-behalf of the process that started it, and shows that process's token.
+Only the run that owns the folder writes it (`segbook.runs.lock`).
 """
 
 from __future__ import annotations
@@ -17,55 +15,35 @@ import contextlib
 import datetime
 import difflib
 import errno
-import fcntl
 import json
 import os
 import re
-import secrets
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from segbook.runs import lock
+from segbook.runs.lock import FOLDER_VARIABLE, TOKEN_VARIABLE, RunBusyError, now
 
 RUNNING, FINISHED, FAILED, STOPPED, INTERRUPTED = (
     "running", "finished", "failed", "stopped", "interrupted",
 )  # fmt: skip
 """``stopped``: by the user or the time limit. ``interrupted``: it died without a word."""
 
-FOLDER_VARIABLE, TOKEN_VARIABLE = "SEGBOOK_RUN_FOLDER", "SEGBOOK_RUN_TOKEN"
-
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 RESERVE_BYTES = 65536
 """Kept in each owned folder, so that the last word of a run still fits on a full disk."""
 
-_held: dict[Path, IO[str]] = {}
-"""The lock files that this process holds, by run folder."""
-
-
-def _close_locks_in_child() -> None:
-    # A forked loader process that outlives a killed run must not keep the run locked. Closing
-    # leaves the parent's lock as it is.
-    for file in _held.values():
-        file.close()
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_close_locks_in_child)
-
-
-class RunBusyError(RuntimeError):
-    """Another live process owns the run folder."""
+__all__ = [
+    "DISK_FULL", "FAILED", "FINISHED", "FOLDER_VARIABLE", "INTERRUPTED", "RUNNING", "STOPPED",
+    "TOKEN_VARIABLE", "RunBusyError", "RunFolder", "all_runs", "find", "now", "runs_root",
+    "write_atomic",
+]  # fmt: skip
 
 
 def runs_root() -> Path:
     """Where new run folders go: ``$SEGBOOK_RUNS``, else ``runs`` in the current folder."""
     return Path(os.environ.get("SEGBOOK_RUNS", "runs"))
-
-
-def now() -> str:
-    """The time, ISO 8601 with its zone, to the second."""
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -180,7 +158,7 @@ class RunFolder:
         The status is the owner's to write: from inside a notebook that `segbook run` executes it
         is left as it is, for the notebook is not finished when its training is.
         """
-        if os.environ.get(FOLDER_VARIABLE) == str(self.path) and self.path not in _held:
+        if not lock.is_held(self.path) and lock.is_ours(self.path):
             fields.pop("status", None)
         described = self._read()
         described.update(fields, updated=now())
@@ -241,78 +219,25 @@ class RunFolder:
 
     def is_locked(self) -> bool:
         """Whether a live process owns the folder."""
-        try:
-            with open(self.path / ".lock", "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        return lock.is_locked(self.path)
 
     @contextlib.contextmanager
     def own(self) -> Iterator[dict[str, str]]:
-        """Own the folder while the context lasts.
-
-        Where this process owns the folder already, and inside a kernel that the folder's owner
-        started (it hands its token through the environment), this shares the owner's right
-        instead of asking for a second lock.
+        """Own the folder while the context lasts; see `segbook.runs.lock.own`.
 
         Yields:
-            The environment variables that let a child process write on this process's behalf;
-            none where the right is shared.
+            The environment variables that let a child process write on this process's behalf.
 
         Raises:
             RunBusyError: a live process owns the folder; the message names it.
         """
-        if self.path in _held or self._is_ours():
-            yield {}
-            return
-        lock = self.path / ".lock"
-        with open(lock, "a+", encoding="utf-8") as file:
-            self._acquire(file)
-            _held[self.path] = file
-            try:
+        with lock.own(self.path) as environment:
+            if lock.is_held(self.path):
                 for leftover in self.path.glob(".*.tmp"):  # of a killed process
                     leftover.unlink(missing_ok=True)
                 if not (self.path / ".reserve").exists():
                     (self.path / ".reserve").write_bytes(bytes(RESERVE_BYTES))
-                token = secrets.token_hex(8)
-                owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
-                file.truncate(0)
-                file.write(json.dumps({**owner, "token": token}))
-                file.flush()
-                yield {FOLDER_VARIABLE: str(self.path), TOKEN_VARIABLE: token}
-            finally:
-                _held.pop(self.path, None)
-
-    def _is_ours(self) -> bool:
-        """Whether this process is a child of the folder's owner, by the owner's token."""
-        token = os.environ.get(TOKEN_VARIABLE)
-        if os.environ.get(FOLDER_VARIABLE) != str(self.path) or not self.is_locked():
-            return False
-        return token is not None and self.owner().get("token") == token
-
-    def owner(self) -> dict[str, Any]:
-        """Who owns the folder, or owned it last: "pid", "host" and "since"."""
-        try:
-            return dict(json.loads((self.path / ".lock").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return {}
-
-    def _acquire(self, file: IO[str]) -> None:
-        for attempt in range(10):  # `segbook list` tries each lock for an instant
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            time.sleep(0.02 * attempt)
-        owner = self.owner()
-        pid = owner.get("pid", "?")
-        raise RunBusyError(
-            f"run {self.name} is being written by process {pid} on {owner.get('host', '?')} "
-            f"since {owner.get('since', '?')}. Wait for it, or stop it with `kill {pid}`, "
-            "then try again."
-        )
+            yield environment
 
 
 def find(name: str, *, root: str | Path | None = None) -> RunFolder:

@@ -11,9 +11,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -111,12 +113,15 @@ def execute(folder: RunFolder, *, html: bool = True) -> dict[str, Any]:
                 os.replace(
                     folder.path / "notebook.ipynb", folder.path / f"notebook.{attempts}.ipynb"
                 )
+            folder.log(f"attempt {attempts + 1} begins")
             folder.update(
                 status=RUNNING, attempts=attempts + 1, reason=None, error=None, result=None
             )
             outcome = _execute(folder, kernel, console)
             seconds = round(described.get("seconds_total", 0.0) + time.monotonic() - began, 1)
             folder.update(**outcome, seconds_total=seconds)
+            with contextlib.suppress(OSError):  # a full disk is being reported already
+                folder.log(f"attempt {attempts + 1} {outcome['status']}")
             if html:
                 _report(folder, Path(described["notebook"]).parent, console)
         return folder.read()
@@ -158,6 +163,12 @@ def _execute(folder: RunFolder, kernel: Any, console: Console) -> dict[str, Any]
         if error.errno in DISK_FULL:
             message = f"the disk is full{where}"
         return {"status": FAILED, "error": {"name": type(error).__name__, "message": message}}
+    except Exception as error:  # a fault of ours or of Jupyter's: the status must be right
+        trace = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
+        name = type(error).__name__
+        return {
+            "status": FAILED, "error": {"name": name, "message": str(error), "traceback": trace},
+        }  # fmt: skip
     except KeyboardInterrupt:
         return {"status": STOPPED, "reason": "stopped by Ctrl-C"}
     return {"status": FINISHED}

@@ -6,8 +6,9 @@ Idea:  a block computes x + f(x), so that the gradient reaches the first layer u
     hundred layers can be trained. For segmentation the last stages may keep their resolution: the
     stride is replaced by dilation, which leaves every weight and its field of view as they were.
 
-    image ─ 7x7 conv /2 = stem ─ pool ─ layer1 /4 = c2 ─ layer2 /8 = c3 ─ layer3 /16 = c4 ─ layer4 /32 = c5
-                                                            output_stride 16: c5 /16;  8: c4 /8, c5 /8
+    image ─ 7x7 conv /2 = stem ─ pool ─ layer1 /4 = c2 ─ layer2 /8 = c3 ┐
+                                         layer4 /32 = c5 ─ layer3 /16 = c4 ┘
+                             (with output stride 16: c5 /16; 8: c4 /8, c5 /8)
 
 The modules are torchvision's, and so are the names in the state dict: `conv1`, `bn1`, `layer1` …
 `layer4`, without the classifier `fc`.
@@ -141,7 +142,10 @@ def resnet50(
 
 
 def resnet101(
-    *, in_channels: int = 3, output_stride: int = 32, weights: models.ResNet101_Weights | None = None
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    weights: models.ResNet101_Weights | None = None,
 ) -> ResNet:
     """ResNet-101, bottlenecks: 42,500,160 parameters. Arguments and errors as `resnet50`."""
     return _resnet(
@@ -150,7 +154,10 @@ def resnet101(
 
 
 def resnet152(
-    *, in_channels: int = 3, output_stride: int = 32, weights: models.ResNet152_Weights | None = None
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    weights: models.ResNet152_Weights | None = None,
 ) -> ResNet:
     """ResNet-152, bottlenecks: 58,143,808 parameters. Arguments and errors as `resnet50`."""
     return _resnet(

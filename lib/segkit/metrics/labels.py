@@ -7,7 +7,7 @@ the best score so far kept in the cache, is several times faster; and one byte a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -17,8 +17,11 @@ from torch import Tensor
 # Rows compared at a time: few enough for their best score and labels to stay in a CPU's cache.
 _TILE_ROWS = 64
 
-# Up to this height plus width, torch resizes with another kernel, whose last bit can depend on the
-# number of channels; resizing such a small map whole costs nothing.
+# torch picks its resizing kernel by layout, by size and by whether there are more than three planes,
+# and the kernels differ in the last bit: parts must be resized by the kernel of the whole. So at
+# least four planes go at a time, and a map whose height plus width is small goes whole (there the
+# kernel's arithmetic depends on the number of planes, and there is little to gain).
+_PLANES = 4
 _SMALL = 128
 
 
@@ -57,8 +60,8 @@ def argmax_resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """The label map of logits that are first resized (bilinear, ``align_corners=False``).
 
     Equal to ``F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1)``, but
-    the resized scores never exist all at once: on a CPU one plane is resized at a time, with the
-    very arithmetic that torch uses for all of them, and compared with the best so far.
+    the resized scores never exist all at once: on a CPU a few planes are resized at a time, with
+    the very arithmetic that torch uses for all of them, and compared with the best so far.
 
     Args:
         logits: scores, shape (B, K, h, w), floating point, K <= 256.
@@ -77,14 +80,11 @@ def argmax_resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if (height, width) == tuple(logits.shape[-2:]):
         return argmax(logits)
     labels = torch.empty(len(logits), height, width, dtype=torch.uint8, device=logits.device)
-    one_by_one = _planes_are_apart(logits) and height + width > _SMALL
+    in_parts = _planes_are_apart(logits) and height + width > _SMALL
     for image, scores in zip(labels, logits.split(1), strict=True):
-        found = None
-        if one_by_one:
-            planes = (_as_numpy(_resize(plane, size))[0, 0] for plane in scores.split(1, dim=1))
-            found = _first_highest(planes)
+        found = _first_highest(_resized_planes(scores, size)) if in_parts else None
         image.copy_(
-            _resize(scores, size).argmax(1)[0] if found is None else torch.from_numpy(found)
+            argmax(_resize(scores, size))[0] if found is None else torch.from_numpy(found)
         )
     return labels
 
@@ -98,19 +98,22 @@ def _check(logits: Tensor) -> None:
 
 
 def _planes_are_apart(logits: Tensor) -> bool:
-    """Whether going plane by plane pays: a CPU tensor whose pixels are not K scores in a row."""
+    """Whether going plane by plane pays: on a CPU, unless a pixel's scores lie side by side."""
     on_cpu = logits.device.type == "cpu" and not torch.compiler.is_compiling()
-    return on_cpu and (
-        logits.is_contiguous() or not logits.is_contiguous(memory_format=torch.channels_last)
-    )
+    return on_cpu and logits.stride(1) > 1
 
 
 def _resize(scores: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
 
 
+def _resized_planes(scores: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    for part in scores.tensor_split(max(1, scores.shape[1] // _PLANES), dim=1):
+        yield from _as_numpy(_resize(part, size))[0]
+
+
 def _as_numpy(scores: Tensor) -> np.ndarray:
-    """Half precision is widened, which is exact: numpy lacks one half type and crawls in the other."""
+    # Widening is exact; numpy has no bfloat16, and is slow in float16.
     return (scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores).numpy()
 
 

@@ -13,16 +13,14 @@ Idea:  a fully connected layer on a 7x7 map is a 7x7 convolution, so an ImageNet
                      pool3 /8  ─ score_pool3 ──────────────────────────────┘
 
 Differs from the paper:
-    - The authors pad the image by 100 pixels and crop the scores, so that the 7x7 convolution has
-      a full view everywhere. Here fc6 is padded by 3 and nothing is computed outside the image;
-      transposed convolutions repeat the border instead of fading it out. `paper_border=True` is
-      the authors' form, crop offsets included, at more than twice the cost for 500x375.
-    - The last, fixed upsampling keeps one bilinear kernel for all classes, no parameters; the
-      authors store a KxK bank of them, whose off-diagonal is zero. The x2 ones learn, as the paper
-      says; in the authors' later code they are fixed too.
-    - The authors' all-at-once variant scales pool4 by 0.01 and pool3 by 0.0001, made for Caffe's
-      VGG on pixels of 0..255, where pool3 reaches thousands. Here images are normalised and both
-      are 1; `skip_scales` brings them back.
+    - The authors pad the image by 100 pixels and crop the scores. Here fc6 is padded by 3, and the
+      transposed convolutions repeat the border where theirs fade out. `paper_border=True` is the
+      authors' form, crop offsets included, at more than twice the cost for 500x375 pixels.
+    - The last upsampling is fixed, so it has no parameters; the authors store a KxK bank of kernels
+      whose off-diagonal is zero. The x2 ones learn, as in the paper; in their later code they do
+      not.
+    - The authors' all-at-once variant scales pool4 by 0.01 and pool3 by 0.0001, for Caffe's VGG on
+      pixels of 0..255. Here images are normalised and both are 1; `skip_scales` changes that.
     - `fcn_resnet50` and `fcn_resnet101` are torchvision's later form: a dilated ResNet (stride 8),
       a 3x3 convolution for fc6 and fc7, no skips, an auxiliary head on c4.
 """
@@ -40,7 +38,7 @@ from torchvision.models import ResNet50_Weights, ResNet101_Weights
 from segkit.backbones.resnet import resnet50, resnet101
 from segkit.backbones.vgg import vgg16
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming
+from segkit.nn import check_num_classes, init_kaiming
 from segkit.outputs import SegOutput
 from segkit.weights import Source, load_weights
 
@@ -195,21 +193,23 @@ class FCN(nn.Module):
     def _fuse(upscored: Tensor, skip: Tensor, offset: int) -> Tensor:
         if offset:  # with the authors' border the skip's map is the larger one
             height, width = upscored.shape[-2:]
-            return upscored + skip[..., offset : offset + height, offset : offset + width]
-        return upscored[..., : skip.shape[-2], : skip.shape[-1]] + skip
+            return upscored + skip.narrow(-2, offset, height).narrow(-1, offset, width)
+        height, width = skip.shape[-2:]  # rounded up, so doubling may have made one too many
+        return upscored.narrow(-2, 0, height).narrow(-1, 0, width) + skip
 
 
-class FCNHead(nn.Module):
+class FCNHead(nn.Sequential):
     """3x3 convolution to a quarter of the channels, dropout, 1x1 scores."""
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.conv = ConvBNReLU(in_channels, in_channels // 4)
-        self.dropout = nn.Dropout(0.1)
-        self.score = nn.Conv2d(in_channels // 4, num_classes, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.score(self.dropout(self.conv(x)))
+        channels = in_channels // 4
+        super().__init__(
+            nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.1),
+            nn.Conv2d(channels, num_classes, 1),
+        )
 
 
 class DilatedFCN(nn.Module):
@@ -294,14 +294,11 @@ def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         The same tensors under our names, for ``model.load_state_dict(from_torchvision(state))``.
     """
-    heads = {"classifier": "head", "aux_classifier": "aux_head"}
-    layers = {"0": "conv.conv", "1": "conv.bn", "4": "score"}
+    ours = {"classifier": "head", "aux_classifier": "aux_head"}
     renamed = {}
     for name, tensor in state_dict.items():
-        first, layer, *rest = name.split(".")
-        if first in heads:
-            name = ".".join([heads[first], layers[layer], *rest])
-        renamed[name] = tensor
+        module, _, rest = name.partition(".")
+        renamed[f"{ours.get(module, module)}.{rest}"] = tensor
     return renamed
 
 

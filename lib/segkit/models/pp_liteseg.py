@@ -31,8 +31,7 @@ Differs from the release:
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import PathLike
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +40,7 @@ from segkit.backbones.stdc import stdc1, stdc2
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_kaiming, resize, resize_logits
 from segkit.outputs import SegOutput
+from segkit.weights import Source, load_weights
 
 
 class SPPM(nn.Module):
@@ -174,7 +174,7 @@ class PPLiteSeg(nn.Module):
         torch.Size([1, 11, 96, 128])
     """
 
-    aux_losses = {"p4": AuxLoss(weight=1.0), "p5": AuxLoss(weight=1.0)}
+    aux_losses: ClassVar[dict[str, AuxLoss]] = {"p4": AuxLoss(1.0), "p5": AuxLoss(1.0)}
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ def _build(
     sppm: bool,
     attention: str | None,
     fuse_c5: bool,
-    weights: str | PathLike[str] | None,
+    weights: Source | None,
 ) -> PPLiteSeg:
     kinds = {"spatial": SpatialAttention, "channel": ChannelAttention, None: None}
     if attention not in kinds:
@@ -245,8 +245,6 @@ def _build(
         fuse_c5=fuse_c5,
     )
     if weights is not None:
-        from segkit.weights import load_weights
-
         load_weights(model, weights)
     return model
 
@@ -255,7 +253,7 @@ def pp_liteseg_t(
     *,
     num_classes: int,
     in_channels: int = 3,
-    weights: str | PathLike[str] | None = None,
+    weights: Source | None = None,
     fld: bool = True,
     sppm: bool = True,
     attention: Literal["spatial", "channel"] | None = "spatial",
@@ -268,7 +266,7 @@ def pp_liteseg_t(
     Args:
         num_classes: K, at least 2.
         in_channels: channels of the images.
-        weights: a .safetensors file of this network, or None for random weights.
+        weights: where to load weights from; None draws them at random.
         fld: the Flexible and Lightweight Decoder; False gives every level 96 channels.
         sppm: the Simple Pyramid Pooling Module; False puts a 1x1 convolution in its place.
         attention: in the UAFMs; None switches it off: element-wise sum.
@@ -288,7 +286,7 @@ def pp_liteseg_b(
     *,
     num_classes: int,
     in_channels: int = 3,
-    weights: str | PathLike[str] | None = None,
+    weights: Source | None = None,
     fld: bool = True,
     sppm: bool = True,
     attention: Literal["spatial", "channel"] | None = "spatial",

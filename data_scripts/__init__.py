@@ -1,0 +1,1 @@
+"""One stand-alone script a data set: fetch (or take a local copy), verify, convert, check."""

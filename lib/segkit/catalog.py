@@ -1,0 +1,116 @@
+"""The models that have a name: one import and one row per builder."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit.models.fcn import (
+    fcn8s_vgg16,
+    fcn16s_vgg16,
+    fcn32s_vgg16,
+    fcn_resnet50,
+    fcn_resnet101,
+)
+from segkit.models.pp_liteseg import pp_liteseg_b, pp_liteseg_t
+from segkit.models.unet import unet, unet_padded, unet_resnet18, unet_resnet34, unet_resnet50
+
+# Sorted by name.
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    builder.__name__: builder
+    for builder in [
+        fcn16s_vgg16,
+        fcn32s_vgg16,
+        fcn8s_vgg16,
+        fcn_resnet101,
+        fcn_resnet50,
+        pp_liteseg_b,
+        pp_liteseg_t,
+        unet,
+        unet_padded,
+        unet_resnet18,
+        unet_resnet34,
+        unet_resnet50,
+    ]
+}
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    if name not in MODELS:
+        closest = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.0)
+        raise ValueError(
+            f"there is no model named {name!r}; the closest names are {', '.join(closest)}. "
+            "segkit.list_models() lists all of them."
+        )
+    return MODELS[name]
+
+
+def create_model(name: str, **kwargs: Any) -> nn.Module:
+    """Build a network by name; the same as calling its builder.
+
+    Args:
+        name: a name of `list_models()`.
+        kwargs: the builder's arguments; all have ``num_classes``, ``in_channels`` and ``weights``.
+
+    Returns:
+        The network, in training mode, with random weights unless ``weights`` names a file.
+
+    Raises:
+        ValueError: no model has this name; the closest three are told.
+    """
+    return _builder(name)(**kwargs)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names of all models that match a pattern, sorted.
+
+    Args:
+        pattern: with ``*`` and ``?`` as in file names; no match gives an empty list.
+    """
+    return [name for name in MODELS if fnmatch.fnmatchcase(name, pattern)]
+
+
+def model_card(name: str) -> dict[str, Any]:
+    """Tell what a model is, from its builder's words and a copy without storage.
+
+    Args:
+        name: a name of `list_models()`.
+
+    Returns:
+        name; summary (first line of the builder's docstring); paper (the reference in its file's
+        docstring); file; parameters (int, at 19 classes); aux (aux output -> weight of its loss).
+
+    Raises:
+        ValueError: no model has this name.
+    """
+    builder = _builder(name)
+    module = sys.modules[builder.__module__]
+    with torch.device("meta"):
+        model = builder(num_classes=19)
+    return {
+        "name": name,
+        "summary": (builder.__doc__ or "").strip().splitlines()[0],
+        "paper": _paragraph(module.__doc__ or "", "Paper:"),
+        "file": module.__name__.replace(".", "/") + ".py",
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "aux": {key: loss.weight for key, loss in model.aux_losses.items()},
+    }
+
+
+def _paragraph(text: str, start: str) -> str:
+    """Return what follows `start`, with the indented lines after it, as one line."""
+    words: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(start):
+            words = line.removeprefix(start).split()
+        elif words and line.startswith(" "):
+            words += line.split()
+        elif words:
+            break
+    return " ".join(words)

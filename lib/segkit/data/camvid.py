@@ -1,0 +1,73 @@
+"""CamVid: street scenes from a moving car, 480x360, in the version and split of the papers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from segkit.data.classes import CAMVID_CLASSES, CAMVID_PALETTE
+from segkit.data.folder import FolderDataset
+
+PAIRS = {"train": 367, "val": 101, "test": 233}
+"""Pairs in each split of the papers."""
+
+VOID = 11
+"""The id by which the files mark void pixels."""
+
+
+class CamVid(FolderDataset):
+    """CamVid in 11 classes and void: 367 pairs to train, 101 to validate, 233 to test.
+
+    The validation frames come from a video that is also in training: report the test split too.
+
+    Args:
+        root: the folder with ``train``, ``val`` and ``test``, each with ``images/`` and ``masks/``;
+            images may be PNG or lossless WebP.
+        split: "train", "val" or "test".
+        transform: callable ``(image, mask) -> (image, mask)``; None for the raw pair.
+        cache: keep what was decoded, 0.7 MB a pair.
+
+    Raises:
+        ValueError: an unknown split, a missing or damaged folder; see `FolderDataset`.
+
+    Warns:
+        UserWarning: another number of pairs than the papers use.
+
+    Source: Brostow et al., "Segmentation and Recognition Using Structure from Motion Point
+    Clouds", ECCV 2008; 11 classes and split: Badrinarayanan et al., "SegNet", PAMI 2017.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None = None,
+        cache: bool = True,
+    ) -> None:
+        if split not in PAIRS:
+            raise ValueError(f"split={split!r}: CamVid has {', '.join(map(repr, PAIRS))}")
+        if not (Path(root) / split).is_dir():
+            raise ValueError(
+                f"no CamVid in {root}: expected {Path(root) / split} with images/ and masks/; "
+                "fetch it with: python data_scripts/camvid.py --out data/camvid"
+            )
+        super().__init__(
+            root,
+            split,
+            classes=CAMVID_CLASSES,
+            palette=CAMVID_PALETTE,
+            ignore=VOID,
+            transform=transform,
+            cache=cache,
+        )
+        if len(self) != PAIRS[split]:
+            warnings.warn(
+                f"{Path(root) / split} holds {len(self)} pairs, the papers use {PAIRS[split]}: "
+                "figures will not compare; see python data_scripts/camvid.py --check",
+                stacklevel=2,
+            )

@@ -1,0 +1,188 @@
+"""Images and masks in two folders, paired by file stem."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import operator
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from segkit.data.images import read_image, read_mask
+from segkit.data.layout import find_classes, find_pairs
+from segkit.outputs import IGNORE
+
+
+class FolderDataset:
+    """A data set of your own: ``images/`` and ``masks/``, pairs by file stem.
+
+        root/images/street_01.jpg     root/masks/street_01.png
+
+    With ``split="train"`` the two folders are those of ``root/train``, or, where there is no such
+    folder, ``root/train.txt`` lists the stems to take from them, one a line. Masks are pictures of
+    one channel that hold class ids (see `segkit.data.images.read_mask`).
+
+    Args:
+        root: the folder.
+        split: name of a subfolder or of a list of stems; None for everything in ``root``.
+        classes: names in the order of the ids. None reads ``root/classes.json`` (a list of names,
+            or ``{"classes": [...], "palette": [[r, g, b], ...]}``) or ``root/classes.txt`` (one
+            name a line).
+        palette: RGB of each class, 0..255; None takes that of ``classes.json``, or else distinct
+            colours.
+        ignore: the id by which the files mark void pixels; it is read as IGNORE (255), as is 255.
+        transform: callable ``(image, mask) -> (image, mask)``; None for the raw pair.
+        cache: keep what was decoded, H*W*4 bytes a pair.
+
+    Attributes:
+        classes: names in the order of the ids.
+        palette: RGB of each class.
+        num_classes: K, void not counted.
+
+    Raises:
+        ValueError: a missing folder, no pairs, an image without its mask or the other way round,
+            two files of one stem, or classes and palette that do not fit. On access: a damaged
+            file, two sizes in a pair, or a label out of range. The message names the file.
+
+    Warns:
+        UserWarning: a mask of a two-class data set that holds 0 and 255 only, once.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        palette: Sequence[tuple[int, int, int]] | None = None,
+        ignore: int = IGNORE,
+        transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None = None,
+        cache: bool = True,
+    ) -> None:
+        self.root, self.split, self.ignore = Path(root), split, ignore
+        self.transform, self.cache = transform, cache
+        if isinstance(ignore, bool) or not isinstance(ignore, int) or not 0 <= ignore <= 255:
+            raise ValueError(f"ignore={ignore!r}: give the id of void pixels, 0..255")
+        self._pairs = find_pairs(self.root, split)
+        self.classes, self.palette = find_classes(self.root, classes, palette)
+        self._decoded: dict[int, tuple[Tensor, Tensor]] = {}
+        self._warned = False
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, void not counted."""
+        return len(self.classes)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        if self.transform is None:
+            return self.raw(index)
+        return self.transform(*self._decode(index))
+
+    def raw(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return a pair as it is in the files.
+
+        Args:
+            index: number of the pair; -1 is the last.
+
+        Returns:
+            uint8 image (3, H, W) and uint8 mask (H, W) with void as IGNORE; yours to write into.
+
+        Raises:
+            IndexError: no such pair.
+            ValueError: a damaged file, two sizes, or a label out of range.
+        """
+        image, mask = self._decode(index)
+        return image.clone(), mask.clone()
+
+    def stem(self, index: int) -> str:
+        """Return the name by which image and mask number ``index`` are paired."""
+        return self._pairs[index][0].stem
+
+    def with_transform(self, transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None) -> Self:
+        """Return the same data set with another transform; both share what was decoded."""
+        other = copy.copy(self)
+        other._decoded = self._decoded  # a copy is made as for a pickle: with an empty cache
+        other.transform = transform
+        return other
+
+    def manifest(self) -> str:
+        """Return a fingerprint of the data: sha256 in hexadecimal.
+
+        It changes with a stem, a class name, the void id, the size of an image file and any byte
+        of a mask; images are not read, so that it takes no longer than reading the masks.
+        """
+        digest = hashlib.sha256(json.dumps([self.classes, self.ignore]).encode())
+        for image, mask in self._pairs:
+            content = hashlib.sha256(mask.read_bytes()).hexdigest()
+            digest.update(f"{image.stem}\0{image.stat().st_size}\0{content}\n".encode())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        split = "" if self.split is None else f", split={self.split!r}"
+        return (
+            f"{type(self).__name__}({str(self.root)!r}{split}: {len(self)} pairs, "
+            f"{self.num_classes} classes)"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker process decodes for itself: sending it the cache would take longer.
+        return {**self.__dict__, "_decoded": {}}
+
+    def _decode(self, index: int) -> tuple[Tensor, Tensor]:
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"pair {index} of {len(self)} in {self!r}")
+        index %= len(self)
+        if index in self._decoded:
+            return self._decoded[index]
+        image_path, mask_path = self._pairs[index]
+        image, mask = read_image(image_path), read_mask(mask_path)
+        if image.shape[1:] != mask.shape:
+            raise ValueError(
+                f"{image_path} has {image.shape[2]}x{image.shape[1]} pixels (width x height) and "
+                f"{mask_path} {mask.shape[1]}x{mask.shape[0]}: a mask has the size of its image; "
+                "resize with nearest neighbour, or check that the two belong together"
+            )
+        pair = image, self._checked(mask, mask_path)
+        if self.cache:
+            self._decoded[index] = pair
+        return pair
+
+    def _checked(self, mask: Tensor, path: Path) -> Tensor:
+        """Give void its one id and refuse labels that are no class."""
+        counts = torch.bincount(mask.flatten(), minlength=256)
+        values = counts.nonzero().flatten().tolist()
+        allowed = {*range(self.num_classes), self.ignore, IGNORE}
+        strays = [value for value in values if value not in allowed]
+        if strays:
+            shown = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in strays[:5])
+            shown += f" and {len(strays) - 5} more values" if len(strays) > 5 else ""
+            if len(values) == 2 and values[0] == 0:
+                hint = f"divide it by {values[1]} if {values[1]} marks the object"
+            elif len(strays) > 5:
+                hint = "is it a map of ids at all, never smoothed, resized by blending or coloured?"
+            else:
+                hint = "mark void pixels by 255, or name their id by ignore=, or add the classes"
+            raise ValueError(
+                f"{path} holds {shown}, but the {self.num_classes} classes have the ids 0 to "
+                f"{self.num_classes - 1} and void is {self.ignore}: {hint}"
+            )
+        if self.num_classes == 2 and values == [0, IGNORE] and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{path} holds 0 and 255 only, and 255 is void: if it marks the object, divide the "
+                "masks by 255",
+                stacklevel=4,
+            )
+        if self.ignore != IGNORE and counts[self.ignore]:
+            mask[mask == self.ignore] = IGNORE
+        return mask

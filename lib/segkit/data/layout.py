@@ -1,0 +1,166 @@
+"""What a data folder holds: which files make a pair, which classes there are."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segkit.data.images import IMAGE_SUFFIXES
+from segkit.outputs import IGNORE
+
+
+def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
+    """Pair the files of images/ and masks/.
+
+    Args:
+        root: the data folder.
+        split: a folder in it with images/ and masks/, or a list of stems ``<split>.txt``; None for
+            images/ and masks/ in ``root``.
+
+    Returns:
+        (image, mask), sorted by stem.
+
+    Raises:
+        ValueError: a missing folder or list, no pairs, a file without its other half, or two files
+            of one stem.
+    """
+    layout = "expected images/ and masks/ with files of equal stems"
+    if not root.is_dir():
+        raise ValueError(
+            f"no data in {root}: there is no such folder ({layout}); data_scripts/ has a script "
+            "for each known data set, such as: python data_scripts/isbi_em.py --out data/isbi_em"
+        )
+    listed = None
+    folder = root
+    if split is not None:
+        folder = root / split
+        if not folder.is_dir():
+            listing = root / f"{split}.txt"
+            if not listing.is_file():
+                raise ValueError(
+                    f"no split {split!r} in {root}: {layout} in {folder}, or a list of stems "
+                    f"{listing}"
+                )
+            folder, listed = root, _lines(listing)
+            if not listed:
+                raise ValueError(f"{listing} lists no stem: one a line, without the file's ending")
+    for part in ("images", "masks"):
+        if not (folder / part).is_dir():
+            raise ValueError(f"no folder {folder / part}: {layout} in {folder}")
+    images, masks = _by_stem(folder / "images"), _by_stem(folder / "masks")
+    if not images and not masks:
+        raise ValueError(
+            f"no pairs in {folder}: images/ and masks/ hold no file that ends in "
+            f"{' '.join(IMAGE_SUFFIXES)}"
+        )
+    if listed is not None:
+        images = {stem: images[stem] for stem in listed if stem in images}
+        masks = {stem: masks[stem] for stem in listed if stem in masks}
+        lost = [stem for stem in listed if stem not in images and stem not in masks]
+        if lost:
+            raise ValueError(
+                f"{root / f'{split}.txt'} lists {lost[0]!r}, but {folder / 'images'} has no such "
+                f"file ({len(lost)} of {len(listed)} stems are missing)"
+            )
+    for ours, theirs, other in ((images, masks, "mask"), (masks, images, "image")):
+        alone = sorted(ours.keys() - theirs.keys())
+        if alone:
+            stem = alone[0]
+            near = [name for name in theirs if name.startswith(stem) or stem.startswith(name)]
+            hint = f" ({theirs[near[0]].name} has another stem)" if near else ""
+            raise ValueError(
+                f"{ours[stem]} has no {other}{hint}, and so have {len(alone)} of {len(ours)} "
+                "files: the two of a pair have one stem; rename, add or remove files"
+            )
+    return [(images[stem], masks[stem]) for stem in sorted(images)]
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file that hold something."""
+    return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise ValueError(
+                f"{found[path.stem]} and {path} have one stem: pairs are made by stem, so only one "
+                "of them may stay"
+            )
+        found[path.stem] = path
+    return found
+
+
+def find_classes(
+    root: Path,
+    classes: Sequence[str] | None,
+    palette: Sequence[tuple[int, int, int]] | None,
+) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    """Take names and colours from the arguments, or else from the file beside the data.
+
+    Args:
+        root: the data folder, in which classes.json or classes.txt may be.
+        classes: names in the order of the ids, or None.
+        palette: RGB of each class, 0..255, or None.
+
+    Returns:
+        Names and colours; colours that nobody gave are PASCAL VOC's.
+
+    Raises:
+        ValueError: no names anywhere, fewer than 2 or more than 255, two of one name, or a palette
+            that does not fit.
+    """
+    source: Any = "classes="
+    if classes is None:
+        source = root / "classes.json"
+        if source.is_file():
+            try:
+                content = json.loads(source.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{source} is no JSON: {error}") from error
+            if isinstance(content, dict):
+                palette = content.get("palette") if palette is None else palette
+                content = content.get("classes")
+            classes = content
+        elif (source := root / "classes.txt").is_file():
+            classes = _lines(source)
+        else:
+            raise ValueError(
+                f"the classes of {root} are not known: give classes=(name, ...) in the order of "
+                "the ids, or write them to classes.txt there, one a line"
+            )
+    names_fit = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    if not names_fit or not 2 <= len(classes) <= IGNORE or len(set(classes)) != len(classes):
+        raise ValueError(
+            f"{source} gives {classes!r}: 2 to 255 different names are needed (two classes are "
+            "object and background)"
+        )
+    if palette is None:
+        palette = [_distinct(index) for index in range(len(classes))]
+    try:
+        colours = tuple(tuple(map(operator.index, colour)) for colour in palette)
+    except TypeError:
+        colours = ()
+    fits = all(len(colour) == 3 and 0 <= min(colour) <= max(colour) <= 255 for colour in colours)
+    if not fits or len(colours) != len(classes):
+        raise ValueError(
+            f"palette={palette!r} for {len(classes)} classes: give (red, green, blue) in 0..255 "
+            "for each class"
+        )
+    return tuple(classes), colours
+
+
+def _distinct(index: int) -> tuple[int, int, int]:
+    """Colour number ``index`` of PASCAL VOC's palette: its bits spread over red, green, blue."""
+    colour = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            colour[channel] |= (index >> channel & 1) << 7 - bit
+        index >>= 3
+    return colour[0], colour[1], colour[2]

@@ -1,0 +1,324 @@
+"""U-Net: a path down to see what is there, a path up to see where, and bridges between them.
+
+Paper: Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image
+    Segmentation", MICCAI 2015, https://arxiv.org/abs/1505.04597
+Idea:  at each level of the contracting path two 3x3 convolutions, then pooling and twice the
+    channels; the expansive path mirrors it with 2x2 up-convolutions, and each level is concatenated
+    with the features of the same level on the way down. Convolutions are unpadded, so a pixel is
+    only ever computed from real pixels: the image is mirrored at its border instead.
+
+    image ─ 64 /1 ─────────────────────────────── crop ┬ 64 /1 ─ logits
+              └ 128 /2 ───────────────────── crop ┬ 128 /2
+                   └ 256 /4 ──────────── crop ┬ 256 /4
+                        └ 512 /8 ────── crop ┬ 512 /8
+                              └ 1024 /16 ────┘
+
+Differs from the paper:
+    - The paper cuts its 388-pixel output tiles by hand; here the network adds the mirrored border
+      itself (92 pixels, plus what makes all sizes even) and crops, so that the logits have the
+      image's size. An image smaller than the border is mirrored again and again.
+    - The paper's text has no ReLU after an up-convolution and 64 channels after the last one; the
+      authors' Caffe model has a ReLU after each, and 128. Here it is the text.
+    - `unet_padded` pads the convolutions with zeros and has batch normalisation instead of dropout:
+      less computation, no border, and what most call U-Net today.
+    - `BackboneUNet` keeps the idea only: any backbone goes down; the way up has nearest-neighbour
+      upsampling and half the width. With ResNets it is smp.Unet, parameter for parameter.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
+
+from segkit.backbones.resnet import resnet18, resnet34, resnet50
+from segkit.losses import AuxLoss
+from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming
+from segkit.outputs import SegOutput
+from segkit.weights import Source, load_weights
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def mirror(images: Tensor, *, before: int, height: int, width: int) -> Tensor:
+    """Extend images beyond their border by mirroring them, as often as it takes.
+
+    The same as ``F.pad(..., mode="reflect")`` where that is possible, which is up to one pixel less
+    than the image's size.
+
+    Args:
+        images: shape (B, C, H, W), H and W two or more.
+        before: pixels added above and to the left.
+        height: rows of the result; what `before` and H do not fill is added below.
+        width: columns of the result.
+
+    Returns:
+        Shape (B, C, height, width).
+
+    Source: section 2 and figure 2, the overlap-tile strategy.
+    """
+    for dim, length in ((-2, height), (-1, width)):
+        # A triangle wave: 0, 1 … H - 1, H - 2 … 1, 0, 1 …
+        period = 2 * (images.shape[dim] - 1)
+        position = (torch.arange(length, device=images.device) - before) % period
+        images = images.index_select(dim, torch.minimum(position, period - position))
+    return images
+
+
+class DoubleConv(nn.Sequential):
+    """Two 3x3 convolutions, each followed by ReLU; unpadded, each takes 2 pixels off the size."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, padded: bool, batch_norm: bool
+    ) -> None:
+        layers: list[nn.Module] = []
+        for channels in (in_channels, out_channels):
+            layers.append(
+                nn.Conv2d(channels, out_channels, 3, padding=int(padded), bias=not batch_norm)
+            )
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(out_channels))
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+
+
+class UNet(nn.Module):
+    """U-Net as in the paper, or with padded convolutions.
+
+    Args:
+        num_classes: K, two or more.
+        in_channels: channels of the images.
+        channels: of each level, from the top; one level more halves the size once more.
+        padded: whether convolutions are padded with zeros instead of mirroring the image.
+        batch_norm: whether each 3x3 convolution is followed by batch normalisation.
+        dropout: probability at the end of the contracting path, after its last two levels.
+
+    Raises:
+        ValueError: fewer than two classes.
+
+    Example:
+        >>> model = UNet(num_classes=2, in_channels=1, channels=(8, 16, 32)).eval()
+        >>> model(torch.zeros(1, 1, 50, 70)).logits.shape
+        torch.Size([1, 2, 50, 70])
+    """
+
+    aux_losses: ClassVar[dict[str, AuxLoss]] = {}
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_channels: int = 3,
+        channels: tuple[int, ...] = (64, 128, 256, 512, 1024),
+        padded: bool = False,
+        batch_norm: bool = False,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        check_num_classes(num_classes)
+        self.padded = padded
+        self.scale = 2 ** (len(channels) - 1)  # image pixels per pixel of the lowest level
+
+        kind = {"padded": padded, "batch_norm": batch_norm}
+        self.contract = nn.ModuleList(
+            DoubleConv(above, below, **kind) for above, below in pairwise((in_channels, *channels))
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.dropout = nn.Dropout(dropout)
+        levels = list(pairwise(reversed(channels)))
+        self.up_convs = nn.ModuleList(
+            nn.ConvTranspose2d(below, above, 2, stride=2) for below, above in levels
+        )
+        self.expand = nn.ModuleList(DoubleConv(2 * above, above, **kind) for _, above in levels)
+        self.head = nn.Conv2d(channels[0], num_classes, 1)
+
+        # Section 3: Gaussian of variance 2 / N, N the values that one output value is made of.
+        init_kaiming(self)
+        for up_conv in self.up_convs:  # its kernels do not overlap
+            nn.init.normal_(up_conv.weight, std=(2 / up_conv.in_channels) ** 0.5)
+            nn.init.zeros_(up_conv.bias)
+
+    def forward(self, images: Tensor) -> SegOutput:
+        height, width = images.shape[-2:]
+        x = mirror(
+            images,
+            before=0 if self.padded else 6 * self.scale - 4,
+            height=self._input_size(height),
+            width=self._input_size(width),
+        )
+        skips = []
+        for level, convs in enumerate(self.contract):
+            x = convs(self.pool(x) if level else x)
+            if level >= len(self.contract) - 2:
+                x = self.dropout(x)
+            skips.append(x)
+
+        skips.pop()  # the lowest level is x itself
+        for up_conv, convs in zip(self.up_convs, self.expand, strict=True):
+            x = up_conv(x)
+            skip = skips.pop()
+            margin = (skip.shape[-1] - x.shape[-1]) // 2
+            skip = F.pad(skip, [-margin] * 4)  # crop
+            x = convs(torch.cat([x, skip], dim=1))
+        return SegOutput(self.head(x)[..., :height, :width], {})
+
+    def _input_size(self, size: int) -> int:
+        """The smallest input for `size` logits that leaves an even size to every pooling."""
+        scale = self.scale
+        if self.padded:
+            return -(-size // scale) * scale
+        # From the lowest level's output, b pixels: each level up doubles it and takes 4 off, each
+        # level down (with its own convolutions) adds 4 and doubles; for 5 levels 16 b - 60 and
+        # 16 b + 124, or 388 and 572 at the paper's b of 28.
+        lowest = -(-(size + 4 * (scale - 1)) // scale)
+        return scale * lowest + 8 * scale - 4
+
+
+class UpBlock(nn.Module):
+    """Enlarge by repeating pixels, concatenate with a skip, two 3x3 convolutions."""
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvBNReLU(in_channels + skip_channels, out_channels)
+        self.conv2 = ConvBNReLU(out_channels, out_channels)
+
+    def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
+        # To a size that was halved and rounded up, this is the same as doubling and cropping.
+        x = F.interpolate(x, size, mode="nearest")
+        if skip is not None:
+            x = torch.cat([x, skip], dim=1)
+        return self.conv2(self.conv1(x))
+
+
+class BackboneUNet(nn.Module):
+    """U-Net's expansive path on any backbone.
+
+    Args:
+        backbone: gives Stages, sizes rounded up; dilated ones too.
+        num_classes: K, two or more.
+        decoder_channels: after the skips c4, c3, c2, the stem, and at the image's size.
+        stem: whether the stride-2 feature is a skip as well; the backbone must have
+            ``stem_channels`` and ``forward_with_stem``, as ResNet has. Without it nothing is
+            concatenated at stride 2.
+
+    Raises:
+        ValueError: fewer than two classes, not five decoder channels, or no stem to take.
+
+    Example:
+        >>> model = BackboneUNet(resnet18(), num_classes=5).eval()
+        >>> model(torch.zeros(1, 3, 50, 70)).logits.shape
+        torch.Size([1, 5, 50, 70])
+    """
+
+    aux_losses: ClassVar[dict[str, AuxLoss]] = {}
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        num_classes: int,
+        decoder_channels: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16),
+        stem: bool = False,
+    ) -> None:
+        super().__init__()
+        check_num_classes(num_classes)
+        if len(decoder_channels) != 5:
+            raise ValueError(f"decoder_channels is {decoder_channels}; give five, one a level")
+        if stem and not hasattr(backbone, "forward_with_stem"):
+            raise ValueError(f"{type(backbone).__name__} has no forward_with_stem: pass stem=False")
+        self.backbone = backbone
+        self.stem = stem
+        c2, c3, c4, c5 = backbone.channels
+        skips = (c4, c3, c2, backbone.stem_channels if stem else 0, 0)
+        self.decoder = nn.ModuleList(
+            UpBlock(below, skip, above)
+            for (below, above), skip in zip(pairwise((c5, *decoder_channels)), skips, strict=True)
+        )
+        self.head = nn.Conv2d(decoder_channels[-1], num_classes, 3, padding=1)
+        init_kaiming(self.decoder)
+
+    def forward(self, images: Tensor) -> SegOutput:
+        height, width = images.shape[-2:]
+        stem = None
+        if self.stem:
+            stem, (c2, c3, c4, x) = self.backbone.forward_with_stem(images)
+        else:
+            c2, c3, c4, x = self.backbone(images)
+
+        up4, up3, up2, up1, up0 = self.decoder
+        x = up4(x, c4, c4.shape[-2:])
+        x = up3(x, c3, c3.shape[-2:])
+        x = up2(x, c2, c2.shape[-2:])
+        x = up1(x, stem, ((height + 1) // 2, (width + 1) // 2))
+        x = up0(x, None, (height, width))
+        return SegOutput(self.head(x), {})
+
+
+def unet(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> UNet:
+    """The paper's U-Net: 31,030,658 parameters with one channel in and two classes out."""
+    return _load(UNet(num_classes=num_classes, in_channels=in_channels), weights)
+
+
+def unet_padded(
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    batch_norm: bool = True,
+    dropout: float = 0.0,
+    weights: Source | None = None,
+) -> UNet:
+    """U-Net of the paper's widths with padded convolutions and batch normalisation."""
+    model = UNet(
+        num_classes=num_classes,
+        in_channels=in_channels,
+        padded=True,
+        batch_norm=batch_norm,
+        dropout=dropout,
+    )
+    return _load(model, weights)
+
+
+def unet_resnet18(
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    weights: Source | None = None,
+    weights_backbone: ResNet18_Weights | None = None,
+) -> BackboneUNet:
+    """U-Net on ResNet-18, every stage and the stem as skips."""
+    backbone = resnet18(in_channels=in_channels, weights=weights_backbone)
+    return _load(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
+
+
+def unet_resnet34(
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    weights: Source | None = None,
+    weights_backbone: ResNet34_Weights | None = None,
+) -> BackboneUNet:
+    """U-Net on ResNet-34: 24,438,979 parameters at 19 classes, as smp.Unet."""
+    backbone = resnet34(in_channels=in_channels, weights=weights_backbone)
+    return _load(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
+
+
+def unet_resnet50(
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    weights: Source | None = None,
+    weights_backbone: ResNet50_Weights | None = None,
+) -> BackboneUNet:
+    """U-Net on ResNet-50: 32,523,715 parameters at 19 classes, as smp.Unet."""
+    backbone = resnet50(in_channels=in_channels, weights=weights_backbone)
+    return _load(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
+
+
+def _load(model: Network, weights: Source | None) -> Network:
+    if weights is not None:
+        load_weights(model, weights)
+    return model

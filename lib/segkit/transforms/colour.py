@@ -1,0 +1,119 @@
+"""Transforms that change colours and leave every pixel where it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segkit.transforms.pair import check_pair, uniform
+
+MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
+"""Mean colour of ImageNet, RGB in 0..1."""
+
+STD: tuple[float, float, float] = (0.229, 0.224, 0.225)
+"""Standard deviation of ImageNet's colours, RGB in 0..1."""
+
+_LUMA = torch.tensor([0.299, 0.587, 0.114])
+_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
+def check_colours(name: str, colour: tuple[float, float, float]) -> None:
+    """Raise ValueError where ``colour`` is not three numbers in 0..1."""
+    if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
+        raise ValueError(f"{name}={colour!r}: give three numbers (red, green, blue) in 0..1")
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """Change brightness, contrast, saturation and hue at random: one matrix, one pass.
+
+    Each change is linear in the colours (contrast moves them away from the picture's mean grey,
+    saturation from each pixel's grey, hue turns them about the grey axis), so that the four are
+    multiplied into one 3x3 matrix and an offset, and values are cut to 0..255 once, at the end.
+    PIL and torchvision cut and round after each change.
+
+    The image comes back as float32, 0..255, not rounded; `Normalize` takes it as it is.
+
+    Args:
+        brightness: factor from [1 - brightness, 1 + brightness], not below 0.
+        contrast: likewise.
+        saturation: likewise.
+        hue: turn from [-hue, hue], in full turns, at most 0.5; in the YIQ plane.
+
+    Raises:
+        ValueError: a strength below 0 or not finite, or a hue above 0.5.
+    """
+
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation", "hue"):
+            strength = getattr(self, name)
+            highest = 0.5 if name == "hue" else math.inf
+            if not 0 <= strength <= highest or strength == math.inf:
+                raise ValueError(
+                    f"{name}={strength!r}: a strength is 0 (none) or more, hue at most 0.5"
+                )
+
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Give float32 (3, H, W), 0..255, and the mask as it was."""
+        check_pair(image, mask)
+        brightness, contrast, saturation = (
+            uniform(max(0.0, 1 - strength), 1 + strength)
+            for strength in (self.brightness, self.contrast, self.saturation)
+        )
+        matrix = saturation * torch.eye(3) + (1 - saturation) * _LUMA
+        if self.hue:
+            matrix = _hue_matrix(uniform(-self.hue, self.hue)) @ matrix
+        pixels = image.to(torch.float32).reshape(3, -1)
+        grey = brightness * (_LUMA @ pixels.mean(dim=1))
+        matrix = brightness * contrast * matrix
+        # Grey stays grey under saturation and hue: contrast's offset passes through them.
+        offset = ((1 - contrast) * grey).expand(3, 1)
+        pixels = torch.addmm(offset, matrix, pixels).clamp_(0, 255)
+        return pixels.reshape(image.shape), mask
+
+
+def _hue_matrix(turns: float) -> Tensor:
+    """Rotate colours about the grey axis: shape (3, 3), RGB to RGB."""
+    cos, sin = math.cos(2 * math.pi * turns), math.sin(2 * math.pi * turns)
+    turn = torch.tensor([[1.0, 0.0, 0.0], [0.0, cos, -sin], [0.0, sin, cos]])
+    return torch.linalg.inv(_TO_YIQ) @ turn @ _TO_YIQ
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Make what a network takes: float32 image, int64 labels. Always the last transform.
+
+    ``(image / 255 - mean) / std`` for an image that counts 0..255, uint8 or float32.
+
+    Args:
+        mean: RGB in 0..1.
+        std: RGB in 0..1, above 0.
+
+    Raises:
+        ValueError: not three numbers in 0..1, or a std of 0.
+    """
+
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+
+    def __post_init__(self) -> None:
+        check_colours("mean", self.mean)
+        check_colours("std", self.std)
+        if 0 in self.std:
+            raise ValueError(f"std={self.std!r}: must be above 0, each picture is divided by it")
+
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Give float32 (3, H, W) and int64 (H, W)."""
+        check_pair(image, mask)
+        std = torch.tensor(self.std)[:, None, None]
+        mean = torch.tensor(self.mean)[:, None, None]
+        pixels = image.to(torch.float32, memory_format=torch.contiguous_format)
+        return torch.mul(pixels, 1 / (255 * std)).sub_(mean / std), mask.to(torch.int64)

@@ -1,0 +1,206 @@
+"""Transforms that move pixels: image and mask always by the same map."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from segkit.outputs import IGNORE
+from segkit.transforms.colour import MEAN, check_colours
+from segkit.transforms.pair import check_pair, check_probability, uniform
+
+
+def _needed(wanted: int, scale: float) -> int:
+    """Smallest number of source pixels that `interpolate` turns into ``wanted`` pixels or more."""
+    source = math.ceil(wanted / scale)
+    return source + (int(source * scale) < wanted)  # wanted / scale may have been rounded down
+
+
+def _window(size: int, wanted: int, scale: float) -> tuple[slice, slice, slice]:
+    """Place a window of ``wanted`` scaled pixels on a side of ``size`` source pixels.
+
+    Returns:
+        Where to read in the source, what to keep of the resized reading, and where that goes in
+        the window. Uniform over all places where the window lies within the picture, or, where
+        the scaled picture is the smaller one, the picture within the window.
+    """
+    needed = _needed(wanted, scale)
+    if needed <= size:
+        start = int(torch.randint(size - needed + 1, ()).item())
+        return slice(start, start + needed), slice(wanted), slice(wanted)
+    resized = max(1, int(size * scale))
+    start = int(torch.randint(wanted - resized + 1, ()).item())
+    return slice(size), slice(resized), slice(start, start + resized)
+
+
+@dataclass(frozen=True)
+class RandomScaleCrop:
+    """Resize by a random factor and cut a window, in the other order.
+
+    The usual order resizes the whole picture, pads it and throws most of it away. Here the window
+    is placed in source pixels and only what it sees is resized: the same distribution of scale
+    and place (places lie on whole source pixels instead of whole scaled ones) for a fraction of
+    the work. The outermost pixels of the window are not blended with those beyond it.
+
+    Args:
+        crop: (height, width) of the result in pixels.
+        scale: (lowest, highest) factor, uniform between, one factor for both sides. PP-LiteSeg
+            takes (0.125, 1.5) on Cityscapes and (0.5, 2.5) on CamVid.
+        mean: colour in 0..1 of what lies beyond a picture smaller than the window; its mask is
+            IGNORE there. The picture's place in the window is uniform.
+        antialias: average when shrinking, as PIL and torchvision do; without it pixels are
+            skipped, as OpenCV's bilinear resize does. The mask takes the nearest label in both
+            cases, so no new label is made.
+
+    Raises:
+        ValueError: sizes below 1, or a scale that is not 0 < lowest <= highest.
+
+    Source: Peng et al., "PP-LiteSeg", 2022, section 4.1 (the ranges).
+    """
+
+    crop: tuple[int, int]
+    scale: tuple[float, float]
+    mean: tuple[float, float, float] = MEAN
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        crop, scale = self.crop, self.scale
+        if (
+            not isinstance(crop, tuple | list)
+            or len(crop) != 2
+            or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in crop)
+        ):
+            raise ValueError(
+                f"crop={crop!r}: give (height, width) in whole pixels, for example (512, 1024)"
+            )
+        if (
+            not isinstance(scale, tuple | list)
+            or len(scale) != 2
+            or not 0 < scale[0] <= scale[1] < math.inf
+        ):
+            raise ValueError(
+                f"scale={scale!r}: give (lowest, highest) with 0 < lowest <= highest, for "
+                "example (0.5, 2.5)"
+            )
+        check_colours("mean", self.mean)
+
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Give a window of ``crop`` pixels; the dtypes stay."""
+        check_pair(image, mask)
+        scale = uniform(*self.scale)
+        rows, keep_rows, to_rows = _window(mask.shape[0], self.crop[0], scale)
+        columns, keep_columns, to_columns = _window(mask.shape[1], self.crop[1], scale)
+        window = image[None, :, rows, columns]
+        labels = mask[None, None, rows, columns]
+        # A side of a tiny picture may shrink to no pixel at all: let it have one.
+        factor = tuple(max(scale, (1 + 1e-9) / side) for side in labels.shape[2:])
+        # torch's uint8 kernel fails or errs where the result is one pixel wide (2.14): use float.
+        narrow = image.dtype == torch.uint8 and int(window.shape[-1] * factor[1]) == 1
+        window = functional.interpolate(
+            window.to(torch.float32) if narrow else window,
+            scale_factor=factor,
+            mode="bilinear",
+            antialias=self.antialias,
+        )[0, :, keep_rows, keep_columns]
+        if narrow:
+            window = window.round_().to(torch.uint8)
+        labels = functional.interpolate(labels, scale_factor=factor, mode="nearest-exact")
+        labels = labels[0, 0, keep_rows, keep_columns]
+        if labels.shape == tuple(self.crop):
+            return window.contiguous(), labels.contiguous()
+        beyond = torch.tensor([round(255 * value) for value in self.mean], dtype=image.dtype)
+        canvas = beyond[:, None, None].repeat(1, *self.crop)
+        canvas[:, to_rows, to_columns] = window
+        void = torch.full(tuple(self.crop), IGNORE, dtype=torch.uint8)
+        void[to_rows, to_columns] = labels
+        return canvas, void
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Mirror image and mask, with probability ``p``.
+
+    Args:
+        p: probability, 0..1.
+        vertical: turn upside down instead of left to right (microscopy, aerial images).
+
+    Raises:
+        ValueError: p outside 0..1.
+    """
+
+    p: float = 0.5
+    vertical: bool = False
+
+    def __post_init__(self) -> None:
+        check_probability("p", self.p)
+
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the pair, mirrored or as it was; shapes and dtypes stay."""
+        check_pair(image, mask)
+        if torch.rand(()).item() >= self.p:
+            return image, mask
+        axis = -2 if self.vertical else -1
+        return image.flip(axis), mask.flip(axis)
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """Bend image and mask smoothly, as U-Net does for tissue.
+
+    Random displacements on a coarse grid, smoothed to one displacement per pixel by bicubic
+    interpolation. The image is sampled bilinearly, the mask takes the nearest label; what lies
+    beyond the border is the mirror image, for both. In `train` it follows the crop, where it costs
+    least, and so mirrors at the border of the crop.
+
+    Args:
+        sigma: standard deviation of a displacement in pixels; 0 leaves everything in place.
+        grid: displacements along each side, 2 or more; the outer ones sit on the corners.
+
+    Raises:
+        ValueError: sigma below 0 or a grid below 2.
+
+    Source: Ronneberger et al., "U-Net", MICCAI 2015, section 3.1: 3x3 grid, 10 pixels.
+    """
+
+    sigma: float = 10.0
+    grid: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigma < math.inf:
+            raise ValueError(f"sigma={self.sigma!r}: give pixels, 0 or more; U-Net takes 10")
+        if not isinstance(self.grid, int) or self.grid < 2:
+            raise ValueError(f"grid={self.grid!r}: give 2 or more points a side; U-Net takes 3")
+
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the bent pair; shapes and dtypes stay."""
+        check_pair(image, mask)
+        height, width = mask.shape
+        coarse = self.sigma * torch.randn(1, 2, self.grid, self.grid)
+        shift = functional.interpolate(
+            coarse, size=(height, width), mode="bicubic", align_corners=True
+        )[0]
+        # grid_sample counts a side as -1..1 from edge to edge: a pixel is 2 / side.
+        x = (2 * (torch.arange(width) + shift[0]) + 1) / width - 1
+        y = (2 * (torch.arange(height)[:, None] + shift[1]) + 1) / height - 1
+        where = torch.stack((x, y), dim=-1)[None]
+        moved = functional.grid_sample(
+            image[None].to(torch.float32),
+            where,
+            mode="bilinear",
+            padding_mode="reflection",
+            align_corners=False,
+        )[0]
+        labels = functional.grid_sample(
+            mask[None, None].to(torch.float32),
+            where,
+            mode="nearest",
+            padding_mode="reflection",
+            align_corners=False,
+        )[0, 0]
+        if image.dtype == torch.uint8:
+            moved = moved.round_().to(torch.uint8)
+        return moved, labels.to(torch.uint8)

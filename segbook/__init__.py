@@ -1,0 +1,7 @@
+"""The workbench around segkit: recipes, runs, figures, widgets and the command line.
+
+Importing this package imports nothing else, so that ``segbook --help`` answers at once; take what
+you need from ``segbook.recipes``, ``segbook.runs``, ``segbook.figures`` and ``segbook.widgets``.
+"""
+
+__version__ = "0.1.0"

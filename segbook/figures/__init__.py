@@ -1,0 +1,25 @@
+"""Figures: what an image, a mask, a run and a score look like.
+
+Every function returns a matplotlib ``Figure`` that no pyplot state knows about: as the last
+expression of a cell it is shown once, ``figure.savefig(path)`` writes it, nothing has to be closed.
+"""
+
+from segbook.figures.gallery import worst_images
+from segbook.figures.history import curves
+from segbook.figures.overlays import comparison, overlay
+from segbook.figures.pictures import error_picture, label_picture, picture
+from segbook.figures.scores import confusion, iou_bars
+from segbook.figures.style import use_style
+
+__all__ = [
+    "comparison",
+    "confusion",
+    "curves",
+    "error_picture",
+    "iou_bars",
+    "label_picture",
+    "overlay",
+    "picture",
+    "use_style",
+    "worst_images",
+]

@@ -1,0 +1,138 @@
+"""A run over time: loss, learning rate and validation scores from its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from segbook.figures.style import BLUE, GREEN, GREY, PURPLE, VERMILION, YELLOW, styled
+
+Series = tuple[NDArray, NDArray]
+
+
+def series(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Series]:
+    """Steps and values by name, in the order of the steps.
+
+    A run that was resumed has written some steps twice: the later record counts. A mapping inside a
+    record (the parts of the loss) gives one series for each of its names.
+    """
+    values: dict[str, dict[int, float]] = {}
+    for record in metrics:
+        if "step" not in record:
+            raise ValueError(f"a record has no 'step', only {sorted(record)}; give metrics.jsonl")
+        step = int(record["step"])
+        inner = [item for item in record.items() if isinstance(item[1], Mapping)]
+        flat = list(record.items()) + [
+            (f"{outer}.{name}", value) for outer, parts in inner for name, value in parts.items()
+        ]
+        for name, value in flat:
+            if isinstance(value, int | float) and not isinstance(value, bool) and name != "step":
+                values.setdefault(name, {})[step] = float(value)
+    return {
+        name: (np.array(sorted(by_step)), np.array([by_step[step] for step in sorted(by_step)]))
+        for name, by_step in values.items()
+    }
+
+
+def running_mean(values: NDArray, window: int) -> NDArray:
+    """The mean of the ``window`` values around each, fewer at the ends; nan values are left out."""
+    finite = np.isfinite(values)
+    total = np.cumsum(np.concatenate([[0.0], np.where(finite, values, 0.0)]))
+    count = np.cumsum(np.concatenate([[0], finite]))
+    here = np.arange(len(values))
+    start = np.maximum(here - (window - 1) // 2, 0)
+    stop = np.minimum(here + window // 2 + 1, len(values))
+    seen = count[stop] - count[start]
+    mean = (total[stop] - total[start]) / np.maximum(seen, 1)
+    return np.where(seen > 0, mean, np.nan)
+
+
+def draw_loss(axes: Axes, found: Mapping[str, Series], names: Sequence[str], smooth: int) -> None:
+    """The loss as it was, its running mean over it, and validation losses as points."""
+    others = iter([VERMILION, GREEN, PURPLE, YELLOW])
+    top = 0.0
+    for name in names:
+        steps, values = found[name]
+        if name == "loss":
+            axes.plot(steps, values, color=BLUE, alpha=0.3, linewidth=0.7)
+            mean = running_mean(values, smooth)
+            label = f"loss, mean of {smooth} records" if smooth > 1 else "loss"
+            axes.plot(steps, mean, color=BLUE, label=label)
+        elif name.startswith("parts."):
+            mean = running_mean(values, smooth)
+            axes.plot(steps, mean, color=next(others, GREY), linewidth=1, label=name[6:])
+        else:
+            mean = values
+            style = dict(marker="o", markersize=3.5, linestyle="--", linewidth=1)
+            axes.plot(steps, values, color=next(others, GREY), label=name, **style)
+        if np.isfinite(mean).any():
+            top = max(top, float(np.nanmax(mean)))
+    axes.set(title="training loss", xlabel="step", ylim=(0, 1.15 * top if top > 0 else None))
+    axes.legend()
+
+
+def draw_scores(axes: Axes, found: Mapping[str, Series], names: Sequence[str], policy: str) -> None:
+    """Validation scores as points, the best mIoU ringed and named."""
+    for name in names:
+        steps, values = found[name]
+        (line,) = axes.plot(steps, values, marker="o", markersize=4, label=name)
+        if "miou" in name and np.isfinite(values).any():
+            best = int(np.nanargmax(values))
+            ring = dict(markersize=10, mfc="none", mec=line.get_color())
+            axes.plot(steps[best], values[best], "o", **ring)
+            line.set_label(f"{name}: best {values[best]:.3f} at step {steps[best]}")
+    axes.set(title=f"scores (mIoU policy: {policy})", xlabel="step", ylim=(0, None))
+    axes.legend(loc="lower right")
+
+
+@styled
+def curves(
+    metrics: Iterable[Mapping[str, Any]], *, smooth: int = 20, policy: str = "dataset"
+) -> Figure:
+    """Loss, learning rate and validation scores over the steps of a run.
+
+    Args:
+        metrics: the records of ``metrics.jsonl``, each with ``"step"`` and some of ``"loss"``,
+            ``"parts"`` (the loss by part), ``"lr"``, ``"val_miou"`` and other ``"val_..."`` or
+            ``"test_..."`` scores in 0..1. Names that are not known here are left out.
+        smooth: how many records the running mean of the loss is taken over; the raw loss stays
+            behind it. 1 smooths nothing.
+        policy: the mIoU policy that the scores were computed with, for the title.
+
+    Returns:
+        A figure with one panel for each kind of number that the records have.
+
+    Raises:
+        ValueError: no record, a record without a step, nothing to draw, ``smooth`` below 1.
+    """
+    if smooth < 1:
+        raise ValueError(f"smooth is {smooth}; give the number of records to average, from 1 up")
+    found = series(metrics)
+    losses = [name for name in found if name.endswith("loss") or name.startswith("parts.")]
+    scores = [n for n in found if n.startswith(("val_", "test_")) and not n.endswith("loss")]
+    rates = [name for name in found if name == "lr"]
+    panels = [name for name, kind in (("loss", losses), ("score", scores), ("lr", rates)) if kind]
+    if not panels:
+        raise ValueError(
+            f"nothing to draw in these records (numbers found: {sorted(found) or 'none'}); "
+            "they need 'loss', 'lr' or a score such as 'val_miou'"
+        )
+    ratios = [2 if name == "lr" else 3 for name in panels]
+    figure = Figure(figsize=(1.35 * sum(ratios) + 0.4, 3.2), layout="constrained")
+    grid = figure.subplots(1, len(panels), width_ratios=ratios, squeeze=False)[0]
+    for axes, panel in zip(grid, panels, strict=True):
+        axes.grid(axis="y")
+        if panel == "loss":
+            draw_loss(axes, found, losses, smooth)
+        elif panel == "score":
+            draw_scores(axes, found, scores, policy)
+        else:
+            axes.plot(*found["lr"], color=GREY)
+            axes.set(title="learning rate", xlabel="step", ylim=(0, None))
+        axes.set_xlim(left=0)
+    return figure

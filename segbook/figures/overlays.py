@@ -1,0 +1,184 @@
+"""One image: its labels laid over it, and its truth beside what a network says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import ArrayLike, NDArray
+
+from segbook.figures.pictures import (
+    VOID_DARK,
+    VOID_LIGHT,
+    WRONG,
+    Colour,
+    Picture,
+    check_classes,
+    error_picture,
+    label_map,
+    label_picture,
+    picture,
+    wrong_share,
+)
+from segbook.figures.style import GREY, styled
+from segkit.outputs import IGNORE
+
+
+def hexed(colour: Colour) -> str:
+    """An RGB colour in 0..255 as matplotlib takes it."""
+    return to_hex([value / 255 for value in colour])
+
+
+def blend(image: Picture, labels: NDArray, palette: Sequence[Colour], alpha: float) -> Picture:
+    """The image with its labels over it, alpha in 0..1; uint8 RGB, shape (H, W, 3)."""
+    colours = label_picture(labels, palette, hatch=True)
+    mixed = image.astype(np.float32) * (1 - alpha) + colours.astype(np.float32) * alpha
+    return mixed.round().astype(np.uint8)
+
+
+def legend_patches(
+    maps: Sequence[NDArray], classes: Sequence[str], palette: Sequence[Colour]
+) -> list[Patch]:
+    """A coloured square for each class that is present in one of the maps, void last."""
+    present = np.unique(np.concatenate([ids.reshape(-1) for ids in maps]))
+    patches = [
+        Patch(facecolor=hexed(palette[k]), edgecolor=GREY, linewidth=0.5, label=classes[k])
+        for k in present
+        if k != IGNORE
+    ]
+    if IGNORE in present:
+        void = dict(facecolor=hexed(VOID_DARK), edgecolor=hexed(VOID_LIGHT), hatch="/////")
+        patches.append(Patch(**void, linewidth=0, label="void (not counted)"))
+    return patches
+
+
+def show(axes: Axes, shown: Picture, title: str = "") -> None:
+    """Put a picture on axes that keep no ticks and no frame."""
+    # Small pictures keep their pixels: what a label map is made of should be seen.
+    smooth = "auto" if max(shown.shape[:2]) > 400 else "nearest"
+    axes.imshow(shown, interpolation=smooth)
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.spines[:].set_visible(False)
+
+
+@styled
+def overlay(
+    image: ArrayLike,
+    labels: ArrayLike,
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    *,
+    alpha: float = 0.5,
+    legend: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    title: str = "",
+) -> Figure:
+    """The image with its labels over it, and a legend of the classes that are present.
+
+    Args:
+        image: see `picture`: uint8 or float, (3, H, W) or (H, W, 3).
+        labels: class ids, shape (H, W); 255 is void and drawn as grey stripes.
+        classes: the K class names.
+        palette: K colours, RGB in 0..255.
+        alpha: how much of the labels is seen, 0..1.
+        legend: name the classes beside the picture.
+        mean: of the normalisation, if the image was normalised.
+        std: of the normalisation.
+        title: above the picture.
+
+    Returns:
+        A figure of one picture.
+
+    Raises:
+        ValueError: sizes that differ, an id without a class, alpha outside 0..1, a normalised
+            image without mean and std.
+    """
+    check_classes(classes, palette)
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}; allowed is 0 (the image alone) to 1 (labels alone)")
+    seen = picture(image, mean=mean, std=std)
+    ids = label_map(labels, len(classes), size=seen.shape[:2])
+    height, width = ids.shape
+    figure = Figure(figsize=(6.4 + 1.6 * legend, 6.4 * height / width + 0.4), layout="compressed")
+    show(figure.subplots(), blend(seen, ids, palette, alpha), title)
+    if legend:
+        figure.legend(handles=legend_patches([ids], classes, palette), loc="outside right upper")
+    return figure
+
+
+def comparison_row(
+    axes: Sequence[Axes],
+    image: Picture,
+    truth: NDArray,
+    prediction: NDArray,
+    palette: Sequence[Colour],
+    titles: Sequence[str] = ("image", "truth", "prediction"),
+) -> None:
+    """Draw image, truth, prediction and error on four axes; the last title tells the share."""
+    share = wrong_share(truth, prediction)
+    error = "no labelled pixel" if np.isnan(share) else f"{100 * share:.1f} % of labelled px wrong"
+    shown = (
+        image,
+        label_picture(truth, palette, hatch=True),
+        label_picture(prediction, palette, hatch=True),
+        error_picture(image, truth, prediction),
+    )
+    for axis, one, title in zip(axes, shown, (*titles, error), strict=True):
+        show(axis, one, title)
+
+
+@styled
+def comparison(
+    image: ArrayLike,
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    title: str = "",
+) -> Figure:
+    """Image, truth, prediction and error in one row.
+
+    The error panel shows right pixels in pale grey, wrong ones in vermilion and void ones striped;
+    its title tells the wrong pixels as a share of the labelled ones.
+
+    Args:
+        image: see `picture`: uint8 or float, (3, H, W) or (H, W, 3).
+        truth: class ids, shape (H, W); 255 is void.
+        prediction: class ids, shape (H, W).
+        classes: the K class names.
+        palette: K colours, RGB in 0..255.
+        mean: of the normalisation, if the image was normalised.
+        std: of the normalisation.
+        title: above the row.
+
+    Returns:
+        A figure of four pictures; the share is not told where no pixel is labelled.
+
+    Raises:
+        ValueError: sizes that differ, an id without a class, a normalised image without mean and
+            std.
+    """
+    check_classes(classes, palette)
+    seen = picture(image, mean=mean, std=std)
+    truth = label_map(truth, len(classes), size=seen.shape[:2], what="truth")
+    prediction = label_map(prediction, len(classes), size=seen.shape[:2], what="prediction")
+    height, width = truth.shape
+    patches = legend_patches([truth, prediction], classes, palette)
+    patches.append(Patch(facecolor=hexed(WRONG), label="wrong"))
+    columns = 7
+    rows = -(-len(patches) // columns)
+    tall = 2.95 * height / width + 0.3 + 0.22 * rows + 0.25 * bool(title)
+    figure = Figure(figsize=(12, tall), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01)
+    comparison_row(figure.subplots(1, 4), seen, truth, prediction, palette)
+    figure.suptitle(title, x=0.005, ha="left") if title else None
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), columns))
+    return figure

@@ -1,0 +1,103 @@
+"""Training a recipe without a notebook, in a run folder of its own; needs no Jupyter."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from segbook import recipes
+from segbook.runs.describe import environment
+from segbook.runs.folder import DISK_FULL, FAILED, FINISHED, RUNNING, STOPPED, RunFolder
+from segbook.runs.stopping import Stopper
+
+
+def create(
+    recipe_name: str,
+    changes: Mapping[str, str],
+    *,
+    name: str | None = None,
+    time_limit: float | None = None,
+) -> RunFolder:
+    """Make the run folder of a training; nothing is trained.
+
+    Args:
+        recipe_name: a name of `segbook.recipes.names`.
+        changes: value by field, as typed.
+        name: the run's name; default the recipe's.
+        time_limit: seconds for each attempt; None for no limit.
+
+    Raises:
+        ValueError: no such recipe or field, or a value of another type.
+    """
+    recipe = recipes.override(recipes.get(recipe_name), changes)
+    return RunFolder.create(
+        name or recipe_name,
+        kind="train",
+        recipe_name=recipe_name,
+        overrides=dict(changes),
+        recipe=recipe.to_dict(),
+        steps=recipe.steps,
+        time_limit=time_limit,
+        **environment(),
+    )
+
+
+def execute(folder: RunFolder, *, show: Callable[[str], None] = print) -> dict[str, Any]:
+    """Train to the end, from the folder's newest checkpoint where there is one.
+
+    Args:
+        folder: made by `create`.
+        show: is told what happens, a line at a time.
+
+    Returns:
+        ``run.json`` at the end; "status" is "finished", "failed" or "stopped".
+
+    Raises:
+        RunBusyError: another process trains it.
+        ValueError: the recipe in ``run.json`` is damaged.
+    """
+    with folder.own():
+        described = folder.read()
+        recipe = recipes.Recipe.from_dict(described["recipe"])
+        stopper = Stopper(_interrupt, _interrupt, limit=described.get("time_limit"))
+        began = time.monotonic()
+        try:
+            with stopper.watch():
+                folder.update(
+                    status=RUNNING,
+                    attempts=described.get("attempts", 0) + 1,
+                    reason=None,
+                    error=None,
+                    result=None,
+                )
+                from segbook.runs.training import train_run
+
+                result = train_run(recipe, folder, show=show, progress=sys.stderr.isatty())
+            outcome: dict[str, Any] = {"status": FINISHED, "result": result}
+        except KeyboardInterrupt:
+            outcome = {"status": STOPPED, "reason": stopper.reason or "stopped by Ctrl-C"}
+        except Exception as error:
+            outcome = {"status": FAILED, "error": _describe(error)}
+            with contextlib.suppress(OSError):  # a full disk is being reported already
+                folder.log(traceback.format_exc())
+        seconds = described.get("seconds_total", 0.0) + time.monotonic() - began
+        folder.update(**outcome, seconds_total=round(seconds, 1))
+        return folder.read()
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _describe(error: Exception) -> dict[str, Any]:
+    message = str(error)
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        message = f"the disk is full: {message}"
+    described: dict[str, Any] = {"name": type(error).__name__, "message": message}
+    if not isinstance(error, ValueError | OSError):  # those say what to do; others are puzzles
+        described["traceback"] = traceback.format_exc().splitlines()[-12:]
+    return described

@@ -1,0 +1,5 @@
+"""Widgets: things to move in a notebook, which leave a picture behind where nothing moves."""
+
+from segbook.widgets.mask_explorer import MaskExplorer
+
+__all__ = ["MaskExplorer"]

@@ -1,0 +1,247 @@
+"""The mask explorer: look at an image through its labels, in a notebook or on a plain page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from segbook.figures.overlays import comparison, overlay
+from segbook.figures.pictures import Colour, Picture, array, check_classes, label_map, picture
+from segkit.outputs import IGNORE
+
+HERE = Path(__file__).parent
+LAYERS = ("truth", "prediction", "error")
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>%(title)s</title>
+<link rel="icon" href="data:,">
+<style>body { margin: 16px auto; padding: 0 12px; max-width: 1100px; } %(css)s</style>
+<main id="explorer"></main>
+<script type="module">
+import widget from "data:text/javascript;base64,%(esm)s";
+const decode = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+const state = JSON.parse(%(state)s, (key, value) => value?.base64 ? decode(value.base64) : value);
+const listeners = {};
+const model = {
+  get: (key) => state[key],
+  set(key, value) {
+    state[key] = value;
+    for (const listener of listeners[`change:${key}`] ?? []) listener();
+  },
+  on: (name, listener) => (listeners[name] ??= []).push(listener),
+  off() {},
+  save_changes() {},
+};
+widget.render({ model, el: document.getElementById("explorer") });
+</script>
+</html>
+"""
+"""A page that needs neither kernel nor network: the widget, its data and a model of ten lines."""
+
+
+class MaskExplorer(anywidget.AnyWidget):
+    """An image under its labels: layers, opacity, classes on and off, the class under the pointer.
+
+    Everything happens in the browser, so it answers at once and goes on working without a kernel.
+    Where no script runs (GitHub, an executed notebook) it leaves a picture. With the environment
+    variable ``SEGBOOK_HEADLESS`` set it leaves nothing but that picture: a stored widget would be
+    an empty box for whoever opens the notebook later.
+
+    Args:
+        image: an image, shape (3, H, W) or (H, W, 3), uint8 or float, or a sequence or batch of
+            images, which then may be paged through.
+        truth: class ids, shape (H, W), 255 for void; as many as there are images.
+        prediction: class ids, shape (H, W); as many as there are images. None shows the truth only.
+        classes: the K class names.
+        palette: K colours, RGB in 0..255.
+        mean: of the normalisation, if the images were normalised.
+        std: of the normalisation.
+        names: a name for each image.
+
+    Attributes:
+        layer: ``"truth"``, ``"prediction"`` or ``"error"``; as all below, it may be set and follows
+            the hand that moves the widget.
+        opacity: of the layer, 0..1.
+        hidden: ids of the classes that are switched off.
+        index: which of the images is shown, from 0.
+
+    Raises:
+        ValueError: no image, different numbers of images and labels, sizes that differ, an id
+            without a class, a normalised image without mean and std.
+
+    Example:
+        >>> import numpy as np
+        >>> image, truth = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)
+        >>> MaskExplorer(image, truth, classes=("road",), palette=((128, 64, 128),))
+        MaskExplorer(1 image of 4x6 pixels, 1 class, truth)
+    """
+
+    _esm = HERE / "mask_explorer.js"
+    _css = HERE / "mask_explorer.css"
+
+    samples = traitlets.List(traitlets.Dict(), read_only=True).tag(sync=True)
+    classes = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
+    palette = traitlets.List(traitlets.List(traitlets.Int()), read_only=True).tag(sync=True)
+    layers = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
+    ignore = traitlets.Int(IGNORE, read_only=True).tag(sync=True)
+    layer = traitlets.Enum(LAYERS, "truth").tag(sync=True)
+    opacity = traitlets.Float(0.5, min=0, max=1).tag(sync=True)
+    hidden = traitlets.List(traitlets.Int()).tag(sync=True)
+    index = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        image: ArrayLike | Sequence[ArrayLike],
+        truth: ArrayLike | Sequence[ArrayLike],
+        prediction: ArrayLike | Sequence[ArrayLike] | None = None,
+        *,
+        classes: Sequence[str],
+        palette: Sequence[Colour],
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        names: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        check_classes(classes, palette)
+        images = _listed(image, 3)
+        truths = _listed(truth, 2)
+        predictions = None if prediction is None else _listed(prediction, 2)
+        for what, given in (("truth", truths), ("prediction", predictions), ("names", names)):
+            if given is not None and len(given) != len(images):
+                raise ValueError(f"{len(images)} images but {len(given)} in {what}; give one each")
+        if not images:
+            raise ValueError("no image to explore; give at least one")
+        self._pictures: list[Picture] = [picture(one, mean=mean, std=std) for one in images]
+        self._truths = self._checked(truths, len(classes), "truth")
+        self._predictions = predictions and self._checked(predictions, len(classes), "prediction")
+        super().__init__(**settings)
+        self.set_trait("classes", [str(name) for name in classes])
+        self.set_trait("palette", [[int(value) for value in colour] for colour in palette])
+        self.set_trait("layers", list(LAYERS if self._predictions else LAYERS[:1]))
+        self.set_trait(
+            "samples",
+            [
+                {
+                    "name": "" if names is None else str(names[i]),
+                    "height": seen.shape[0],
+                    "width": seen.shape[1],
+                    "image": _png(Image.fromarray(seen)),
+                    "truth": zlib.compress(self._truths[i].tobytes()),
+                    "prediction": self._predictions
+                    and zlib.compress(self._predictions[i].tobytes()),
+                }
+                for i, seen in enumerate(self._pictures)
+            ],
+        )
+
+    def _checked(self, given: list[ArrayLike], num_classes: int, what: str) -> list[NDArray]:
+        return [
+            label_map(labels, num_classes, size=seen.shape[:2], what=what)
+            for labels, seen in zip(given, self._pictures, strict=True)
+        ]
+
+    @traitlets.validate("layer")
+    def _layer_exists(self, proposal: dict) -> str:
+        if self.layers and proposal["value"] not in self.layers:
+            raise ValueError(f"there is no layer {proposal['value']!r} without a prediction")
+        return proposal["value"]
+
+    @traitlets.validate("index")
+    def _index_exists(self, proposal: dict) -> int:
+        if not 0 <= proposal["value"] < len(self._pictures):
+            allowed = f"0..{len(self._pictures) - 1}"
+            raise ValueError(f"there is no image {proposal['value']}; allowed are {allowed}")
+        return proposal["value"]
+
+    def __repr__(self) -> str:
+        """What is in it, the same in every run, so that executed notebooks can be compared."""
+        height, width = self._truths[0].shape
+        count, number = len(self._pictures), len(self.classes)
+        images = f"{count} image{'s' * (count > 1)} of {height}x{width} pixels"
+        return (
+            f"MaskExplorer({images}, {number} class{'es' * (number > 1)}, {', '.join(self.layers)})"
+        )
+
+    def snapshot(self) -> bytes:
+        """The image that is shown now as a picture that does not move.
+
+        Returns:
+            PNG bytes: image, truth, prediction and error in a row, or the truth over the image
+            where there is no prediction.
+        """
+        i = self.index
+        args = (self.classes, [tuple(colour) for colour in self.palette])
+        title = self.samples[i]["name"]
+        if self._predictions:
+            pair = self._truths[i], self._predictions[i]
+            figure = comparison(self._pictures[i], *pair, *args, title=title)
+        else:
+            figure = overlay(self._pictures[i], self._truths[i], *args, title=title)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", bbox_inches="tight")
+        # 256 colours are enough to look at, and keep an executed notebook small.
+        return _png(Image.open(drawn).convert("RGB").quantize(256))
+
+    def save_html(self, path: str | Path) -> Path:
+        """Write the explorer as one HTML file that works without a kernel and without a network.
+
+        Args:
+            path: where to; an existing file is replaced.
+
+        Returns:
+            The path.
+        """
+        keys = ("samples", "classes", "palette", "layers", "ignore")
+        keys += ("layer", "opacity", "hidden", "index")
+        state = json.dumps({key: getattr(self, key) for key in keys}, default=_base64)
+        text = PAGE % {
+            "title": "Mask explorer",
+            "css": (HERE / "mask_explorer.css").read_text(),
+            "esm": base64.b64encode((HERE / "mask_explorer.js").read_bytes()).decode(),
+            # A string in a script: no class name can end the script.
+            "state": json.dumps(state).replace("<", "\\u003c"),
+        }
+        path = Path(path)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data["image/png"] = base64.b64encode(self.snapshot()).decode()
+        metadata = {**metadata, "image/png": {"alt": repr(self)}}
+        if os.environ.get("SEGBOOK_HEADLESS"):
+            data = {kind: data[kind] for kind in ("text/plain", "image/png")}
+        return data, metadata
+
+
+def _listed(values: ArrayLike | Sequence[ArrayLike], dimensions: int) -> list[ArrayLike]:
+    """A list of images or maps from one, a list of them, or a batch."""
+    if isinstance(values, list | tuple):
+        return list(values)
+    return list(array(values)) if array(values).ndim > dimensions else [values]
+
+
+def _png(image: Image.Image) -> bytes:
+    written = io.BytesIO()
+    image.save(written, format="png", optimize=True)
+    return written.getvalue()
+
+
+def _base64(value: object) -> dict[str, str]:
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    raise TypeError(f"{type(value).__name__} does not go into a page")

@@ -1,0 +1,297 @@
+"""From the origin's layout or ours to ours, without changing a pixel; and what a check finds."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_scripts.fetching.check import check
+from data_scripts.fetching.convert import convert, find_source, missing
+from data_scripts.fetching.dataset import DataError, pixel_digest, read_manifest
+
+
+def build(tiny, out, source=None):
+    convert(find_source(source or tiny.origin, tiny.spec), missing(out, tiny.spec), out, tiny.spec)
+    for name, stems in tiny.spec.lists.items():
+        (out / name).write_text("\n".join(stems))
+    return out
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def edit(path, change):
+    """Rewrite a picture after `change` has had its pixels."""
+    array = pixels(path).copy()
+    array = change(array)
+    Image.fromarray(array).save(path, lossless=True)
+
+
+def flip_one(array):
+    array[2, 3] ^= 1
+    return array
+
+
+@pytest.fixture
+def done(streets, tmp_path):
+    return build(streets, tmp_path / "out")
+
+
+def test_the_origin_is_copied_byte_for_byte(streets, done):
+    assert names(done / "train" / "images") == ["train_0.png", "train_1.png", "train_2.png"]
+    for split, count in (("train", 3), ("val", 2)):
+        for folder, ours in ((split, "images"), (f"{split}annot", "masks")):
+            for number in range(count):
+                name = f"{split}_{number}.png"
+                before = (streets.origin / folder / name).read_bytes()
+                assert (done / split / ours / name).read_bytes() == before
+    assert check(done, streets.spec).problems == []
+    assert missing(done, streets.spec) == []
+
+
+def test_labels_that_are_drawings_become_class_ids(cells, tmp_path):
+    out = build(cells, tmp_path / "out")
+    for number in range(3):
+        label = pixels(cells.origin / "label" / f"{number}.png")
+        mask = pixels(out / "masks" / f"{number}.png")
+        np.testing.assert_array_equal(mask, (label == 0).astype(np.uint8))
+    assert check(out, cells.spec).problems == []
+    again = build(cells, tmp_path / "again", source=out)  # ours: not inverted a second time
+    assert pixel_digest(pixels(again / "masks" / "1.png")) == cells.spec.manifest["all/1"][1]
+
+
+def test_a_label_value_between_is_refused(cells, tmp_path):
+    edit(cells.origin / "label" / "1.png", lambda a: np.where(a == 0, 128, a).astype(np.uint8))
+    with pytest.raises(DataError, match=r"label/1\.png: label value 128"):
+        build(cells, tmp_path / "out")
+
+
+def test_lossless_webp_in_our_layout_stays_as_it_is(streets, done, tmp_path):
+    for path in sorted(done.glob("*/images/*.png")):
+        Image.open(path).save(path.with_suffix(".webp"), lossless=True)
+        path.unlink()
+    again = build(streets, tmp_path / "again", source=done)
+    assert names(again / "val" / "images") == ["val_0.webp", "val_1.webp"]
+    source, copy = (root / "val" / "images" / "val_0.webp" for root in (done, again))
+    assert source.read_bytes() == copy.read_bytes()
+    assert check(again, streets.spec).ok
+
+
+def test_a_lossy_image_is_refused(streets, done, tmp_path):
+    path = done / "val" / "images" / "val_0.png"
+    Image.open(path).save(path.with_suffix(".webp"), quality=60)
+    path.unlink()
+    with pytest.raises(DataError, match=r"val_0\.webp: its pixels are not those of Tiny streets"):
+        build(streets, tmp_path / "again", source=done)
+
+
+def test_other_modes_are_brought_to_ours(streets, tmp_path):
+    """A user's copy may have an alpha channel, or masks with a palette: the same data."""
+    image = streets.origin / "train" / "train_0.png"
+    before = pixels(image)
+    Image.open(image).convert("RGBA").save(image)
+    mask = streets.origin / "trainannot" / "train_0.png"
+    ids = pixels(mask)
+    palette = Image.fromarray(ids, mode="P")
+    palette.putpalette([128, 64, 128, 70, 130, 180, 0, 0, 0])
+    palette.save(mask)
+    out = build(streets, tmp_path / "out")
+    for path, mode, expected in (
+        (out / "train" / "images" / "train_0.png", "RGB", before),
+        (out / "train" / "masks" / "train_0.png", "L", ids),
+    ):
+        assert Image.open(path).mode == mode
+        np.testing.assert_array_equal(pixels(path), expected)
+    assert check(out, streets.spec).ok
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("val/val_1.png", flip_one, "its pixels are not those"),
+        ("valannot/val_1.png", flip_one, "its pixels are not those"),
+        ("valannot/val_1.png", lambda a: a + np.uint8(9), "class id 11, allowed are 0 to 2"),
+        ("valannot/val_1.png", lambda a: np.stack([a] * 3, 2), "mode RGB; a mask holds class ids"),
+        ("val/val_1.png", lambda a: a[:5], "8x5, expected 8x6"),
+    ],
+)
+def test_a_wrong_source_file_is_named_and_not_let_in(streets, tmp_path, file, change, message):
+    edit(streets.origin / file, change)
+    out = tmp_path / "out"
+    with pytest.raises(DataError) as caught:
+        build(streets, out)
+    assert f"{streets.origin / file}: " in str(caught.value)
+    assert message in str(caught.value)
+    ours = file.replace("valannot", "val/masks").replace("val/val_", "val/images/val_")
+    assert not (out / ours).exists()
+
+
+def test_an_unreadable_source_file_is_named(streets, tmp_path):
+    path = streets.origin / "val" / "val_0.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"val_0\.png: cannot be read"):
+        build(streets, tmp_path / "out")
+
+
+def test_missing_source_files_are_listed_before_anything_is_written(streets, tmp_path):
+    (streets.origin / "val" / "val_0.png").unlink()
+    (streets.origin / "trainannot" / "train_2.png").unlink()
+    with pytest.raises(DataError, match="2 pictures are missing: trainannot/train_2, val/val_0"):
+        build(streets, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_what_is_missing_is_brought_in(streets, done):
+    gone = [done / "train" / "images" / "train_1.png", done / "val" / "masks" / "val_0.png"]
+    for path in gone:
+        path.unlink()
+    kept = {p: p.stat().st_ino for p in done.rglob("*.png")}
+    assert [(i.kind, i.stem) for i in missing(done, streets.spec)] == [
+        ("image", "train_1"),
+        ("mask", "val_0"),
+    ]
+    build(streets, done)
+    assert all(path.stat().st_ino == inode for path, inode in kept.items())
+    assert check(done, streets.spec).ok
+
+
+@pytest.mark.parametrize("depth", [0, 1, 6])
+def test_the_data_may_lie_some_folders_down(streets, tmp_path, depth):
+    deep = tmp_path / "deep"
+    root = deep.joinpath(*"abcdefgh"[:depth])
+    shutil.copytree(streets.origin, root)
+    (deep / "loop").symlink_to(deep, target_is_directory=True)
+    source = find_source(deep, streets.spec)
+    assert (source.root, source.ours) == (root, False)
+
+
+def test_a_folder_without_the_data_says_what_was_looked_for(streets, tmp_path):
+    (tmp_path / "empty" / "train").mkdir(parents=True)
+    with pytest.raises(DataError, match="train, trainannot, val, valannot.*train/images"):
+        find_source(tmp_path / "empty", streets.spec)
+
+
+def test_the_folder_being_filled_is_not_its_own_source(streets, done, tmp_path):
+    with pytest.raises(DataError, match="is not in there"):
+        find_source(done, streets.spec, apart_from=done)
+    shutil.copytree(streets.origin, tmp_path / "z" / "deeper" / "origin")
+    done = done.rename(tmp_path / "z" / "out")
+    found = find_source(tmp_path / "z", streets.spec, apart_from=done)
+    assert found.root.name == "origin"
+
+
+FAULTS = {
+    "image gone": ("val/images/val_0.png", lambda p: p.unlink(), ["missing", "1 pairs"]),
+    "pixel flipped": ("val/images/val_0.png", lambda p: edit(p, flip_one), ["not the origin's"]),
+    "other size": ("val/images/val_0.png", lambda p: edit(p, lambda a: a[1:]), ["8x5, expected"]),
+    "grey image": (
+        "val/images/val_0.png",
+        lambda p: Image.open(p).convert("L").save(p),
+        ["not stored as RGB", "not the origin's"],
+    ),
+    "not a picture": ("val/images/val_0.png", lambda p: p.write_text("x"), ["cannot be read"]),
+    "jpeg in disguise": (
+        "val/images/val_0.png",
+        lambda p: Image.open(p).save(p, format="JPEG"),
+        ["cannot be read"],
+    ),
+    "stranger": (
+        "val/images/thumbs.db",
+        lambda p: p.write_text("x"),
+        ["does not belong to Tiny streets"],
+    ),
+    "second file": (
+        "val/images/val_0.webp",
+        lambda p: shutil.copy(p.with_suffix(".png"), p),
+        ["a second file for the stem val_0"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found_and_only_that(streets, done, fault):
+    name, plant, expected = FAULTS[fault]
+    plant(done / name)
+    problems = check(done, streets.spec).problems
+    assert len(problems) == len(expected), problems
+    assert str(done / name) in problems[0]
+    for problem, words in zip(problems, expected, strict=True):
+        assert words in problem
+
+
+def test_a_wrong_mask_shows_in_the_shares_as_well(streets, done):
+    path = done / "train" / "masks" / "train_1.png"
+    edit(path, lambda a: np.where(a == 2, 7, a).astype(np.uint8))
+    problems = check(done, streets.spec).problems
+    assert problems[0] == f"{path}: class id 7, allowed are 0 to 2"
+    assert problems[1] == f"{path}: its pixels are not the origin's"
+    assert "train: class 2 (void) has" in problems[-1]
+    Image.open(path).convert("RGB").save(path)
+    assert "holds class ids" in check(done, streets.spec).problems[0]
+
+
+def test_a_published_share_that_differs_is_named(streets, done):
+    train, val = streets.spec.parts
+    off = replace(train, shares=(train.shares[0] + 0.0011, *train.shares[1:]))
+    [problem] = check(done, replace(streets.spec, parts=(off, val))).problems
+    assert problem.startswith("train: class 0 (road) has")
+    near = replace(train, shares=(train.shares[0] + 0.0009, *train.shares[1:]))
+    assert check(done, replace(streets.spec, parts=(near, val))).ok
+
+
+def test_a_count_that_differs_from_the_paper_is_named(streets, done):
+    train, val = streets.spec.parts
+    spec = replace(streets.spec, parts=(train, replace(val, count=101)))
+    assert check(done, spec).problems == ["val: 2 pairs, expected 101"]
+
+
+def test_list_files_are_looked_at(cells, tmp_path):
+    out = build(cells, tmp_path / "out")
+    (out / "train.txt").write_text("0\n2\n")
+    (out / "val.txt").unlink()
+    assert check(out, cells.spec).problems == [
+        f"{out / 'train.txt'}: does not list the 2 stems of this split",
+        f"{out / 'val.txt'}: missing",
+    ]
+
+
+def test_the_table_shows_counts_and_shares(streets, done):
+    table = str(check(done, streets.spec))
+    assert "3 of 3" in table
+    share = streets.spec.parts[0].shares[1]
+    assert table.count(f"{share:.3f}") >= 2  # ours beside the published one
+    assert table.endswith("has the pixels of the origin.")
+    (done / "train" / "masks" / "train_0.png").unlink()
+    assert "2 of 3" in str(check(done, streets.spec))
+
+
+def test_an_empty_folder_has_everything_missing(streets, tmp_path):
+    report = check(tmp_path / "nothing", streets.spec)
+    assert sum(problem.endswith(": missing") for problem in report.problems) == 10
+    assert str(report)
+
+
+def test_the_digest_sees_values_and_shape():
+    array = np.arange(12, dtype=np.uint8)
+    digests = {
+        pixel_digest(a) for a in (array, array.reshape(3, 4), array.reshape(4, 3), array + 1)
+    }
+    assert len(digests) == 4
+    assert pixel_digest(array.reshape(3, 4)) == "1c554033219b53c16b94620f39ab9b44"
+
+
+@pytest.mark.parametrize("line", ["train/a 12", "train/a 1 2 3", "train/b 1 2"])
+def test_a_damaged_manifest_names_the_line(tmp_path, line):
+    path = tmp_path / "m.txt"
+    path.write_text(f"# head\ntrain/b 1 2\n{line}\n")
+    with pytest.raises(DataError, match=r"m\.txt, line 3"):
+        read_manifest(path)

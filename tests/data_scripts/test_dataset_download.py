@@ -1,0 +1,273 @@
+"""Downloads from a server on this machine that cuts, forgets, changes its mind and lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import socket
+import urllib.request
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+from data_scripts.fetching import download as module
+from data_scripts.fetching.download import FetchError, download
+from data_scripts.fetching.progress import Progress
+
+BODY = np.random.default_rng(0).bytes(700_000)
+NEW_BODY = np.random.default_rng(1).bytes(650_000)
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "got" / "file.bin"
+
+
+def fetch(site, target, **options):
+    waits: list[float] = []
+    download(site.url + "file", target, sleep=waits.append, **options)
+    return waits
+
+
+def leftovers(target):
+    return sorted(path.name for path in target.parent.iterdir() if path != target)
+
+
+def broken_off(site, target, at=300_000, **options):
+    """Leave a half file behind, as a call that was interrupted does."""
+    site.files["file"].cuts.append(at)
+    with pytest.raises(FetchError, match="goes on"):
+        fetch(site, target, retries=0, **options)
+    assert not target.exists()
+    site.seen.clear()
+
+
+def test_a_whole_file_arrives_and_nothing_else_stays(site, resource, target):
+    site.files["file"] = resource(BODY)
+    assert fetch(site, target) == []
+    assert target.read_bytes() == BODY
+    assert leftovers(target) == []
+    assert len(site.seen) == 1
+    assert "Range" not in site.seen[0].headers
+
+
+def test_an_empty_file_is_a_file(site, resource, target):
+    site.files["file"] = resource(b"")
+    fetch(site, target)
+    assert target.read_bytes() == b""
+
+
+def test_a_cut_connection_is_continued_where_it_broke(site, resource, target):
+    site.files["file"] = resource(BODY, cuts=[300_000, 100_000])
+    waits = fetch(site, target, pause=1.0)
+    assert target.read_bytes() == BODY
+    assert [seen.headers.get("Range") for seen in site.seen] == [
+        None,
+        "bytes=300000-",
+        "bytes=400000-",
+    ]
+    assert site.seen[1].headers["If-Range"] == '"one"'
+    assert sum(seen.sent for seen in site.seen) == len(BODY)
+    assert waits == [1.0, 1.0]  # each try brought bytes, so the pause does not grow
+
+
+def test_the_next_call_continues_what_the_last_one_left(site, resource, target):
+    site.files["file"] = resource(BODY)
+    broken_off(site, target)
+    assert leftovers(target) == ["file.bin.part", "file.bin.part.json"]
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+    assert [(seen.status, seen.sent) for seen in site.seen] == [(206, 400_000)]
+
+
+def test_a_server_without_ranges_sends_all_of_it_again(site, resource, target):
+    site.files["file"] = resource(BODY, ranges=False)
+    broken_off(site, target)
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+    assert [(seen.status, seen.sent) for seen in site.seen] == [(200, 700_000)]
+
+
+@pytest.mark.parametrize("obeys", [True, False], ids=["200 by If-Range", "206 of the new file"])
+def test_a_file_that_changed_is_not_glued_to_its_old_half(site, resource, target, obeys):
+    site.files["file"] = resource(BODY)
+    broken_off(site, target)
+    site.files["file"] = resource(NEW_BODY, etag='"two"', obeys_if_range=obeys)
+    fetch(site, target)
+    assert target.read_bytes() == NEW_BODY
+
+
+def test_last_modified_will_do_where_the_etag_is_weak(site, resource, target):
+    date = "Wed, 21 Oct 2015 07:28:00 GMT"
+    site.files["file"] = resource(BODY, etag='W/"weak"', modified=date)
+    broken_off(site, target)
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+    assert site.seen[0].headers["If-Range"] == date
+    assert site.seen[0].status == 206
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"weak"'])
+def test_without_a_strong_validator_nothing_is_continued(site, resource, target, etag):
+    site.files["file"] = resource(BODY, etag=etag)
+    broken_off(site, target)
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+    assert "Range" not in site.seen[0].headers
+
+
+def test_a_known_hash_allows_to_continue_without_a_validator(site, resource, target):
+    site.files["file"] = resource(BODY, etag=None)
+    digest = hashlib.sha256(BODY).hexdigest()
+    broken_off(site, target, sha256=digest)
+    fetch(site, target, sha256=digest.upper())
+    assert target.read_bytes() == BODY
+    assert [seen.status for seen in site.seen] == [206]
+
+
+def test_a_wrong_hash_leaves_nothing(site, resource, target):
+    site.files["file"] = resource(BODY)
+    with pytest.raises(FetchError, match=hashlib.sha256(BODY).hexdigest()):
+        fetch(site, target, sha256="0" * 64)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_what_is_gone_is_asked_for_once(site, target):
+    with pytest.raises(FetchError, match="404.*--url.*--from"):
+        fetch(site, target)
+    assert len(site.seen) == 1
+
+
+def test_a_busy_server_is_asked_again_when_it_says(site, resource, target):
+    site.files["file"] = resource(
+        BODY, statuses=[(503, {}), (429, {"Retry-After": "7"}), (502, {})]
+    )
+    assert fetch(site, target, pause=1.0) == [1.0, 7.0, 4.0]
+    assert target.read_bytes() == BODY
+
+
+def test_a_server_that_wants_an_hour_is_not_waited_for(site, resource, target):
+    site.files["file"] = resource(BODY, statuses=[(429, {"Retry-After": "3600"})])
+    with pytest.raises(FetchError, match="3600 s"):
+        fetch(site, target)
+
+
+def test_a_dead_address_is_given_up_with_growing_pauses(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    waits: list[float] = []
+    with pytest.raises(FetchError, match="no connection"):
+        download(
+            f"http://127.0.0.1:{port}/", tmp_path / "x", retries=4, pause=0.5, sleep=waits.append
+        )
+    assert waits == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_a_silent_server_times_out(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        with pytest.raises(FetchError, match="timed out"):
+            download(url, tmp_path / "x", retries=0, timeout=0.1)
+
+
+def test_a_cut_stream_of_unknown_length_is_noticed(site, resource, target):
+    site.files["file"] = resource(BODY, chunked=True, cuts=[200_000])
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+    assert [seen.status for seen in site.seen] == [200, 206]
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length stated", "length unknown"])
+def test_a_file_over_the_limit_is_refused(site, resource, target, chunked):
+    site.files["file"] = resource(BODY, chunked=chunked)
+    with pytest.raises(FetchError, match="699,999"):
+        fetch(site, target, max_bytes=len(BODY) - 1)
+    assert not target.exists()
+    fetch(site, target, max_bytes=len(BODY))
+    assert target.read_bytes() == BODY
+
+
+def test_a_range_from_elsewhere_is_not_taken(site, resource, target):
+    site.files["file"] = resource(BODY)
+    broken_off(site, target)
+    site.files["file"].shift = 10
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+    assert [seen.status for seen in site.seen] == [206, 200]
+
+
+@pytest.mark.parametrize("extra", [0, 5], ids=["complete", "too long"])
+def test_a_half_file_that_needs_no_more_bytes(site, resource, target, extra):
+    """416: either nothing is left to fetch, or what is here is not the server's file."""
+    site.files["file"] = resource(BODY)
+    broken_off(site, target)
+    part = target.with_name("file.bin.part")
+    part.write_bytes(BODY + b"x" * extra)
+    notes = target.with_name("file.bin.part.json")
+    notes.write_text(json.dumps({**json.loads(notes.read_text()), "total": None}))
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+    assert [seen.status for seen in site.seen] == ([416] if not extra else [416, 200])
+
+
+def test_a_half_file_known_to_be_complete_needs_no_server(site, resource, target):
+    site.files["file"] = resource(BODY)
+    broken_off(site, target)
+    target.with_name("file.bin.part").write_bytes(BODY)
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+    assert site.seen == []
+
+
+@pytest.mark.parametrize("notes", ["{", "[]", '{"url": "http://elsewhere/"}'])
+def test_a_half_file_of_unknown_origin_is_dropped(site, resource, target, notes):
+    site.files["file"] = resource(BODY)
+    broken_off(site, target)
+    target.with_name("file.bin.part").write_bytes(b"something else")
+    target.with_name("file.bin.part.json").write_text(notes)
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+
+
+def test_a_full_disk_is_seen_before_the_first_byte(site, resource, target, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    site.files["file"] = resource(BODY)
+    free = module.RESERVE + len(BODY)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, free - 1))
+    with pytest.raises(FetchError, match="make room"):
+        fetch(site, target)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, free))
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://host/x", "data.zip"])
+def test_only_http_is_fetched(tmp_path, url):
+    with pytest.raises(FetchError, match="--from"):
+        download(url, tmp_path / "x")
+
+
+def test_redirects_are_followed_but_not_out_of_https(site, resource, target):
+    site.files["file"] = resource(b"", statuses=[(302, {"Location": site.url + "other"})])
+    site.files["other"] = resource(BODY)
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+    request = urllib.request.Request("https://host/file")
+    follow = module._SafeRedirects().redirect_request
+    with pytest.raises(FetchError, match="not https"):
+        follow(request, None, 302, "Found", {}, "http://host/file")
+    assert follow(request, None, 302, "Found", {}, "https://mirror/file").host == "mirror"
+
+
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_the_bar_follows_the_bytes(site, resource, target, monkeypatch, tqdm):
+    if not tqdm:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    site.files["file"] = resource(BODY, cuts=[100])
+    with Progress("download", unit="B") as bar:
+        assert (bar._bar is not None) == tqdm
+        fetch(site, target, progress=bar)
+    assert (bar.done, bar.total) == (len(BODY), len(BODY))

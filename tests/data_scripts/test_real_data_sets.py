@@ -1,0 +1,75 @@
+"""The scripts on the real pictures, where they lie beside the checkout."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_scripts import camvid, isbi_em
+from data_scripts.fetching.command import main
+from data_scripts.fetching.dataset import make_manifest
+
+SHARED = Path(os.environ.get("SEGBOOK_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+
+pytestmark = pytest.mark.data
+
+
+def real(name: str) -> Path:
+    root = SHARED / "data" / name
+    if not root.is_dir():
+        pytest.skip(f"the real {name} pictures are not at {root}")
+    return root
+
+
+def flip_a_pixel(path: Path) -> None:
+    pixels = np.asarray(Image.open(path)).copy()
+    pixels[100, 200] = 1 - pixels[100, 200] if pixels[100, 200] < 2 else 0
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.slow
+def test_camvid_is_taken_checked_and_a_planted_fault_found(tmp_path, capsys):
+    out = tmp_path / "camvid"
+    assert main(camvid.SPEC, ["--out", str(out), "--from", str(real("camvid"))]) == 0
+    table = capsys.readouterr().out
+    for words in ("367 of 367", "101 of 101", "233 of 233", "16.845    16.845", "All is well"):
+        assert words in table
+    assert {p.suffix for p in (out / "test" / "images").iterdir()} == {".webp"}  # copied as it is
+    bad = out / "val" / "masks" / "0016E5_07959.png"
+    flip_a_pixel(bad)
+    val = replace(camvid.SPEC, parts=camvid.SPEC.parts[1:2])  # the rest was just looked at
+    assert main(val, ["--out", str(out), "--check"]) == 1
+    assert f"1 problems:\n  {bad}: its pixels are not the origin's" in capsys.readouterr().out
+
+
+def test_isbi_from_our_layout_and_from_the_origins(tmp_path, capsys):
+    root = real("isbi_em")
+    out = tmp_path / "ours"
+    assert main(isbi_em.SPEC, ["--out", str(out), "--from", str(root)]) == 0
+    assert "21.963    22.000" in capsys.readouterr().out
+    for name in ("train.txt", "val.txt"):
+        assert (out / name).read_text().split() == (root / name).read_text().split()
+    origin = tmp_path / "unet-main" / "data" / "membrane" / "train"
+    for folder in ("image", "label"):
+        (origin / folder).mkdir(parents=True)
+    for number in range(30):
+        (origin / "image" / f"{number}.png").write_bytes(
+            (root / "images" / f"{number}.png").read_bytes()
+        )
+        mask = np.asarray(Image.open(root / "masks" / f"{number}.png"))
+        label = np.where(mask == 1, 0, 255).astype(np.uint8)
+        Image.fromarray(label).save(origin / "label" / f"{number}.png")
+    out = tmp_path / "from origin"
+    assert main(isbi_em.SPEC, ["--out", str(out), "--from", str(tmp_path / "unet-main")]) == 0
+    flip_a_pixel(out / "masks" / "7.png")
+    assert main(isbi_em.SPEC, ["--out", str(out), "--check"]) == 1
+
+
+def test_the_committed_manifest_is_that_of_the_real_pictures():
+    spec = isbi_em.SPEC
+    assert make_manifest(real("isbi_em"), spec.parts) == dict(spec.manifest)

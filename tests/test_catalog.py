@@ -1,0 +1,105 @@
+"""The catalog: names, look-up, cards, and nothing on disk that it misses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import segkit
+from segkit.catalog import MODELS, create_model, list_models, model_card
+
+MODEL_FILES = sorted(
+    path
+    for path in (Path(segkit.__file__).parent / "models").glob("*.py")
+    if path.stem != "__init__"
+)
+
+
+def test_names_are_sorted_and_are_the_builders_own():
+    assert list(MODELS) == sorted(MODELS)
+    assert all(name == builder.__name__ for name, builder in MODELS.items())
+
+
+@pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.stem)
+def test_every_public_builder_of_every_model_file_is_in_the_catalog(path):
+    module = sys.modules[f"segkit.models.{path.stem}"]
+    builders = {
+        name
+        for name, value in vars(module).items()
+        if name.startswith(path.stem)
+        and callable(value)
+        and not isinstance(value, type)
+        and value.__module__ == module.__name__
+    }
+    assert builders, f"{path.name} has no builder named after it"
+    assert builders <= set(MODELS)
+
+
+@pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.stem)
+def test_every_model_file_names_its_paper_and_what_differs(path):
+    words = sys.modules[f"segkit.models.{path.stem}"].__doc__
+    assert "\nPaper: " in words
+    assert "\nDiffers from the paper:" in words
+    assert "https://" in words
+
+
+def test_create_model_calls_the_builder():
+    with torch.device("meta"):
+        model = create_model("pp_liteseg_t", num_classes=7, attention="channel")
+    assert type(model).__name__ == "PPLiteSeg"
+    assert type(model.uafm3.attention).__name__ == "ChannelAttention"
+
+
+def test_an_unknown_name_is_told_the_three_closest():
+    with pytest.raises(ValueError, match="'pp_litseg_t'.*pp_liteseg_t, pp_liteseg_b, ") as error:
+        create_model("pp_litseg_t", num_classes=7)
+    assert sum(name in str(error.value) for name in MODELS) >= 3
+
+
+def test_a_name_that_is_close_to_nothing_still_gets_three_suggestions():
+    with pytest.raises(ValueError, match=r"closest names are \w+, \w+, \w+\."):
+        model_card("@")
+
+
+def test_list_models_filters_by_pattern():
+    assert list_models() == list(MODELS)
+    assert list_models("pp_liteseg_*") == ["pp_liteseg_b", "pp_liteseg_t"]
+    assert list_models("PP*") == []
+
+
+def test_model_card_of_pp_liteseg():
+    card = model_card("pp_liteseg_t")
+    assert card["name"] == "pp_liteseg_t"
+    assert card["summary"].startswith("PP-LiteSeg-T: STDC1")
+    assert card["paper"].startswith('Peng et al., "PP-LiteSeg')
+    assert card["paper"].endswith("https://arxiv.org/abs/2204.02681")
+    assert card["file"] == "segkit/models/pp_liteseg.py"
+    assert card["parameters"] == 8_141_600
+    assert card["aux"] == {"p4": 1.0, "p5": 1.0}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_card_is_complete(name):
+    card = model_card(name)
+    assert all(card[key] for key in ("name", "summary", "paper", "file", "parameters"))
+    assert "https://" in card["paper"]
+
+
+def test_importing_segkit_offers_the_catalog_and_needs_no_screen():
+    program = (
+        "import sys, segkit\n"
+        "assert sorted(segkit.__all__) == ['SegOutput', 'create_model', 'list_models']\n"
+        "assert 'pp_liteseg_t' in segkit.list_models()\n"
+        "screens = ['matplotlib', 'IPython', 'ipywidgets', 'papermill', 'nbformat', 'segbook']\n"
+        "found = [name for name in screens if name in sys.modules]\n"
+        "assert not found, found\n"
+        "print(segkit.__version__)\n"
+    )
+    source_root = Path(segkit.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=source_root
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == segkit.__version__

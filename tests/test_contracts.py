@@ -1,0 +1,205 @@
+"""What every network promises, checked for every name in the catalog.
+
+Shapes are checked on the meta device, which costs nothing at any size; what needs numbers runs on
+small images, one network in memory at a time.
+"""
+
+import inspect
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from segkit.catalog import MODELS
+from segkit.losses import combine, cross_entropy
+from segkit.outputs import SegOutput
+
+K = 5
+SIZE = (33, 47)
+
+# Where networks differ in their numbers alone, one of them is enough for the fast set.
+ALIKE = {
+    "fcn16s_vgg16",
+    "fcn32s_vgg16",
+    "fcn_resnet101",
+    "pp_liteseg_b",
+    "unet_resnet34",
+    "unet_resnet50",
+}
+
+
+@pytest.fixture(params=list(MODELS))
+def name(request):
+    """Every network, for what costs nothing."""
+    return request.param
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.slow if n in ALIKE else ()) for n in MODELS],
+)
+def variant(request):
+    """Every network, for what takes a second."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(variant):
+    torch.manual_seed(0)
+    model = MODELS[variant](num_classes=K)
+    for p in model.parameters():
+        if p.dim() > 1 and not p.any():  # a head that starts at zero would hide what is before it
+            nn.init.normal_(p, std=0.01)
+    return model
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_gradients(request):
+    yield
+    if "model" in request.fixturenames:
+        request.getfixturevalue("model").zero_grad(set_to_none=True)
+
+
+def on_meta(name, **arguments):
+    with torch.device("meta"):
+        return MODELS[name](**{"num_classes": K, **arguments})
+
+
+def labels_for(images):
+    labels = torch.randint(0, K, (images.shape[0], *images.shape[2:]))
+    labels[:, :4] = 255
+    return labels
+
+
+def assert_step(model, precision=None):
+    images = torch.randn(2, 3, *SIZE)
+    model.train()
+    with torch.autocast("cpu", dtype=precision, enabled=precision is not None):
+        output = model(images)
+        total, parts = combine(cross_entropy, model.aux_losses)(output, labels_for(images))
+    total.backward()
+    assert math.isfinite(total.item())
+    assert set(parts) == {"main", *model.aux_losses}
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert [name for name, p in learning.items() if p.grad is None] == []
+    assert [name for name, p in learning.items() if not p.grad.isfinite().all()] == []
+    assert [name for name, p in learning.items() if p.dim() > 1 and not p.grad.any()] == []
+
+
+# The builder
+
+
+def test_builder_takes_keywords_and_builds_without_weights(name):
+    signature = inspect.signature(MODELS[name])
+    parameters = signature.parameters
+    assert {p.kind for p in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert parameters["num_classes"].default is inspect.Parameter.empty
+    assert parameters["in_channels"].default == 3
+    assert parameters["weights"].default is None
+    assert signature.return_annotation is not inspect.Signature.empty
+
+
+def test_one_class_is_refused_with_the_way_out(name):
+    with pytest.raises(ValueError, match="num_classes=2"):
+        on_meta(name, num_classes=1)
+
+
+@pytest.mark.parametrize("in_channels", [1, 4])
+def test_images_may_have_another_number_of_channels(name, in_channels):
+    model = on_meta(name, in_channels=in_channels).eval()
+    images = torch.empty(1, in_channels, 64, 96, device="meta")
+    assert model(images).logits.shape == (1, K, 64, 96)
+
+
+# Shapes
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 97), (97, 64), (512, 1024)])
+def test_logits_have_the_size_of_the_images(name, size):
+    model = on_meta(name)
+    images = torch.empty(2, 3, *size, device="meta")
+
+    output = model.eval()(images)
+    assert type(output) is SegOutput
+    assert output.logits.shape == (2, K, *size)
+    assert output.aux == {}
+
+    output = model.train()(images)
+    assert type(output) is SegOutput
+    assert output.logits.shape == (2, K, *size)
+    assert set(output.aux) == set(model.aux_losses)
+    for aux in output.aux.values():
+        assert aux.shape[:2] == (2, K)
+        assert aux.shape[2] <= size[0]
+        assert aux.shape[3] <= size[1]
+
+
+def test_paper_size_is_built_without_memory(name):
+    model = on_meta(name, num_classes=19)
+    assert all(tensor.is_meta for tensor in model.state_dict().values())
+    assert sum(p.numel() for p in model.parameters()) > 100_000
+
+
+# Numbers
+
+
+def test_a_training_step_reaches_every_parameter(model):
+    assert_step(model)
+
+
+def test_a_training_step_in_bfloat16_is_finite(model):
+    assert_step(model, precision=torch.bfloat16)
+
+
+def test_one_image_in_training_works_or_names_the_cure(model):
+    model.train()
+    try:
+        with torch.no_grad():
+            logits = model(torch.randn(1, 3, *SIZE)).logits
+    except ValueError as error:
+        assert "batch of 2 or more" in str(error)  # noqa: PT017 (either way is right)
+    else:
+        assert logits.isfinite().all()
+
+
+@torch.no_grad()
+def test_eval_does_not_mix_the_images_of_a_batch(model):
+    model.eval()
+    images = torch.randn(2, 3, *SIZE)
+    together = model(images).logits
+    alone = torch.cat([model(images[:1]).logits, model(images[1:]).logits])
+    scale = together.abs().max().item()
+    assert 0 < scale < math.inf
+    torch.testing.assert_close(alone, together, atol=1e-5 * max(scale, 1.0), rtol=1e-5)
+
+
+@torch.no_grad()
+def test_state_dict_holds_all_that_eval_needs(variant, model):
+    model.eval()
+    twin = on_meta(variant).eval()
+    twin.load_state_dict(model.state_dict(), strict=True, assign=True)
+    images = torch.randn(1, 3, *SIZE)
+    torch.testing.assert_close(twin(images).logits, model(images).logits, atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_export_gives_the_same_logits_at_two_sizes(model):
+    model.eval()
+    for size in [(32, 64), SIZE]:
+        images = torch.randn(1, 3, *size)
+        program = torch.export.export(model, (images,)).module()
+        torch.testing.assert_close(program(images).logits, model(images).logits)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_compiles_without_graph_breaks(variant, training):
+    model = on_meta(variant).train(training)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    output = compiled(torch.empty(2, 3, 64, 96, device="meta"))
+    assert output.logits.shape == (2, K, 64, 96)
+    assert set(output.aux) == (set(model.aux_losses) if training else set())
+
+
+def test_networks_share_no_base_class(model):
+    assert type(model).__mro__[1] is nn.Module
