@@ -146,9 +146,7 @@ class ConfusionMatrix:
         keys = ("num_classes", "ignore", "per_image", "images", "matrix", "intersection", "union")
         missing = [key for key in keys if key not in state]
         if missing:
-            raise ValueError(
-                f"the state lacks {missing}; use ConfusionMatrix.to_dict's"
-            )
+            raise ValueError(f"the state lacks {missing}; use ConfusionMatrix.to_dict's")
         num_classes, per_image, images = (state[k] for k in ("num_classes", "per_image", "images"))
         new = cls(num_classes, ignore=state["ignore"], per_image=per_image)
         counts = torch.tensor(state["matrix"], dtype=torch.int64)

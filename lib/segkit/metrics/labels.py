@@ -83,9 +83,7 @@ def argmax_resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
     in_parts = _planes_are_apart(logits) and height + width > _SMALL
     for image, scores in zip(labels, logits.split(1), strict=True):
         found = _first_highest(_resized_planes(scores, size)) if in_parts else None
-        image.copy_(
-            argmax(_resize(scores, size))[0] if found is None else torch.from_numpy(found)
-        )
+        image.copy_(argmax(_resize(scores, size))[0] if found is None else torch.from_numpy(found))
     return labels
 
 
