@@ -38,11 +38,12 @@ class Console:
         """Write a piece of text as it is."""
         with contextlib.suppress(OSError):
             self.log.write(text.encode(errors="replace"))
+        encoding = (
+            getattr(sys.stdout, "encoding", None) or "utf-8"
+        )  # a terminal may know ASCII only
         try:
-            sys.stdout.write(text)
+            sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
             sys.stdout.flush()
-        except UnicodeEncodeError:  # a terminal that knows ASCII only
-            sys.stdout.write(text.encode("ascii", errors="replace").decode())
         except (OSError, ValueError):  # `segbook run ... | head`, or a terminal that was closed
             with contextlib.suppress(OSError, ValueError):
                 null = os.open(os.devnull, os.O_WRONLY)

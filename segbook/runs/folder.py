@@ -186,7 +186,8 @@ class RunFolder:
                 if file.write(line) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError as error:
-                file.truncate(end)
+                with contextlib.suppress(OSError):
+                    file.truncate(end)
                 error.filename = str(self.path / "metrics.jsonl")
                 raise
 

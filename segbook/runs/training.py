@@ -17,6 +17,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -381,7 +382,18 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
         raise ValueError(f"data={recipe.data!r} needs data_root: the folder of the data")
     if recipe.data == "camvid":
         return {s: data.CamVid(recipe.data_root, s) for s in ("train", "val", "test")}
-    return data.folder_splits(recipe.data_root)
+    root = Path(recipe.data_root)
+    splits = [
+        split
+        for split in ("train", "val", "test")
+        if (root / split).is_dir() or (root / f"{split}.txt").is_file()
+    ]
+    if not {"train", "val"} <= set(splits):
+        raise ValueError(
+            f"{root} has no train and val split: make the folders train/ and val/ with images/ and "
+            "masks/ in each, or images/ and masks/ with lists of stems train.txt and val.txt"
+        )
+    return {split: data.FolderDataset(root, split) for split in splits}
 
 
 def build_loss(

@@ -45,7 +45,8 @@ def notebook() -> object:
 
 def surroundings(home: Path) -> dict[str, str]:
     """An environment of its own for a server: nobody's settings, our import path."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
+    others = ("JUPYTER", "SEGBOOK")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     own = {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA")}
     own |= {"JUPYTER_RUNTIME_DIR": str(home / "run"), "IPYTHONDIR": str(home / "ipython")}
     path = os.pathsep.join(entry for entry in sys.path if entry)

@@ -50,15 +50,13 @@ def test_orientation_of_the_camera_is_applied(tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "P", "I;16", "I"])
 def test_masks_keep_their_ids(tmp_path, mode):
+    path = tmp_path / ("m.tif" if mode == "I" else "m.png")
+    picture = Image.fromarray(IDS.astype({"I;16": np.uint16, "I": np.int32}.get(mode, np.uint8)))
     if mode == "P":
-        picture = Image.fromarray(IDS, mode="P") if False else Image.fromarray(IDS).copy()
         picture.putpalette([255 - value for value in range(12)])  # the colours must not matter
-        picture.save(tmp_path / "m.png")
-    elif mode == "I":
-        Image.fromarray(IDS.astype(np.int32)).save(tmp_path / "m.png")
-    else:
-        Image.fromarray(IDS.astype(np.uint16) if mode == "I;16" else IDS).save(tmp_path / "m.png")
-    mask = read_mask(tmp_path / "m.png")
+    assert picture.mode == mode
+    picture.save(path)
+    mask = read_mask(path)
     assert mask.dtype == torch.uint8
     assert np.array_equal(mask.numpy(), IDS)
 
@@ -97,7 +95,7 @@ def _grey_png(ids, bits):
 
 def test_what_masks_may_not_be(tmp_path):
     cases = {
-        "colour.png": (COLOURS, {}, r"colour\.png is a colour picture .* mask_from_colours"),
+        "colour.png": (COLOURS, {}, r"colour\.png is a colour picture .*mask_from_colours"),
         "lossy.jpg": (IDS, {}, r"lossy\.jpg is a mask in JPEG.* as PNG"),
         "lossy.webp": (COLOURS, {}, r"lossy\.webp is a mask in WEBP"),
         "many.png": (IDS.astype(np.uint16) + 7000, {}, r"many\.png holds values from 700\d to 700"),
@@ -123,7 +121,7 @@ def test_damaged_files_are_named(tmp_path, read):
     }
     for name, (bytes_, message) in broken.items():
         (tmp_path / name).write_bytes(bytes_)
-        with pytest.raises(ValueError, match=rf"{name}.* {message}|{name} {message}"):
+        with pytest.raises(ValueError, match=f"{name} {message}"):
             read(tmp_path / name)
     with pytest.raises(ValueError, match=r"gone\.png: no such file"):
         read(tmp_path / "gone.png")

@@ -93,11 +93,15 @@ def test_start_equals_skipping(start):
     assert same(take(batches(data, batch_size=4, seed=3, start=start), 5), whole[start:])
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_change_nothing(context):
+@pytest.mark.parametrize(
+    ("context", "workers"), [("fork", 2), pytest.param("spawn", 1, marks=pytest.mark.slow)]
+)
+def test_workers_change_nothing(context, workers):
     data = Numbered(10, randomness=True)
     alone = list(batches(data, batch_size=4, seed=3, start=2, stop=9))
-    helped = list(batches(data, batch_size=4, seed=3, start=2, stop=9, workers=2, context=context))
+    helped = list(
+        batches(data, batch_size=4, seed=3, start=2, stop=9, workers=workers, context=context)
+    )
     assert same(alone, helped)
 
 

@@ -221,6 +221,12 @@ def test_limits(place, kind, limits, why):
     refuse(place, path, why, limits)
 
 
+def test_many_small_bombs_count_together(place):
+    """Members may overlap in a zip: each looks harmless, the whole is not."""
+    path = make_zip(place / "in" / "x", [(f"d{i}", b"z" * 100_000) for i in range(4)])
+    refuse(place, path, "'d2'.*more than 2 times", Limits(ratio=2, ratio_floor=250_000))
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_limits_that_are_just_kept(place, kind):
     limits = Limits(members=4, file_bytes=1000, total_bytes=4000, ratio=2, ratio_floor=60_000)

@@ -99,8 +99,15 @@ def test_an_archive_that_arrived_is_not_fetched_again(served, site, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(command, "convert", interrupted)
         assert main(served, ["--out", str(out)]) == 130
+    [archive] = (out / ".incoming").glob("*.archive")
+    shutil.copytree(out, tmp_path / "spoilt")
     assert main(served, ["--out", str(out)]) == 0
     assert len(site.seen) == 1
+    # With a hash that what lies there does not have, it is fetched after all.
+    (tmp_path / "spoilt" / ".incoming" / archive.name).write_bytes(b"spoilt")
+    digest = hashlib.sha256(site.files["origin.tar.gz"].body).hexdigest()
+    assert main(served, ["--out", str(tmp_path / "spoilt"), "--sha256", digest]) == 0
+    assert len(site.seen) == 2
 
 
 def test_what_a_killed_call_was_extracting_is_swept_away(streets, tmp_path):
@@ -144,6 +151,7 @@ def test_files_one_by_one_keep_what_is_good(served, site, tmp_path, capsys):
     arguments = ["--out", str(out), "--url", served.files_url]
     assert main(served, arguments) == 1
     assert "valannot/val_1.png: cannot be read" in capsys.readouterr().err
+    assert not list((out / ".incoming").rglob("*.png"))
     placed = len(list(out.glob("*/*/*.png")))
     asked = len(site.seen)
     bad.body = right

@@ -232,6 +232,15 @@ def test_a_half_file_of_unknown_origin_is_dropped(site, resource, target, notes)
     assert target.read_bytes() == BODY
 
 
+def test_a_half_file_from_another_address_is_dropped(site, resource, target):
+    """A mirror may carry the same ETag on another file."""
+    site.files["file"] = resource(BODY)
+    broken_off(site, target)
+    site.files["mirror"] = resource(NEW_BODY)
+    download(site.url + "mirror", target)
+    assert target.read_bytes() == NEW_BODY
+
+
 def test_a_full_disk_is_seen_before_the_first_byte(site, resource, target, monkeypatch):
     usage = namedtuple("usage", "total used free")
     site.files["file"] = resource(BODY)

@@ -203,6 +203,7 @@ def test_use_style_outside_a_notebook():
             figures.use_style(format="gif")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "from matplotlib import pyplot"])
 def test_in_a_notebook_figures_are_small_jpegs_shown_once(first):
     nbclient = pytest.importorskip("nbclient", reason="the notebooks extra is not installed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -100,8 +99,18 @@ def test_leaving_the_loop_stops_the_run(tmp_path):
 
 def test_a_second_writer_is_refused_by_name(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="notebook")
-    with folder.own(), pytest.raises(RunBusyError, match=f"process {os.getpid()}"):
-        next(Run(tiny(), folder, show=lambda text: None).train())
+    hold = "import sys, time; from segbook.runs.folder import RunFolder\n" \
+        "with RunFolder(sys.argv[1]).own(): print('held', flush=True); time.sleep(60)"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", hold, str(folder.path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert owner.stdout.readline() == "held\n"
+        with pytest.raises(RunBusyError, match=f"process {owner.pid}"):
+            next(Run(tiny(), folder, show=lambda text: None).train())
+    finally:
+        owner.kill()
+        owner.wait()
 
 
 def test_a_diverging_run_fails_with_its_reason(tmp_path):

@@ -54,7 +54,7 @@ def median_frequency_weights(
             has pixels but no image.
 
     Source: Badrinarayanan et al., "SegNet", TPAMI 2017, section 4; after Eigen and Fergus, ICCV
-    2015, section 6.3.2.
+    2015.
     """
     pixels, images = _counts("pixels", pixels), _counts("images", images)
     if pixels.shape != images.shape or ((pixels > 0) & (images == 0)).any():

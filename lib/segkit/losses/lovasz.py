@@ -42,7 +42,7 @@ def lovasz_softmax(
     Raises:
         ValueError: shapes disagree, or a label is neither ``ignore`` nor in 0..K-1 (on the CPU).
 
-    Source: Berman et al., "The Lovász-Softmax loss", CVPR 2018, equations 8 to 11, algorithm 1.
+    Source: Berman et al., "The Lovász-Softmax loss", CVPR 2018, algorithm 1.
     """
     logits, target, labelled, weight = check_inputs(logits, labels, ignore=ignore, weight=weight)
     num_classes = logits.shape[1]

@@ -41,7 +41,7 @@ def tversky(
             alpha or beta is negative or both are 0.
 
     Source: Salehi et al., "Tversky loss function for image segmentation using 3D fully
-    convolutional deep networks", MLMI 2017, equation 3.
+    convolutional deep networks", MLMI 2017.
     """
     if min(alpha, beta) < 0 or alpha + beta == 0:
         raise ValueError(f"alpha is {alpha} and beta {beta}; both are >= 0 and one is more than 0")
@@ -80,7 +80,7 @@ def dice(
         ValueError: as `tversky`.
 
     Source: Milletari et al., "V-Net", 3DV 2016, section 3; without squares: Drozdzal et al., "The
-    Importance of Skip Connections in Biomedical Image Segmentation", 2016, equation 1.
+    Importance of Skip Connections in Biomedical Image Segmentation", 2016.
     """
     return tversky(logits, labels, alpha=0.5, beta=0.5, weight=weight, ignore=ignore)
 
@@ -103,6 +103,6 @@ def jaccard(
         ValueError: as `tversky`.
 
     Source: Rahman and Wang, "Optimizing Intersection-Over-Union in Deep Neural Networks for Image
-    Segmentation", ISVC 2016, equation 3.
+    Segmentation", ISVC 2016.
     """
     return tversky(logits, labels, alpha=1.0, beta=1.0, weight=weight, ignore=ignore)

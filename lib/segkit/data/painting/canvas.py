@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segkit.data.painting.dice import Colour, noise_tile
+from segkit.data.painting.dice import Colour, grain_tile, noise_tile
 
 Point = tuple[float, float]
 
@@ -59,7 +59,7 @@ class Camera:
 
     def project(self, x: float, y: float, z: float) -> Point:
         """Pixel (column, row) of a point of the street, in metres; the first pixel covers 0..1."""
-        z = max(z, NEAR)
+        z = z if z > NEAR else NEAR
         scale = self.focal / z
         return (
             self.col + scale * (x - self.offset + self.bend * z * z),
@@ -132,7 +132,8 @@ class Canvas:
         counts as a fence between its bars too, as annotators draw it.
         """
         share = (1 / (1 + self._clear * patch.near)).astype(np.float32)[:, None]
-        colour = colour * (1 - share) + share * np.asarray(self._haze, np.float32)
+        colour = colour * (1 - share)
+        colour += share * np.asarray(self._haze, np.float32)
         mask = patch.mask if see is None else patch.mask & see
         np.copyto(self.image[patch.window], colour, where=mask[..., None])
         np.copyto(self.labels[patch.window], np.uint8(label), where=patch.mask)
@@ -243,9 +244,9 @@ class Canvas:
             one = (dx * dx) + (dy * dy)[:, None]
             distance = one if distance is None else np.minimum(distance, one)
         mask = distance + (noise - 0.5) * (2 * ragged) < 1
-        speckle = noise_tile(6)[(i * 7 & 255)[:, None], j * 7 & 255]
+        speckle = grain_tile()[(i & 255)[:, None], j & 255, 0]
         from_above = (1.2 - 0.5 * (rows - top) / (bottom - top)).astype(np.float32)
-        light = (0.25 + 0.75 * noise + 0.5 * speckle) * from_above[:, None]
+        light = (0.4 + 0.85 * noise + 0.13 * speckle) * from_above[:, None]
         shade = light[..., None] * np.asarray(colour, np.float32)
         self.fill((slice(r0, r1), slice(c0, c1)), mask, label, shade)
 

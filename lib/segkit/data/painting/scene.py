@@ -30,7 +30,7 @@ from segkit.data.painting.surfaces import (
 from segkit.data.painting.vehicles import paint_vehicle
 from segkit.outputs import IGNORE
 
-FAR = 75.0  # metres; the plots reach as far
+FAR = 65.0  # metres; the plots reach as far
 RAILS = ((0.16, 0.18, 0.17), (0.36, 0.26, 0.18), (0.45, 0.46, 0.46), (0.12, 0.22, 0.16))
 BONNETS = ((0.10, 0.10, 0.12), (0.50, 0.52, 0.55), (0.16, 0.20, 0.36), (0.40, 0.10, 0.10))
 
@@ -147,7 +147,7 @@ def _traffic(scene: _Scene) -> None:
         parked = layout.half > 3.4 and dice.chance(0.5)
         lane = layout.half / 2 - 0.6 * parked
         z = dice.uniform(7, 24)
-        while z < 55:
+        while z < 50:
             bus = z > 13 and dice.chance(0.1)
             if dice.chance(0.62):
                 x = side * lane + dice.uniform(-0.3, 0.3)

@@ -1,0 +1,355 @@
+"""The confusion matrix: counts, scores worked by hand, errors, state."""
+
+import json
+import math
+import sys
+
+import pytest
+import torch
+
+from segkit.metrics import POLICIES, ConfusionMatrix
+
+VOID = 255
+
+# Two images of four pixels. Class 3 is nowhere; class 2 is only in the second image.
+LABELS = torch.tensor([[[0, 0, 1, VOID]], [[2, 2, 2, 0]]])
+PREDICTION = torch.tensor([[[0, 1, 1, 1]], [[2, 2, 0, 0]]])
+# Image 1: class 0 I=1 U=2, class 1 I=1 U=2.      Image 2: class 0 I=1 U=2, class 2 I=2 U=3.
+# Together: class 0 I=2 U=4, class 1 I=1 U=2 (3 with the void pixel), class 2 I=2 U=3.
+
+
+def counted(num_classes=4, **arguments):
+    matrix = ConfusionMatrix(num_classes, **arguments)
+    matrix.update(PREDICTION, LABELS)
+    return matrix
+
+
+def test_counts():
+    matrix = counted().matrix
+    assert matrix.dtype == torch.int64
+    assert matrix.tolist() == [
+        [2, 1, 0, 0],
+        [0, 1, 0, 0],
+        [1, 0, 2, 0],
+        [0, 0, 0, 0],
+        [0, 1, 0, 0],  # void
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("dataset", (1 / 2 + 1 / 2 + 2 / 3) / 3),
+        ("dataset_absent_0", (1 / 2 + 1 / 2 + 2 / 3 + 0) / 4),
+        ("dataset_absent_1", (1 / 2 + 1 / 2 + 2 / 3 + 1) / 4),
+        ("per_image", ((1 / 2 + 1 / 2) / 2 + (1 / 2 + 2 / 3) / 2) / 2),
+        ("per_image_absent_0", ((1 / 2 + 1 / 2) / 4 + (1 / 2 + 2 / 3) / 4) / 2),
+        ("per_image_absent_1", ((1 / 2 + 1 / 2 + 2) / 4 + (1 / 2 + 2 / 3 + 2) / 4) / 2),
+        ("foreground", (1 / 2 + 2 / 3) / 2),
+        ("void_as_fp", (1 / 2 + 1 / 3 + 2 / 3) / 3),
+        ("micro", (2 + 1 + 2) / (4 + 2 + 3)),
+    ],
+)
+def test_every_policy_by_hand(policy, expected):
+    assert policy in POLICIES
+    assert counted().miou(policy) == pytest.approx(expected)
+
+
+def test_there_is_a_hand_worked_value_for_every_policy():
+    (mark,) = test_every_policy_by_hand.pytestmark
+    assert {policy for policy, _ in mark.args[1]} == set(POLICIES)
+
+
+def test_every_policy_says_its_unit_in_one_line():
+    for name, meaning in POLICIES.items():
+        assert meaning.endswith("; 0..1"), name
+        assert "\n" not in meaning
+        assert len(meaning) < 90
+
+
+def test_other_scores_by_hand():
+    matrix = counted()
+    assert matrix.pixel_accuracy() == pytest.approx(5 / 7)
+    # Found of what is true: class 0 2 of 3, class 1 1 of 1, class 2 2 of 3; class 3 is nowhere.
+    assert matrix.class_accuracy() == pytest.approx((2 / 3 + 1 + 2 / 3) / 3)
+    # 2 I / (I + U): 4 / 6, 2 / 3, 4 / 5
+    assert matrix.dice()[:3].tolist() == pytest.approx([4 / 6, 2 / 3, 4 / 5])
+    assert matrix.mean_dice() == pytest.approx((4 / 6 + 2 / 3 + 4 / 5) / 3)
+    assert matrix.iou()[:3].tolist() == pytest.approx([1 / 2, 1 / 2, 2 / 3])
+    assert matrix.iou()[3].isnan()
+    assert matrix.dice()[3].isnan()
+
+
+def test_a_class_that_is_predicted_but_never_true_is_not_absent():
+    matrix = ConfusionMatrix(3)
+    matrix.update(torch.tensor([[[0, 2]]]), torch.tensor([[[0, 0]]]))
+    assert matrix.iou()[2] == 0
+    assert matrix.miou() == pytest.approx((1 / 2 + 0) / 2)
+    # It has no truth, so there is nothing of it to find.
+    assert matrix.class_accuracy() == pytest.approx(1 / 2)
+
+
+def test_void_as_fp_counts_a_class_that_is_predicted_on_void_only():
+    matrix = ConfusionMatrix(3)
+    matrix.update(torch.tensor([[[0, 2]]]), torch.tensor([[[0, VOID]]]))
+    assert matrix.miou() == 1
+    assert matrix.miou("void_as_fp") == pytest.approx((1 + 0) / 2)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("void_only", [False, True])
+def test_nothing_labelled_has_no_score(policy, void_only):
+    matrix = ConfusionMatrix(3)
+    if void_only:
+        matrix.update(torch.zeros(2, 2, 2, dtype=torch.int64), torch.full((2, 2, 2), VOID))
+    assert math.isnan(matrix.miou(policy))
+    assert math.isnan(matrix.pixel_accuracy())
+    assert math.isnan(matrix.class_accuracy())
+    assert math.isnan(matrix.mean_dice())
+
+
+@pytest.mark.parametrize("policy", [name for name in POLICIES if name.startswith("per_image")])
+def test_an_image_of_void_only_is_left_out(policy):
+    matrix = counted()
+    score = matrix.miou(policy)
+    matrix.update(torch.ones(1, 1, 4, dtype=torch.int64), torch.full((1, 1, 4), VOID))
+    assert matrix.miou(policy) == score
+    assert matrix.images == 3
+
+
+def test_foreground_of_background_only_has_no_score():
+    matrix = ConfusionMatrix(3)
+    matrix.update(torch.zeros(1, 2, 2, dtype=torch.uint8), torch.zeros(1, 2, 2, dtype=torch.uint8))
+    assert math.isnan(matrix.miou("foreground"))
+    assert matrix.miou() == 1
+
+
+def brute_force(prediction, labels, num_classes, ignore):
+    counts = torch.zeros(num_classes + 1, num_classes, dtype=torch.int64)
+    for p, y in zip(prediction.flatten().tolist(), labels.flatten().tolist(), strict=True):
+        counts[num_classes if y == ignore else y, p] += 1
+    return counts
+
+
+TYPES = [torch.uint8, torch.int16, torch.int32, torch.int64]
+
+
+@pytest.mark.parametrize("num_classes", [2, 19, 255, 256, 300])
+@pytest.mark.parametrize("ignore", [255, 0, 1, 19, -1, -100, 400])
+def test_any_number_of_classes_and_any_void(num_classes, ignore):
+    prediction = torch.randint(0, num_classes, (3, 9, 11))
+    labels = torch.randint(0, num_classes, (3, 9, 11))
+    labels[:, 4:6] = ignore
+    expected = brute_force(prediction, labels, num_classes, ignore)
+    for dtype in TYPES:
+        limits = torch.iinfo(dtype)
+        if num_classes - 1 > limits.max or not limits.min <= ignore <= limits.max:
+            continue
+        matrix = ConfusionMatrix(num_classes, ignore=ignore)
+        matrix.update(prediction.to(dtype), labels.to(dtype))
+        assert torch.equal(matrix.matrix, expected)
+        assert torch.equal(matrix.intersection.sum(0), expected[:-1].diagonal())
+
+
+def test_layout_does_not_matter():
+    prediction, labels = torch.randint(0, 5, (2, 6, 8)), torch.randint(0, 5, (2, 6, 8))
+    matrix, turned = ConfusionMatrix(5), ConfusionMatrix(5)
+    matrix.update(prediction, labels)
+    turned.update(prediction.to(torch.uint8).transpose(1, 2), labels.transpose(1, 2))
+    assert torch.equal(matrix.matrix, turned.matrix)
+    assert torch.equal(matrix.union, turned.union)
+
+
+def test_an_empty_batch_counts_nothing():
+    matrix = ConfusionMatrix(3)
+    empty = torch.zeros(0, 4, 4, dtype=torch.uint8)
+    matrix.update(empty, empty)
+    assert matrix.images == 0
+    assert matrix.intersection.shape == (0, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+@pytest.mark.parametrize(
+    ("prediction", "labels", "words"),
+    [
+        ([0, 3, 1], [0, 0, 0], r"prediction holds \[3\]; allowed are 0\.\.2, and 255"),
+        ([0, 1, 3], [0, 0, VOID], r"prediction holds \[3\]"),  # on a void pixel too
+        ([0, VOID, 1], [0, VOID, 1], r"prediction holds \[255\]"),
+        ([0, 1, 1], [0, 3, 200], r"labels holds \[3, 200\]"),
+        ([7, 1, 1], [0, 9, 1], r"prediction holds \[7\] and labels holds \[9\]"),
+    ],
+)
+def test_values_out_of_range_are_named_and_nothing_is_counted(dtype, prediction, labels, words):
+    matrix = ConfusionMatrix(3)
+    good = torch.zeros(1, 1, 3, dtype=dtype)
+    with pytest.raises(ValueError, match=words):
+        matrix.update(
+            torch.cat([good, torch.tensor([[prediction]], dtype=dtype)]),
+            torch.cat([good, torch.tensor([[labels]], dtype=dtype)]),
+        )
+    assert matrix.images == 0
+    assert not matrix.matrix.any()
+
+
+@pytest.mark.parametrize("value", [-1, 3, 256, 258, 1 << 40])
+def test_values_beyond_a_byte_are_not_wrapped_around(value):
+    good, bad = torch.zeros(1, 1, 2, dtype=torch.int64), torch.tensor([[[0, value]]])
+    with pytest.raises(ValueError, match=rf"prediction holds \[{value}\]"):
+        ConfusionMatrix(3).update(bad, good)
+    with pytest.raises(ValueError, match=rf"labels holds \[{value}\]"):
+        ConfusionMatrix(3).update(good, bad)
+
+
+def test_the_torch_path_refuses_the_number_after_the_last_class():
+    # With void outside a byte the other path counts; its void row must not swallow label K.
+    with pytest.raises(ValueError, match=r"labels holds \[3\]"):
+        ConfusionMatrix(3, ignore=-1).update(torch.tensor([[[0, 0]]]), torch.tensor([[[-1, 3]]]))
+
+
+@pytest.mark.parametrize(
+    ("prediction", "labels", "words"),
+    [
+        (torch.zeros(1, 2, 3).long(), torch.zeros(1, 3, 2).long(), r"\(1, 2, 3\).*\(1, 3, 2\)"),
+        (torch.zeros(2, 3).long(), torch.zeros(2, 3).long(), r"\(B, H, W\)"),
+        (torch.zeros(1, 2, 3), torch.zeros(1, 2, 3).long(), "prediction is torch.float32"),
+        (torch.zeros(1, 2, 3).long(), torch.zeros(1, 2, 3).bool(), "labels is torch.bool"),
+    ],
+)
+def test_wrong_maps_are_refused(prediction, labels, words):
+    with pytest.raises(ValueError, match=words):
+        ConfusionMatrix(3).update(prediction, labels)
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ValueError, match="binary is two classes"):
+        ConfusionMatrix(1)
+
+
+def test_an_unknown_policy_lists_the_known_ones():
+    with pytest.raises(ValueError, match="no mIoU policy 'mean'") as error:
+        counted().miou("mean")
+    for name in POLICIES:
+        assert f"{name}: " in str(error.value)
+
+
+def test_per_image_policies_need_the_images():
+    matrix = counted(per_image=False)
+    assert matrix.miou() == counted().miou()
+    with pytest.raises(ValueError, match="per_image=True"):
+        matrix.miou("per_image")
+
+
+def test_matrix_is_a_copy():
+    matrix = counted()
+    matrix.matrix.zero_()
+    assert matrix.pixel_accuracy() == pytest.approx(5 / 7)
+
+
+def test_reset():
+    matrix = counted()
+    matrix.reset()
+    assert matrix.images == 0
+    assert not matrix.matrix.any()
+    assert len(matrix.union) == 0
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_state_survives_json(per_image):
+    matrix = counted(per_image=per_image, ignore=VOID)
+    again = ConfusionMatrix.from_dict(json.loads(json.dumps(matrix.to_dict())))
+    assert torch.equal(again.matrix, matrix.matrix)
+    assert torch.equal(again.intersection, matrix.intersection)
+    assert torch.equal(again.union, matrix.union)
+    assert again.to_dict() == matrix.to_dict()
+    again.update(PREDICTION, LABELS)
+    assert again.images == 4
+
+
+def test_damaged_state_is_refused():
+    state = counted().to_dict()
+    with pytest.raises(ValueError, match=r"lacks \['union'\]"):
+        ConfusionMatrix.from_dict({k: v for k, v in state.items() if k != "union"})
+    with pytest.raises(ValueError, match="damaged"):
+        ConfusionMatrix.from_dict(state | {"matrix": state["matrix"][:-1]})
+    with pytest.raises(ValueError, match="damaged"):
+        ConfusionMatrix.from_dict(state | {"union": state["union"][:-1]})
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_summary_holds_the_policy_and_is_json(policy):
+    matrix = counted()
+    summary = json.loads(json.dumps(matrix.summary(policy), allow_nan=False))
+    assert summary["policy"] == policy
+    assert summary["miou"] == matrix.miou(policy)
+    assert summary["pixel_accuracy"] == matrix.pixel_accuracy()
+    assert summary["class_accuracy"] == matrix.class_accuracy()
+    assert summary["mean_dice"] == matrix.mean_dice()
+    assert summary["iou"][:3] == matrix.iou()[:3].tolist()
+    assert summary["iou"][3] is None
+    assert summary["images"] == 2
+
+
+def test_summary_of_nothing_is_json():
+    summary = ConfusionMatrix(2).summary()
+    assert json.loads(json.dumps(summary, allow_nan=False))["miou"] is None
+
+
+def test_merge_refuses_another_kind():
+    with pytest.raises(ValueError, match=r"'num_classes': 5.*'num_classes': 4"):
+        counted(4).merge(counted(5))
+    with pytest.raises(ValueError, match="per_image"):
+        counted().merge(counted(per_image=False))
+
+
+def test_merge_with_itself_counts_twice():
+    matrix = counted()
+    matrix.merge(matrix)
+    assert torch.equal(matrix.matrix, 2 * counted().matrix)
+    assert len(matrix.union) == matrix.images == 4
+
+
+def test_all_reduce_of_one_process_changes_nothing():
+    matrix = counted()
+    matrix.all_reduce()
+    assert matrix.to_dict() == counted().to_dict()
+
+
+def _one_of_two(rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    matrix = ConfusionMatrix(4)
+    for image in range(1 + rank):  # the processes need not have counted equally many images
+        matrix.update(PREDICTION[image : image + 1], LABELS[image : image + 1])
+    matrix.all_reduce()
+    (folder / f"{rank}.json").write_text(json.dumps(matrix.to_dict()))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks; elsewhere gloo may not")
+def test_all_reduce_of_two_processes(tmp_path):
+    torch.multiprocessing.start_processes(
+        _one_of_two, args=(tmp_path,), nprocs=2, start_method="fork"
+    )
+    expected = ConfusionMatrix(4)
+    for image in (0, 0, 1):  # one of rank 0, then two of rank 1
+        expected.update(PREDICTION[image : image + 1], LABELS[image : image + 1])
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == expected.to_dict()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_counts_the_same():
+    prediction, labels = torch.randint(0, 19, (3, 40, 50)), torch.randint(0, 19, (3, 40, 50))
+    labels[:, :5] = VOID
+    here, there = ConfusionMatrix(19), ConfusionMatrix(19)
+    here.update(prediction, labels)
+    there.update(prediction.to("cuda", torch.uint8), labels.cuda())
+    assert there.matrix.device.type == "cuda"
+    assert there.to_dict() == here.to_dict()
+    with pytest.raises(ValueError, match=r"prediction holds \[19\]"):
+        there.update(torch.full_like(labels, 19).cuda(), labels.cuda())
+    with pytest.raises(ValueError, match="move one of them"):
+        there.update(prediction.cuda(), labels)
