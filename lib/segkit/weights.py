@@ -43,7 +43,7 @@ class WeightsEntry(NamedTuple):
         url: http or https address of a safetensors file.
         sha256: checksum of the whole file, 64 hexadecimal digits.
         licence: of the weights, for example "Apache-2.0".
-        source: who trained them, on what; a paper or a repository.
+        source: who trained them, on what.
         metric: what was measured, with value and policy: "mIoU 0.733, dataset, CamVid test".
     """
 
@@ -69,8 +69,7 @@ def save_weights(
         header: what is needed to use the weights, see above; anything JSON can say, or nothing.
 
     Raises:
-        ValueError: another suffix, no tensors, a tensor without values (meta device), or a header
-            that is not JSON.
+        ValueError: another suffix, no tensors, a meta tensor, or a header that is not JSON.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -86,7 +85,6 @@ def save_weights(
         text = json.dumps(dict(header), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the header for {path} is not JSON ({error}): {header!r}") from error
-
     # Copies, because safetensors refuses tensors that share memory.
     tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +108,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
         path: a safetensors file.
 
     Returns:
-        The header that `save_weights` was given; empty for a safetensors file that is not ours.
+        What `save_weights` was given; empty for a safetensors file that is not ours.
 
     Raises:
         ValueError: the file is a pickle, damaged, or no safetensors; the message names it.
@@ -124,9 +122,8 @@ def load_weights(model: nn.Module, source: Source, *, strict: bool = True) -> di
 
     Args:
         model: the network, changed in place; as it was when anything is raised.
-        source: see `Source`. What lies on the net is downloaded once, to the folder of `cache_dir`.
-        strict: False loads the tensors whose name and shape fit and warns about the others: for a
-            network with another number of classes, say.
+        source: see `Source`. What lies on the net is downloaded once, into `cache_dir`.
+        strict: False loads the tensors whose name and shape fit and warns about the others.
 
     Returns:
         The file's header, see `read_header`.
@@ -136,15 +133,13 @@ def load_weights(model: nn.Module, source: Source, *, strict: bool = True) -> di
         FileNotFoundError: there is no such file.
         ConnectionError: the download failed; what arrived is kept for the next attempt.
     """
-    path = fetch(source)
-    header, tensors = _read(path, with_tensors=True)
+    header, tensors = _read(path := fetch(source), with_tensors=True)
     own = model.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
         raise ValueError("the model is on the meta device: model.to_empty(device=...) comes first")
     missing = sorted(own.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - own.keys())
     shapes = sorted(k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape)
-
     if missing or unexpected or shapes:
         different = [f"{k} {[*tensors[k].shape]} for {[*own[k].shape]}" for k in shapes]
         found = (
@@ -154,8 +149,8 @@ def load_weights(model: nn.Module, source: Source, *, strict: bool = True) -> di
         if strict or len(missing) + len(shapes) == len(own):
             written = f"{header.get('builder', 'no builder')}, {header.get('arguments', '')}"
             raise ValueError(
-                f"{found}. Build the network that the file was written for (its header says: "
-                f"{written}) or, where a part fits, load that with strict=False"
+                f"{found}. Build the network that the file is for (its header says: {written}) or, "
+                "where a part fits, load that with strict=False"
             )
         warnings.warn(f"{found}; the rest was loaded", stacklevel=2)
     fitting = {k: v for k, v in tensors.items() if k in own and k not in shapes}
@@ -217,8 +212,7 @@ def fetch(source: Source) -> Path:
 
 def _download(url: str, part: Path) -> None:
     """Append to `part` until the server has no more."""
-    reason: object = None
-    failures = 0
+    reason, failures = None, 0
     while failures < ATTEMPTS:
         time.sleep(0.5 * failures)
         have = part.stat().st_size if part.exists() else 0
@@ -269,22 +263,21 @@ def _read(path: Path, *, with_tensors: bool = False) -> tuple[dict[str, Any], di
     if start[8:] != b"{" and (start.startswith(b"PK") or start[:1] == b"\x80"):
         raise ValueError(
             f"{path} is a pickle (a PyTorch .pth or .pt), and reading a pickle can run any code "
-            "that somebody put in it: segkit never does. Convert it once, where you trust it: state"
-            ' = torch.load(path, weights_only=True); save_weights(state, "new.safetensors", '
-            "header={})"
+            "in it: segkit never does. Convert it once, where you trust it: state = "
+            'torch.load(path, weights_only=True); save_weights(state, "x.safetensors", header={})'
         )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors else {}  # noqa: SIM118
         header = json.loads(metadata.get("segkit", "{}"))
+        if not isinstance(header, dict):
+            raise ValueError("its header is no JSON object")
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not a whole safetensors file ({error}): it is damaged, cut short or of "
             "another format. Copy or download it again"
         ) from error
-    if not isinstance(header, dict):
-        raise ValueError(f"{path} has a header that is no JSON object: {header!r:.200}")
     return header, tensors
 
 

@@ -79,7 +79,7 @@ def pp_liteseg_t_camvid_cpu() -> Recipe:
         ),
         jitter=0.5,
         batch_size=8,
-        steps=5000,
+        steps=4000,
         optimizer="adamw",
         lr=2e-3,
         weight_decay=0.02,
@@ -90,7 +90,7 @@ def pp_liteseg_t_camvid_cpu() -> Recipe:
         class_weights="inverse_log",  # ENet: 1 / log(1.1 + frequency)
         clip=5.0,
         ema=0.995,
-        evaluate_every=250,
+        evaluate_every=400,
         save_every=100,
         note="ours, for CPU; see docs/runs for what it reached",
         paper_miou=0.733,

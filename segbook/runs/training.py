@@ -167,7 +167,7 @@ class Run:
             self.seconds += step.seconds
             window.append(step)
             last = step.index == recipe.steps
-            if step.index % LOG_EVERY == 0 or last:
+            if step.index == 1 or step.index % LOG_EVERY == 0 or last:
                 folder.append_metrics(**summarise(window))
                 window = []
             if last or (recipe.evaluate_every and step.index % recipe.evaluate_every == 0):

@@ -34,7 +34,8 @@ def make(tmp_path, monkeypatch):
             tags = {"tags": ["parameters"]}
             cells.insert(0, new_code_cell(parameters, metadata=tags))
         path = tmp_path / "nb" / f"{name}.ipynb"
-        nbformat.write(new_notebook(cells=cells), path)
+        kernel = {"name": "elsewhere", "display_name": "Not here", "language": "python"}
+        nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
         return path
 
     return write
@@ -192,7 +193,7 @@ def test_papermill_itself_can_use_the_engine(make, tmp_path):
     paths = [*filter(None, sys.path), str(installed.parent)]
     code = "import segbook.runs.engine, papermill.cli; papermill.cli.papermill()"
     done = subprocess.run(
-        [sys.executable, "-c", code, "--engine", "segbook", "-k", "python3", "--log-output", "-p", "steps", "5",
+        [sys.executable, "-c", code, "--engine", "segbook", "--log-output", "-p", "steps", "5",
          str(path), "executed.ipynb"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True, text=True, check=False,
