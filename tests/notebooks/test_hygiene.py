@@ -1,4 +1,4 @@
-"""What a committed notebook has to be, so that nbval compares something and papermill can run it."""
+"""What a committed notebook has to be, so that nbval compares and papermill can run it."""
 
 from __future__ import annotations
 

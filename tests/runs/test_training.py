@@ -99,8 +99,10 @@ def test_leaving_the_loop_stops_the_run(tmp_path):
 
 def test_a_second_writer_is_refused_by_name(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="notebook")
-    hold = "import sys, time; from segbook.runs.folder import RunFolder\n" \
+    hold = (
+        "import sys, time; from segbook.runs.folder import RunFolder\n"
         "with RunFolder(sys.argv[1]).own(): print('held', flush=True); time.sleep(60)"
+    )
     owner = subprocess.Popen(
         [sys.executable, "-c", hold, str(folder.path)], stdout=subprocess.PIPE, text=True
     )
