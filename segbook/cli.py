@@ -239,6 +239,19 @@ def list_recipes() -> None:
         )
 
 
+@main.command()
+@click.option("--quick", is_flag=True, help="Few pairs each, to see that it works.")
+def bench(quick: bool) -> None:
+    """Print the library's speed against others', side by side, as ratios.
+
+    Exit code 1 where a promised ratio was missed.
+    """
+    from segbook import bench as benchmarks
+
+    if not benchmarks.main(click.echo, quick=quick):
+        sys.exit(EXIT_FAILED)
+
+
 def _finite(seconds: float) -> float | None:
     return None if math.isinf(seconds) else seconds
 

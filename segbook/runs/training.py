@@ -119,16 +119,18 @@ class Run:
         Raises:
             RunBusyError: another process is writing the folder.
         """
-        with self.folder.own():
+        with self.folder.own() as variables:
+            if variables:  # else the process that started this kernel has described itself
+                self.folder.update(**environment())
             try:
                 yield from self._train()
             except (GeneratorExit, KeyboardInterrupt):
                 self.folder.update(status=STOPPED, step=self.step, seconds=self.seconds)
                 raise
             except BaseException as error:
-                message = f"{type(error).__name__}: {error}"
-                self.folder.update(status=FAILED, step=self.step, error=message)
-                self.folder.log(message)
+                described = {"name": type(error).__name__, "message": str(error)}
+                self.folder.update(status=FAILED, step=self.step, error=described)
+                self.folder.log(f"{type(error).__name__}: {error}")
                 raise
 
     def _train(self) -> Iterator[engine.Step]:
@@ -142,7 +144,6 @@ class Run:
             status=RUNNING,
             steps=recipe.steps,
             error=None,
-            **environment(),
         )
         self._resume()
         folder.forget_after(self.step)
@@ -237,8 +238,13 @@ class Run:
             f"step {self.step}/{self.recipe.steps}  val mIoU {100 * miou:.1f} "
             f"({self.recipe.policy})  best {100 * self.best['miou']:.1f}  {self.seconds:.0f} s"
         )
-        self.folder.log(line)
+        self._tell(line)
+
+    def _tell(self, line: str) -> None:
+        """Show a line, and log it where nobody logs what is shown."""
         self.show(line)
+        if FOLDER_VARIABLE not in os.environ:
+            self.folder.log(line)
 
     def evaluate(self, split: str, *, best: bool = True) -> ConfusionMatrix:
         """Count a split's pixels, images whole and at their own size.
@@ -331,8 +337,7 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         line = f"resumed at step {self.step} of {self.recipe.steps}"
-        self.folder.log(line)
-        self.show(line)
+        self._tell(line)
 
 
 def train_run(

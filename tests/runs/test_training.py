@@ -121,7 +121,7 @@ def test_a_diverging_run_fails_with_its_reason(tmp_path):
         train_run(tiny(lr=1e30, clip=None), folder, show=lambda text: None, progress=False)
     described = folder.read()
     assert described["status"] == "failed"
-    assert "NonFiniteLossError" in described["error"]
+    assert described["error"]["name"] == "NonFiniteLossError"
 
 
 def test_phases_change_the_resolution(tmp_path):
