@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from segkit.models.fcn import (
+    fcn8s_resnet18,
     fcn8s_vgg16,
     fcn16s_vgg16,
     fcn32s_vgg16,
@@ -27,6 +28,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     for builder in [
         fcn16s_vgg16,
         fcn32s_vgg16,
+        fcn8s_resnet18,
         fcn8s_vgg16,
         fcn_resnet101,
         fcn_resnet50,

@@ -15,6 +15,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     function.__name__: function
     for function in [
         fcn.fcn8s_camvid,
+        fcn.fcn8s_camvid_cpu,
         fcn.fcn8s_synthetic,
         fcn.fcn_resnet50_camvid,
         pp_liteseg.pp_liteseg_b_camvid,

@@ -30,7 +30,7 @@ def batch():
 
 def test_total_is_the_weighted_sum_and_parts_are_not_weighted():
     logits, labels = batch()
-    c3, c4 = torch.randn(2, 3, 4, 8), torch.randn(2, 3, 2, 4)
+    c3, c4 = torch.randn(2, 3, 4, 8, requires_grad=True), torch.randn(2, 3, 2, 4)
     loss = combine(cross_entropy, {"c3": AuxLoss(0.5), "c4": AuxLoss(2.0, dice)})
     total, parts = loss(SegOutput(logits, {"c4": c4, "c3": c3}), labels)
     # Stride 2 takes pixel 1 of each pair, stride 4 pixel 2 of each four: those nearest the centre.

@@ -90,10 +90,10 @@ def test_ohem_rounds_the_share_up_and_keeps_ties():
     # 0.3 * 5 = 1.5, so two must stay; the third has the same loss as the second.
     kept = hard_pixels(losses, labelled, threshold=0.7, keep=0.3)
     assert kept.flatten().tolist() == [True, True, True, False, False]
-    # 0.1 * 30 is 3.0000000000000004 in floating point; three pixels are meant.
-    losses = torch.arange(30.0).reshape(1, 1, 30) / 1000
-    kept = hard_pixels(losses, losses >= 0, threshold=0.7, keep=0.1)
-    assert kept.flatten().nonzero().flatten().tolist() == [27, 28, 29]
+    # 0.07 * 100 is 7.000000000000001 in floating point; seven pixels are meant.
+    losses = torch.arange(100.0).reshape(1, 1, 100) / 1000
+    kept = hard_pixels(losses, losses >= 0, threshold=0.7, keep=0.07)
+    assert kept.flatten().nonzero().flatten().tolist() == list(range(93, 100))
 
 
 def test_ohem_by_hand():
@@ -131,9 +131,9 @@ def test_focal_by_hand():
     # (0.1^2 * -log 0.9 + 0.25^2 * -log 0.75) / 2
     easy, hard = 0.1**2 * -math.log(0.9), 0.25**2 * -math.log(0.75)
     assert focal(logits, labels).item() == pytest.approx((easy + hard) / 2)
-    alpha = torch.tensor([0.75, 0.25], dtype=torch.float64)
+    alpha = torch.tensor([0.75, 0.5], dtype=torch.float64)
     # alpha is a factor, not a weight of the mean: still divided by the two pixels
-    expected = (0.75 * easy + 0.25 * hard) / 2
+    expected = (0.75 * easy + 0.5 * hard) / 2
     assert focal(logits, labels, alpha=alpha).item() == pytest.approx(expected)
 
 

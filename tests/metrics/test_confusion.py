@@ -151,6 +151,13 @@ def test_any_number_of_classes_and_any_void(num_classes, ignore):
         assert torch.equal(matrix.intersection.sum(0), expected[:-1].diagonal())
 
 
+def test_more_classes_than_a_byte_can_name_in_bytes():
+    prediction, labels = torch.randint(0, 200, (2, 9, 11)), torch.randint(0, 200, (2, 9, 11))
+    matrix = ConfusionMatrix(300)
+    matrix.update(prediction.to(torch.uint8), labels.to(torch.uint8))
+    assert torch.equal(matrix.matrix, brute_force(prediction, labels, 300, VOID))
+
+
 def test_layout_does_not_matter():
     prediction, labels = torch.randint(0, 5, (2, 6, 8)), torch.randint(0, 5, (2, 6, 8))
     matrix, turned = ConfusionMatrix(5), ConfusionMatrix(5)

@@ -98,6 +98,14 @@ def test_argmax_resized_is_torchs(source, size, ties, dtype, memory_format):
         assert_same_labels(argmax_resized(logits, size), naive(logits, size))
 
 
+@pytest.mark.parametrize("num_classes", [3, 7, 19])
+@pytest.mark.parametrize(("source", "size"), [*SIZES, ((8, 16), (33, 40))])
+def test_argmax_resized_rounds_as_torch_does(source, size, num_classes):
+    # All planes alike: what wins is the plane that the kernel rounded up.
+    logits = torch.randn(1, 1, *source).repeat(1, num_classes, 1, 1)
+    assert_same_labels(argmax_resized(logits, size), naive(logits, size))
+
+
 def test_argmax_resized_of_a_common_network():
     logits = torch.randn(1, 19, 64, 128)
     assert_same_labels(argmax_resized(logits, (512, 1024)), naive(logits, (512, 1024)))

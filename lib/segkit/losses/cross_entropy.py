@@ -117,7 +117,7 @@ def hard_pixels(losses: Tensor, labelled: Tensor, *, threshold: float, keep: flo
     """
     hard = (losses > -math.log(threshold)) & labelled
     num_hard, num_labelled = torch.stack((hard.sum(), labelled.sum())).tolist()
-    least = math.ceil(round(keep * num_labelled, 6))  # 0.1 * 30 is 3, not 3.0000000000000004
+    least = math.ceil(round(keep * num_labelled, 6))  # 0.07 * 100 is 7, not 7.000000000000001
     if num_hard >= least:
         return hard
     easiest_kept = losses[labelled].topk(least).values[-1]

@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# Pixels counted at a time: numpy widens what it counts to 8 bytes, and this many stay in the cache.
+_CHUNK = 1 << 16
+
 
 def count_pairs(prediction: Tensor, labels: Tensor, *, num_classes: int, ignore: int) -> Tensor:
     """Count how often each class was predicted for each true class, image by image.
@@ -55,24 +58,33 @@ def _fits_a_byte(ids: Tensor) -> bool:
 def _count_bytes(prediction: Tensor, labels: Tensor, num_classes: int, ignore: int) -> Tensor:
     """Count all 256 x 256 pairs of bytes, then look at the counts instead of at the pixels.
 
-    The pair (label, prediction) is one uint16. Its histogram needs no mask, no table of void and no
-    look at the range beforehand: a value that is not allowed shows up as a count in a row or column
-    of its own.
+    The pair (prediction, label) is one uint16. Its histogram needs no mask, no table of void and no
+    look at the labels beforehand: a value that is not allowed shows up as a count in a row or
+    column of its own.
     """
     predicted = prediction.to(torch.uint8).flatten(1).numpy()
     labelled = labels.to(torch.uint8).flatten(1).numpy()
     counts = np.zeros((len(predicted), num_classes + 1, num_classes), dtype=np.int64)
-    shown = min(num_classes, 256)  # the classes that a byte can name
     for image, (row, column) in enumerate(zip(labelled, predicted, strict=True)):
-        pairs = (row.astype(np.uint16) << 8) | column
-        table = np.bincount(pairs, minlength=1 << 16).reshape(256, 256)
-        if 0 <= ignore <= 255:  # first, so that void stays void even where it is a class id
-            counts[image, num_classes, :shown] = table[ignore, :shown]
+        table = _histogram(row, column)
+        if ignore in range(256):  # first, so that void stays void even where it is a class id
+            counts[image, num_classes, : table.shape[1]] = table[ignore, :num_classes]
             table[ignore] = 0
-        counts[image, :shown, :shown] = table[:shown, :shown]
-        if counts[image].sum() != pairs.size:
+        classes = table[:num_classes, :num_classes]
+        counts[image, : classes.shape[0], : classes.shape[1]] = classes
+        if counts[image].sum() != row.size:
             _raise_out_of_range(np.unique(column), np.unique(row), num_classes, ignore)
     return torch.from_numpy(counts)
+
+
+def _histogram(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """How often each pair of bytes occurs, int64 (256, highest column + 1)."""
+    table = np.zeros((int(column.max()) + 1) * 256, dtype=np.int64)
+    for start in range(0, row.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        pairs = (column[part].astype(np.uint16) << 8) | row[part]
+        table += np.bincount(pairs, minlength=table.size)
+    return table.reshape(-1, 256).T
 
 
 def _count_any(prediction: Tensor, labels: Tensor, num_classes: int, ignore: int) -> Tensor:
