@@ -16,9 +16,12 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
         size: (H, W) of the result in pixels.
 
     Returns:
-        Shape (B, C, H, W), in the dtype and memory layout of `x`.
+        Shape (B, C, H, W), in the dtype and memory layout of `x`. Autocast on CUDA resizes in
+        float32; the result comes back to the dtype of the features that it will meet.
     """
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+    resized = _bilinear(x, size)
+    # Asked first, because even an idle cast leaves its trace in an exported graph.
+    return resized if resized.dtype == x.dtype else resized.to(x.dtype)
 
 
 def resize_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
@@ -30,6 +33,11 @@ def resize_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
 
     Returns:
         Shape (B, K, H, W), one plane per class in memory. What follows, a softmax or an argmax over
-        the classes, reads planes: in channels_last it would first transpose the large result.
+        the classes, reads planes: in channels_last it would first transpose the large result. In
+        the dtype of `logits`, or in float32 under autocast on CUDA.
     """
-    return resize(logits.contiguous(), size)
+    return _bilinear(logits.contiguous(), size)
+
+
+def _bilinear(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
