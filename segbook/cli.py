@@ -240,6 +240,16 @@ def list_recipes() -> None:
 
 
 @main.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+def report(run_name: str, out: Path) -> None:
+    """Write a finished RUN as Markdown and pictures, to publish."""
+    from segbook.runs.summary import write_summary
+
+    click.echo(f"wrote {_short(write_summary(find(run_name), out))}")
+
+
+@main.command()
 @click.option("--quick", is_flag=True, help="Few pairs each, to see that it works.")
 def bench(quick: bool) -> None:
     """Print the library's speed against others', side by side, as ratios.
