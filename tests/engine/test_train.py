@@ -257,3 +257,25 @@ def test_resumed_training_has_the_same_bits(tmp_path, precision, accumulate):
         (average.state_dict(), average_2.state_dict()),
     ):
         assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_on_a_gpu(precision):
+    model, _, loss = make(dropout=0.0)
+    model.cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    steps = list(
+        engine.train(
+            model,
+            batches(),
+            loss=loss,
+            optimizer=optimizer,
+            steps=40,
+            precision=precision,
+            channels_last=True,
+        )
+    )
+    assert steps[-1].loss < 0.8 * steps[0].loss
+    assert next(model.parameters()).is_cuda
