@@ -103,3 +103,26 @@ def test_importing_segkit_offers_the_catalog_and_needs_no_screen():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == segkit.__version__
+
+
+def test_a_weights_file_builds_its_own_network(tmp_path):
+    from segkit.catalog import load_model
+    from segkit.weights import save_weights
+
+    model = segkit.create_model("pp_liteseg_t", num_classes=3, fld=False).eval()
+    header = {"builder": "pp_liteseg_t", "arguments": {"num_classes": 3, "fld": False}}
+    save_weights(model, tmp_path / "model.safetensors", header=header)
+    loaded, said = load_model(tmp_path / "model.safetensors")
+    assert said["arguments"] == header["arguments"]
+    assert not loaded.training
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(loaded(images).logits, model(images).logits)
+
+
+def test_a_weights_file_that_does_not_say_its_network(tmp_path):
+    from segkit.catalog import load_model
+    from segkit.weights import save_weights
+
+    save_weights(torch.nn.Linear(1, 1), tmp_path / "model.safetensors", header={"licence": "none"})
+    with pytest.raises(ValueError, match="does not say which network"):
+        load_model(tmp_path / "model.safetensors")

@@ -21,6 +21,7 @@ from segkit.models.fcn import (
 )
 from segkit.models.pp_liteseg import pp_liteseg_b, pp_liteseg_t
 from segkit.models.unet import unet, unet_padded, unet_resnet18, unet_resnet34, unet_resnet50
+from segkit.weights import Source, fetch, load_weights, read_header
 
 # Sorted by name.
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -67,6 +68,31 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
         ValueError: no model has this name; the closest three are told.
     """
     return _builder(name)(**kwargs)
+
+
+def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the network that a weights file is of, with its weights.
+
+    Args:
+        source: a file that `segkit.weights.save_weights` wrote with "builder" and "arguments" in
+            its header, as every run's ``checkpoints/best.safetensors`` is; or what to fetch.
+
+    Returns:
+        The network in eval mode, and the header: classes, palette, normalisation, metric.
+
+    Raises:
+        ValueError: the header does not say what to build, or the weights do not fit.
+    """
+    path = fetch(source)
+    header = read_header(path)
+    if "builder" not in header:
+        raise ValueError(
+            f"{path} does not say which network it is of: build the network and use "
+            "segkit.weights.load_weights, or save it with a header that names its builder"
+        )
+    model = create_model(header["builder"], **header.get("arguments", {}))
+    load_weights(model, path)
+    return model.eval(), header
 
 
 def list_models(pattern: str = "*") -> list[str]:

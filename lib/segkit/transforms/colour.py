@@ -113,7 +113,11 @@ class Normalize:
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give float32 (3, H, W) and int64 (H, W)."""
         check_pair(image, mask)
+        return self.image(image), mask.to(torch.int64)
+
+    def image(self, image: Tensor) -> Tensor:
+        """Normalise an image that has no mask: (3, H, W) of 0..255 to float32."""
         std = torch.tensor(self.std)[:, None, None]
         mean = torch.tensor(self.mean)[:, None, None]
         pixels = image.to(torch.float32, memory_format=torch.contiguous_format)
-        return torch.mul(pixels, 1 / (255 * std)).sub_(mean / std), mask.to(torch.int64)
+        return torch.mul(pixels, 1 / (255 * std)).sub_(mean / std)
