@@ -10,6 +10,7 @@ import threading
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -94,6 +95,8 @@ def test_a_failed_save_leaves_the_old_file(saved, monkeypatch, failing):
     before = saved.read_bytes()
 
     def full_disk(*arguments, **named):
+        if failing == "save_file":
+            raise SafetensorError("I/O error: No space left on device")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(weights.os if failing == "replace" else weights, failing, full_disk)

@@ -97,6 +97,8 @@ def save_weights(
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)  # the rename itself
+    except SafetensorError as error:  # safetensors wraps the operating system's error in its own
+        raise OSError(f"cannot write {path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -189,8 +191,7 @@ def fetch(source: Source) -> Path:
             f"{url} comes with sha256 {source.sha256!r}, which is not 64 hexadecimal digits: "
             f'without it nobody knows what was downloaded. Write "{url}#sha256=<digits>"'
         )
-    folder = cache_dir()
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder := cache_dir()).mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^\w.-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])
     path = folder / f"{sha256[:16]}-{name[-100:]}"
     part = path.with_name(path.name + ".part")
@@ -229,8 +230,7 @@ def _download(url: str, part: Path) -> None:
                 break
         except (OSError, HTTPException) as error:
             reason = error
-        grown = part.exists() and part.stat().st_size > have
-        failures = 0 if grown else failures + 1
+        failures = 0 if part.exists() and part.stat().st_size > have else failures + 1
     raise ConnectionError(
         f"downloading {url} failed: {reason}. What arrived is kept in {part}; call again to go on "
         "from there, or fetch the file in another way and give its path"

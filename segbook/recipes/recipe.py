@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +25,24 @@ class Phase(NamedTuple):
     until: float
     crop: tuple[int, int]
     scale: tuple[float, float]
+
+
+_RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
+    "at least 1": (
+        lambda value: value >= 1,
+        ("batch_size", "accumulate", "steps", "save_every", "length"),
+    ),
+    "0 or more": (
+        lambda value: value >= 0,
+        ("aux_weight", "elastic", "evaluate_every", "jitter", "momentum", "power", "weight_decay",
+         "workers"),
+    ),
+    "positive": (lambda value: value > 0, ("lr", "clip")),
+    "in 0..1": (lambda value: 0 <= value <= 1, ("flip",)),
+    "between 0 and 1": (lambda value: 0 < value < 1, ("ema",)),
+    "in 0..4294967295": (lambda value: 0 <= value < 2**32, ("seed",)),
+}  # fmt: skip
+"""What a number may be, in words and as a test, and of which fields; None is always allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +131,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, field by field."""
-        for field in ("batch_size", "accumulate", "steps", "save_every", "length"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
-        if self.lr <= 0:
-            raise ValueError(f"lr must be positive, got {self.lr}")
+        for words, (fits, fields) in _RANGES.items():
+            for field in fields:
+                value = getattr(self, field)
+                if value is not None and not (fits(value) and math.isfinite(value)):
+                    raise ValueError(f"{field} must be {words}, got {value}")
         for field, kind in typing.get_type_hints(type(self)).items():
             choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
             if choices and getattr(self, field) not in choices:
@@ -165,13 +184,13 @@ def override(recipe: Recipe | None, changes: Mapping[str, Any]) -> Recipe:
     for field, value in changes.items():
         if field not in hints:
             close = difflib.get_close_matches(field, hints, n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else ""
+            meant = f"; did you mean {close[0]!r}?" if close else "."
             raise ValueError(
                 f"a recipe has no field {field!r}{meant} Valid fields: {', '.join(hints)}"
             )
         try:
             values[field] = _convert(value, hints[field])
-        except (ValueError, SyntaxError, TypeError) as error:
+        except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"{field} takes {_spell(hints[field])}, got {value!r} ({error})"
             ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from segbook.recipes.recipe import Recipe
-from segkit import data, engine, losses
+from segkit import create_model, data, engine, losses, transforms
+from segkit.catalog import MODELS
 from segkit.data.statistics import class_pixels
+from segkit.metrics.policies import check_policy
+from segkit.weights import load_weights
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     function.__name__: function
@@ -30,6 +34,57 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 """The main losses that a recipe may name."""
 
 
+def check(recipe: Recipe) -> None:
+    """Refuse a recipe that cannot be built, before there is a run folder for it.
+
+    No picture is decoded and nothing is trained: a damaged file shows when its turn comes.
+
+    Raises:
+        ValueError: an unknown model, option of it, loss or policy, missing data, weights of
+            another network, or a value out of its range.
+    """
+    check_policy(recipe.policy)
+    if recipe.loss not in LOSSES:
+        raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(LOSSES)}")
+    if recipe.weights and "://" not in recipe.weights and not Path(recipe.weights).is_file():
+        raise ValueError(
+            f"weights={recipe.weights!r}: there is no such file; give a .safetensors file, such as "
+            "a run's checkpoints/best.safetensors"
+        )
+    num_classes = build_data(recipe)["train"].num_classes
+    with torch.device("cpu" if recipe.weights else "meta"):  # on meta it takes no time or memory
+        model = build_model(recipe, num_classes)
+    if recipe.weights:
+        load_weights(model, recipe.weights)
+    build_optimizer(recipe, model)
+    build_schedule(recipe)
+    for _, crop, scale in recipe.schedule_of_crops():
+        build_augmentation(recipe, crop, scale)
+
+
+def build_model(recipe: Recipe, num_classes: int) -> nn.Module:
+    """The recipe's network, on torch's default device, with random weights."""
+    options = recipe.model_options
+    if recipe.model in MODELS:
+        taken = list(inspect.signature(MODELS[recipe.model]).parameters)
+        taken.remove("num_classes")  # the data's to say
+        if unknown := options.keys() - taken:
+            raise ValueError(
+                f"model_options hold {', '.join(sorted(unknown))}, but {recipe.model} takes "
+                f"{', '.join(taken)}"
+            )
+    return create_model(recipe.model, num_classes=num_classes, **options)
+
+
+def build_augmentation(
+    recipe: Recipe, crop: tuple[int, int], scale: tuple[float, float]
+) -> transforms.Compose:
+    """The recipe's transform of training for one of its phases."""
+    return transforms.train(
+        crop, scale, flip=recipe.flip, jitter=recipe.jitter, elastic=recipe.elastic or None
+    )
+
+
 def build_data(recipe: Recipe) -> dict[str, Any]:
     """The data sets of a recipe by split; images are cached in memory as uint8."""
     if recipe.data == "synthetic":
@@ -43,6 +98,8 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
     if recipe.data == "camvid":
         return {s: data.CamVid(recipe.data_root, s) for s in ("train", "val", "test")}
     root = Path(recipe.data_root)
+    if not root.is_dir():
+        raise ValueError(f"data_root={recipe.data_root!r}: there is no such folder")
     splits = [
         split
         for split in ("train", "val", "test")
@@ -60,22 +117,19 @@ def build_loss(
     recipe: Recipe, model: nn.Module, train_set: Any
 ) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
     """The recipe's loss over a network's main and auxiliary outputs."""
-    if recipe.loss not in LOSSES:
-        raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(LOSSES)}")
     function = LOSSES[recipe.loss]
-    weight = None
+    weighted = {}
     if recipe.class_weights != "none":
         pixels, present = class_pixels(train_set)
         if recipe.class_weights == "median":
             weight = losses.median_frequency_weights(pixels, present)
         else:
             weight = losses.inverse_log_frequency_weights(pixels)
-        weight = weight.float().to(next(model.parameters()).device)
+        argument = "alpha" if function is losses.focal else "weight"
+        weighted[argument] = weight.float().to(next(model.parameters()).device)
 
     def main(logits: Tensor, labels: Tensor) -> Tensor:
-        return (
-            function(logits, labels) if weight is None else function(logits, labels, weight=weight)
-        )
+        return function(logits, labels, **weighted)
 
     aux = dict(model.aux_losses)
     if recipe.aux_weight is not None:

@@ -18,6 +18,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,14 @@ RUNNING, FINISHED, FAILED, STOPPED, INTERRUPTED = (
 """``stopped``: by the user or the time limit. ``interrupted``: it died without a word."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+FIELD_TYPES = {
+    "status": str, "kind": str, "created": str, "reason": str,
+    "step": int, "steps": int, "seconds": int | float, "seconds_total": int | float,
+    "recipe": dict, "parameters": dict, "overrides": dict, "versions": dict,
+    "data_manifest": dict, "result": dict, "error": dict | str,
+}  # fmt: skip
+"""What the fields of ``run.json`` hold that others read; any may be missing or null."""
+
 RESERVE_BYTES = 65536
 """Kept in each owned folder, so that the last word of a run still fits on a full disk."""
 
@@ -90,6 +99,10 @@ class RunFolder:
                 becomes ``_``.
             root: the folder of runs; default `runs_root()`.
             **fields: what goes into ``run.json``.
+
+        Raises:
+            ValueError: ``root`` cannot be written.
+            OSError: the disk is full.
         """
         root = Path(root) if root else runs_root()
         name = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "run"
@@ -106,9 +119,14 @@ class RunFolder:
                     f"cannot make the run folder {path}: {error.strerror}. "
                     "Set SEGBOOK_RUNS to a folder you may write."
                 ) from error
-        (path / "checkpoints").mkdir()
-        (path / ".reserve").write_bytes(bytes(RESERVE_BYTES))
-        return cls.describe(path, name=path.name, created=now(), status=STOPPED, **fields)
+        try:
+            (path / "checkpoints").mkdir()
+            (path / ".reserve").write_bytes(bytes(RESERVE_BYTES))
+            return cls.describe(path, name=path.name, created=now(), status=STOPPED, **fields)
+        except OSError as error:  # no half of a run folder is left behind
+            shutil.rmtree(path, ignore_errors=True)
+            message = f"cannot make the run folder {path}: {error.strerror}"
+            raise OSError(error.errno, message) from error
 
     @classmethod
     def describe(cls, path: Path, **fields: Any) -> RunFolder:
@@ -146,6 +164,9 @@ class RunFolder:
             described = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(described, dict):
                 raise ValueError("it holds no JSON object")
+            for field, kind in FIELD_TYPES.items():
+                if not isinstance(described.get(field), kind | None):
+                    raise ValueError(f"its {field!r} is {described[field]!r:.40}")
         except ValueError as error:  # broken JSON and broken UTF-8 are ValueErrors, too
             raise ValueError(
                 f"{file} is damaged: {error}. Mend it by hand, or delete the folder."

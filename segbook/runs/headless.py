@@ -31,9 +31,13 @@ def create(
         time_limit: seconds for each attempt; None for no limit.
 
     Raises:
-        ValueError: no such recipe or field, or a value of another type.
+        ValueError: no such recipe or field, a value of another type, or a recipe that cannot be
+            built: an unknown model, missing data, weights of another network.
     """
     recipe = recipes.override(recipes.get(recipe_name), changes)
+    from segbook.runs.build import check
+
+    check(recipe)
     return RunFolder.create(
         name or recipe_name,
         kind="train",
@@ -62,7 +66,7 @@ def execute(folder: RunFolder, *, show: Callable[[str], None] = print) -> dict[s
     """
     with folder.own():
         described = folder.read()
-        recipe = recipes.Recipe.from_dict(described["recipe"])
+        recipe = recipes.Recipe.from_dict(described.get("recipe") or {})
         stopper = Stopper(_interrupt, _interrupt, limit=described.get("time_limit"))
         began = time.monotonic()
         try:

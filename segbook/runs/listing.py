@@ -65,7 +65,7 @@ def row(folder: RunFolder) -> Row:
 
 
 def newest_metrics(folder: RunFolder) -> dict[str, Any]:
-    """The newest value of every key of ``metrics.jsonl``, from the file's last part."""
+    """The newest of the keys that a row shows, from the last part of ``metrics.jsonl``."""
     try:
         with open(folder.path / "metrics.jsonl", "rb") as file:
             size = file.seek(0, 2)
@@ -74,11 +74,13 @@ def newest_metrics(folder: RunFolder) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     newest: dict[str, Any] = {}
-    for line in lines:
+    for line in reversed(lines):
         try:
-            newest |= json.loads(line)
+            newest = json.loads(line) | newest
         except (ValueError, TypeError):  # cut short at either end
             continue
+        if {"step", "val_miou", "policy"} <= newest.keys():
+            break
     return newest
 
 

@@ -35,12 +35,12 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
         ValueError: the run is not finished.
     """
     described = folder.read()
-    if described["status"] != FINISHED:
+    if (status := described.get("status")) != FINISHED:
         raise ValueError(
-            f"run {folder.name} is {described['status']}; a summary is of a finished run: "
+            f"run {folder.name} is {status}; a summary is of a finished run: "
             f"segbook resume {folder.name}"
         )
-    recipe = Recipe.from_dict(described["recipe"])
+    recipe = Recipe.from_dict(described.get("recipe") or {})
     run = Run(recipe, folder, show=lambda line: None)
     out.mkdir(parents=True, exist_ok=True)
     split = "test" if "test" in run.sets else "val"

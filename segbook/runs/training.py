@@ -21,13 +21,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import segkit
 from segbook.recipes.recipe import Recipe
 from segbook.runs.build import (
+    build_augmentation,
     build_data,
     build_loss,
+    build_model,
     build_optimizer,
     build_schedule,
+    check,
     choose_precision,
     seed_everything,
 )
@@ -70,6 +72,7 @@ class Run:
         *,
         show: Callable[[str], None] = print,
     ) -> None:
+        check(recipe)
         self.recipe = recipe
         self.sets = build_data(recipe)
         self.num_classes = self.sets["train"].num_classes
@@ -84,9 +87,7 @@ class Run:
         self.best: dict[str, Any] = {}
         seed_everything(recipe.seed)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = segkit.create_model(
-            recipe.model, num_classes=self.num_classes, **recipe.model_options
-        )
+        self.model = build_model(recipe, self.num_classes)
         if recipe.weights:
             load_weights(self.model, recipe.weights)
         self.model.to(device)
@@ -185,9 +186,7 @@ class Run:
             first = max(begins, self.step)
             if end is not None and first >= end:
                 continue
-            augment = transforms.train(
-                crop, scale, flip=recipe.flip, jitter=recipe.jitter, elastic=recipe.elastic or None
-            )
+            augment = build_augmentation(recipe, crop, scale)
             pieces.append(
                 data.batches(
                     self.sets["train"].with_transform(augment),
@@ -261,9 +260,7 @@ class Run:
 
     def best_model(self) -> nn.Module:
         """A network with the weights that were best on validation."""
-        model = segkit.create_model(
-            self.recipe.model, num_classes=self.num_classes, **self.recipe.model_options
-        )
+        model = build_model(self.recipe, self.num_classes)
         load_weights(model, self.folder.checkpoints / "best.safetensors")
         model.to(next(self.model.parameters()).device)
         if self.recipe.channels_last:

@@ -65,6 +65,11 @@ def test_split_is_a_folder_or_a_list(tmp_path):
     (tmp_path / "none.txt").write_text("\n")
     with pytest.raises(ValueError, match=r"none\.txt lists no stem"):
         FolderDataset(tmp_path, "none", classes=CLASSES)
+    (tmp_path / "windows.txt").write_bytes("\ufeffp\r\nq\r\n".encode())
+    assert len(FolderDataset(tmp_path, "windows", classes=CLASSES)) == 2
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfep")
+    with pytest.raises(ValueError, match=r"binary\.txt is no text in UTF-8"):
+        FolderDataset(tmp_path, "binary", classes=CLASSES)
 
 
 def test_classes_and_palette_from_beside(tmp_path):
@@ -90,7 +95,8 @@ def test_classes_and_palette_from_beside(tmp_path):
         ("[1", r"classes\.json is no JSON"),
         ('["only"]', "2 to 255 different names"),
         ('["same", "same"]', "2 to 255 different names"),
-        ('{"names": ["a", "b"]}', "gives None"),
+        ('{"names": ["a", "b"]}', r"gives \{'names'"),
+        ("[" * 100_000, r"classes\.json is no JSON"),
         ('"ab"', "gives 'ab'"),
         ('{"classes": ["a", "b"], "palette": [[1, 2, 3]]}', "palette=.* for 2 classes"),
         ('{"classes": ["a", "b"], "palette": [[1, 2, 3], [1, 2, 256]]}', "in 0..255"),

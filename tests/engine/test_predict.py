@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -65,6 +67,9 @@ def test_labels_and_mode_given_back():
     [
         ({"scales": ()}, "scales"),
         ({"scales": (0.0,)}, "scales"),
+        ({"scales": (math.nan,)}, "scales"),
+        ({"window": 64}, "height, width"),
+        ({"window": (64.5, 64)}, "32"),
         ({"window": (64, 64), "overlap": 1.0}, "overlap"),
         ({"window": (8, 64)}, "32"),
     ],
@@ -72,6 +77,16 @@ def test_labels_and_mode_given_back():
 def test_impossible(options, match):
     with pytest.raises(ValueError, match=match):
         engine.predict_probs(Pointwise(), images, **options)
+
+
+def test_one_image_is_a_batch_of_one():
+    with pytest.raises(ValueError, match=r"\(3, 70, 90\): give \(B, C, H, W\)"):
+        engine.predict(Pointwise(), images[0])
+
+
+def test_evaluate_refuses_an_unknown_precision():
+    with pytest.raises(ValueError, match="float23.*bfloat16"):
+        engine.evaluate(nn.Conv2d(3, 3, 1), [], num_classes=3, precision="float23")
 
 
 def test_evaluate_equals_counting_by_hand():

@@ -167,6 +167,12 @@ def test_batches_that_end_are_an_error_that_says_so():
         list(engine.train(model, short, loss=loss, optimizer=optimizer, steps=3))
 
 
+def test_a_step_takes_a_batch():
+    model, optimizer, loss = make()
+    with pytest.raises(ValueError, match="accumulate is 0"):
+        next(engine.train(model, batches(), loss=loss, optimizer=optimizer, steps=1, accumulate=0))
+
+
 def test_unknown_precision_lists_the_known():
     model, optimizer, loss = make()
     with pytest.raises(ValueError, match="float32"):

@@ -71,9 +71,9 @@ def test_kaiming_draws_the_variance_of_the_fan_and_clears_biases(mode, fan):
     assert (module[1].weight == 1).all()
 
 
-@pytest.mark.parametrize("num_classes", [1, 0, -3])
+@pytest.mark.parametrize("num_classes", [1, 0, -3, 2.5, "3"])
 def test_fewer_than_two_classes_are_refused(num_classes):
-    with pytest.raises(ValueError, match=rf"num_classes is {num_classes};.*num_classes=2"):
+    with pytest.raises(ValueError, match=rf"num_classes is {num_classes!r};.*num_classes=2"):
         check_num_classes(num_classes)
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import inspect
+import math
 import subprocess
 import sys
 
@@ -83,8 +84,20 @@ def test_texts_are_read_by_the_fields_type(field, text, value):
         ("crop", "(64,)", "2 values"),
         ("optimizer", "adam", "sgd"),
         ("learning_rate", "1", "no field 'learning_rate'.*lr"),
+        ("learning_rate", "1", r"'learning_rate'\. Valid fields"),
+        ("crop", "(" * 1000, "crop takes"),
+        ("steps", math.inf, "steps takes int"),
         ("steps", "0", "at least 1"),
         ("lr", "-1", "positive"),
+        ("lr", "nan", "positive"),
+        ("lr", "inf", "positive"),
+        ("clip", "-1", "clip must be positive"),
+        ("aux_weight", "-1", "0 or more"),
+        ("evaluate_every", "-1", "0 or more"),
+        ("workers", "-1", "0 or more"),
+        ("flip", "2", r"in 0\.\.1"),
+        ("ema", "1", "between 0 and 1"),
+        ("seed", "-1", "seed must be in"),
         ("model_options", "__import__('os').system('true')", "model_options"),
         ("phases", "[(0.5, (64, 64), (0.5, 1.0))]", "the last at 1"),
         ("warmup", "100000", "shorter than steps"),

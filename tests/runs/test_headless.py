@@ -80,6 +80,12 @@ def test_its_time_limit_stops_it(train, tmp_path):
     assert "time limit" in described["reason"]
 
 
+def test_a_description_without_its_recipe_is_refused(train, run):
+    run.update(recipe=None)
+    with pytest.raises(ValueError, match="not a whole recipe"):
+        headless.execute(run)
+
+
 def test_an_exception_is_recorded(train, run):
     def broken(recipe, folder):
         raise KeyError("logits")
@@ -103,7 +109,20 @@ def test_a_full_disk_is_said(train, run):
 @pytest.mark.parametrize(
     ("recipe", "changes", "message"),
     [("pp_litseg_t_synthetic", {}, "pp_liteseg_t_synthetic"),
-     ("unet_synthetic", {"stps": "1"}, "steps"), ("unet_synthetic", {"steps": "2.5"}, "steps")],
+     ("unet_synthetic", {"stps": "1"}, "steps"), ("unet_synthetic", {"steps": "2.5"}, "steps"),
+     ("unet_synthetic", {"policy": "datset"}, "dataset_absent_0"),
+     ("unet_synthetic", {"loss": "entropy"}, "cross_entropy"),
+     ("unet_synthetic", {"model": "unett"}, "closest names are unet"),
+     ("unet_synthetic", {"model_options": "{'depth': 1}"}, "depth, but unet.* takes in_channels"),
+     ("unet_synthetic", {"model_options": "{'num_classes': 1}"}, "num_classes, but"),
+     ("unet_synthetic", {"scale": "(2, 1)"}, "lowest"),
+     ("unet_synthetic", {"crop": "(0, 64)"}, "crop"),
+     ("unet_synthetic", {"image_size": "(8, 8)"}, "16 or more"),
+     ("unet_synthetic", {"weights": "no.safetensors"}, "weights='no.safetensors'.*no such file"),
+     ("unet_synthetic", {"weights": __file__}, "not a whole safetensors file"),
+     ("unet_synthetic", {"data": "folder"}, "needs data_root"),
+     ("unet_synthetic", {"data": "folder", "data_root": "no/data"}, "data_root='no/data'"),
+     ("unet_camvid", {"data_root": "no/data"}, r"data_scripts/camvid\.py")],
 )  # fmt: skip
 def test_a_wrong_recipe_or_field_makes_no_folder(train, tmp_path, recipe, changes, message):
     with pytest.raises(ValueError, match=message):

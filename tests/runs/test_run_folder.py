@@ -10,7 +10,7 @@ import time
 import pytest
 
 from segbook.runs import folder as folders
-from segbook.runs import lock
+from segbook.runs import listing, lock
 from segbook.runs.folder import INTERRUPTED, RUNNING, STOPPED, RunBusyError, RunFolder, find
 
 
@@ -87,8 +87,10 @@ def test_a_forked_child_that_survives_does_not_keep_the_lock(run):
     code = (
         "import os, sys, time; from segbook.runs.folder import RunFolder\n"
         "with RunFolder(sys.argv[1]).own():\n"
+        "    read, write = os.pipe()\n"
         "    child = os.fork()\n"
-        "    if child == 0: time.sleep(60)\n"
+        "    if child == 0: os.write(write, b'.'); time.sleep(60)\n"
+        "    os.read(read, 1)\n"  # the child runs
         "    print(child, flush=True); os.kill(os.getpid(), 9)\n"
     )
     process = subprocess.Popen(
@@ -162,11 +164,26 @@ def test_a_failed_write_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe", b""])
-def test_a_damaged_description_is_named(run, content):
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"[1]", b"\xff\xfe", b"", b'{"status": 5}', b'{"recipe": [1]}', b'{"steps": "9"}'],
+)
+def test_a_damaged_description_is_named_and_listed_as_such(run, content):
     (run.path / "run.json").write_bytes(content)
     with pytest.raises(ValueError, match="run.json is damaged"):
         run.read()
+    assert listing.row(run).status == "damaged"
+    assert run.created() == ""
+
+
+def test_no_half_of_a_run_folder_is_left_on_a_full_disk(tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(folders, "write_atomic", full)
+    with pytest.raises(OSError, match="cannot make the run folder .*No space left"):
+        RunFolder.create("a", root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_find_takes_a_path_a_name_or_its_start_and_names_the_closest(tmp_path):

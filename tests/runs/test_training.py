@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 
 from segbook import recipes
+from segbook.runs.build import LOSSES, build_data, build_loss, build_model
 from segbook.runs.folder import RunBusyError, RunFolder
 from segbook.runs.training import Run, train_run
 
@@ -144,6 +145,17 @@ def test_missing_data_says_what_to_do():
         Run(recipes.override(tiny(), {"data": "camvid"}))
     with pytest.raises(ValueError, match=r"data_scripts/camvid\.py"):
         Run(recipes.override(tiny(), {"data": "camvid", "data_root": "nowhere"}))
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_every_loss_takes_class_weights(loss):
+    recipe = tiny(loss=loss, length=4)
+    train_set = build_data(recipe)["train"]
+    model = build_model(recipe, train_set.num_classes)
+    images, labels = torch.randn(2, 3, 64, 64), torch.randint(0, 11, (2, 64, 64))
+    total, _ = build_loss(recipe, model, train_set)(model(images), labels)
+    assert total.isfinite()
+    assert total > 0
 
 
 CODE = """

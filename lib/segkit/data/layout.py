@@ -79,8 +79,12 @@ def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines of a text file that hold something."""
-    return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    """Lines of a text file that hold something; the mark before Windows's UTF-8 is none of them."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}): save it as such") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -122,11 +126,11 @@ def find_classes(
         if source.is_file():
             try:
                 content = json.loads(source.read_text(encoding="utf-8"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{source} is no JSON: {error}") from error
             if isinstance(content, dict):
                 palette = content.get("palette") if palette is None else palette
-                content = content.get("classes")
+                content = content.get("classes", content)
             classes = content
         elif (source := root / "classes.txt").is_file():
             classes = _lines(source)

@@ -31,7 +31,12 @@ def evaluate(
 
     Returns:
         The confusion matrix of all images; empty where there was no batch.
+
+    Raises:
+        ValueError: unknown precision.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is unknown; choose from {list(PRECISIONS)}")
     device = next(model.parameters()).device
     dtype = PRECISIONS[precision]
     memory_format = torch.channels_last if channels_last else torch.contiguous_format

@@ -5,6 +5,7 @@ Whatever is averaged is averaged as probabilities, at the size of the image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -39,14 +40,19 @@ def predict_probs(
         Probabilities, float32, shape (B, K, H, W).
 
     Raises:
-        ValueError: no scale, a scale that is not positive, or an overlap outside [0, 1).
+        ValueError: images of another shape, no scale, a scale that is not positive and finite, an
+            overlap outside [0, 1), or a window smaller than 32 pixels.
 
     Source: multi-scale and flip, Chen et al., "DeepLab", PAMI 2018, section 4.1.2.
     """
-    if not scales or min(scales) <= 0:
+    if images.ndim != 4:
+        raise ValueError(f"images have shape {tuple(images.shape)}: give (B, C, H, W)")
+    if not scales or not all(0 < scale < math.inf for scale in scales):
         raise ValueError(f"scales are positive factors, at least one, got {tuple(scales)}")
     if not 0 <= overlap < 1:
         raise ValueError(f"the overlap of windows lies in [0, 1), got {overlap}")
+    if window is not None and (isinstance(window, int) or len(window) != 2):
+        raise ValueError(f"window={window}: give (height, width) in pixels")
     size = images.shape[-2:]
     was_training = model.training
     model.eval()
@@ -108,7 +114,7 @@ def _slide(model: nn.Module, images: Tensor, window: tuple[int, int], overlap: f
 
 def _starts(side: int, window: int, overlap: float) -> tuple[list[int], int]:
     """First pixels of windows that cover ``side`` pixels evenly, and their length."""
-    if window < 32:
+    if not isinstance(window, int) or window < 32:
         raise ValueError(f"a window is at least 32 pixels high and wide, got {window}")
     if window >= side:
         return [0], side

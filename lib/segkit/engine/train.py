@@ -122,11 +122,13 @@ def train(
         A `Step` after each optimizer step.
 
     Raises:
-        NonFiniteLossError: names the step and the parts; nothing was changed by that step.
-        ValueError: unknown precision, or batches ended before the last step.
+        NonFiniteLossError: names the step and the parts; that step has changed no weight.
+        ValueError: unknown precision, accumulate < 1, or batches ended before the last step.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is unknown; choose from {list(PRECISIONS)}")
+    if accumulate < 1:
+        raise ValueError(f"accumulate is {accumulate}: a step takes 1 batch or more")
     dtype = PRECISIONS[precision]
     device = next(model.parameters()).device
     scaler = scaler or GradScaler(device.type, enabled=dtype is torch.float16)

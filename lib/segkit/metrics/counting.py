@@ -25,9 +25,13 @@ def count_pairs(prediction: Tensor, labels: Tensor, *, num_classes: int, ignore:
         int64 (B, K+1, K): rows truth (the last one void), columns prediction.
 
     Raises:
-        ValueError: the shapes or devices disagree, a type is not an integer, a prediction is not in
-            0..K-1 (void pixels included), or a label is neither ``ignore`` nor in 0..K-1.
+        ValueError: no tensor, the shapes or devices disagree, a type is not an integer, a
+            prediction is not in 0..K-1 (void pixels included), or a label is neither ``ignore``
+            nor in 0..K-1.
     """
+    for name, ids in (("prediction", prediction), ("labels", labels)):
+        if not isinstance(ids, Tensor):
+            raise ValueError(f"{name} is a {type(ids).__name__}: give a tensor (torch.as_tensor)")
     if prediction.ndim != 3 or prediction.shape != labels.shape:
         raise ValueError(
             f"prediction has shape {tuple(prediction.shape)} and labels {tuple(labels.shape)}; "

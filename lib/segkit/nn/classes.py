@@ -13,11 +13,11 @@ def check_num_classes(num_classes: int) -> int:
         The same number, so that a constructor can check and use it in one line.
 
     Raises:
-        ValueError: fewer than two classes.
+        ValueError: fewer than two classes, or no whole number.
     """
-    if num_classes < 2:
+    if not isinstance(num_classes, int) or num_classes < 2:
         raise ValueError(
-            f"num_classes is {num_classes}; a network here needs 2 or more. Binary segmentation "
+            f"num_classes is {num_classes!r}; a network here needs 2 or more. Binary segmentation "
             "is two classes, background (0) and foreground (1), with the same softmax, losses and "
             "metrics as any other: pass num_classes=2."
         )
