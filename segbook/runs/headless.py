@@ -102,6 +102,8 @@ def _describe(error: Exception) -> dict[str, Any]:
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         message = f"the disk is full: {message}"
     described: dict[str, Any] = {"name": type(error).__name__, "message": message}
-    if not isinstance(error, ValueError | OSError):  # those say what to do; others are puzzles
+    if not isinstance(
+        error, ValueError | OSError | ArithmeticError
+    ):  # those say what to do; others are puzzles
         described["traceback"] = traceback.format_exc().splitlines()[-12:]
     return described

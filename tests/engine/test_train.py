@@ -147,6 +147,20 @@ def test_nonfinite_loss_stops_with_the_parts_and_changes_nothing():
     assert all(torch.equal(before[k], v) for k, v in model.named_parameters())
 
 
+def test_nonfinite_gradient_of_a_finite_loss_changes_nothing():
+    """The square root of zero: its value is finite, its slope is not."""
+    model, optimizer, _ = make(dropout=0.0)
+    before = model.head.weight.clone()
+
+    def loss(output, labels):
+        total = (output.logits * 0).sum().sqrt()
+        return total, {"main": total.detach()}
+
+    with pytest.raises(engine.NonFiniteLossError, match="gradient's norm is nan at step 1"):
+        list(engine.train(model, batches(), loss=loss, optimizer=optimizer, steps=5, clip=1.0))
+    assert torch.equal(before, model.head.weight)
+
+
 def test_an_abandoned_generator_leaves_no_trace():
     model, optimizer, loss = make()
     model.eval()

@@ -49,7 +49,7 @@ class Step(NamedTuple):
     waited: float
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(ArithmeticError):
     """The loss is not a finite number; the weights are those before the step."""
 
 
@@ -180,7 +180,13 @@ def train(
                 )
             if clip is not None:
                 scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(model.parameters(), clip)
+                norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+                if not scaler.is_enabled() and not norm.isfinite():  # a scaler skips such a step
+                    raise NonFiniteLossError(
+                        f"the gradient's norm is {norm} at step {index + 1} though the loss is "
+                        f"{total:.4g}. Lower the learning rate. The weights are those before this "
+                        "step."
+                    )
             scaler.step(optimizer)
             scaler.update()
             if ema is not None:
