@@ -113,6 +113,10 @@ def markdown(
     heads = " | ".join(scores)
     dashes = "|".join("---" for _ in scores)
     versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
+    log = (folder.path / "log.txt").read_text(encoding="utf-8").splitlines()
+    resumed = dict.fromkeys(
+        line[line.index("resumed at step") :] for line in log if "resumed at step" in line
+    )
     commit = described.get("git_commit") or "not a checkout"
     changed = " (with uncommitted changes)" if described.get("git_dirty") else ""
     lines = [
@@ -137,9 +141,11 @@ def markdown(
         "",
         f"- Seed {recipe.seed}; {described['precision']}; {described['threads']} threads; "
         f"{described['machine']}.",
-        f"- {spell_duration(described['seconds'])} in training steps (validation and checkpoints "
-        f"not counted), {spell_duration(described.get('seconds_total', described['seconds']))} in "
-        f"all of the last attempts; attempts: {described.get('attempts', 1)}.",
+        f"- {spell_duration(described['seconds'])} in training steps; validation, checkpoints and "
+        "whatever a kill threw away are not counted.",
+        f"- Attempts: {described.get('attempts', 1)}"
+        + "".join(f"; {line}" for line in resumed)
+        + ".",
         f"- {versions}.",
         f"- Commit {commit}{changed}.",
         "- Data (SHA-256 over stems, sizes and masks): "
