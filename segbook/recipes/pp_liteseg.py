@@ -73,7 +73,7 @@ def pp_liteseg_t_camvid_cpu() -> Recipe:
         data="camvid",
         data_root="data/camvid",
         phases=(
-            Phase(0.6, (192, 256), (0.4, 0.9)),
+            Phase(0.4, (192, 256), (0.4, 0.9)),
             Phase(0.9, (256, 352), (0.6, 1.3)),
             Phase(1.0, (352, 480), (0.8, 1.5)),
         ),
