@@ -303,6 +303,8 @@ def _finish(folder: RunFolder, described: dict[str, Any]) -> NoReturn:
     if report.exists():
         lines.append(f"report  {_short(report)}")
     if status != FINISHED:
-        lines.append(f"go on   segbook resume {folder.name}")
+        step = described.get("step")
+        where = f"   (from step {step} of {described.get('steps')})" if step else ""
+        lines.append(f"go on   segbook resume {folder.name}{where}")
     click.echo("\n".join(lines))
     sys.exit(EXIT_CODES.get(status, EXIT_FAILED))

@@ -13,6 +13,7 @@ Needs torch, but neither Jupyter nor matplotlib.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,8 @@ from segkit import data, engine, transforms
 from segkit.metrics import ConfusionMatrix
 from segkit.weights import load_weights, save_weights
 
+SPEAK_EVERY = 10.0
+"""Seconds between two lines about a training whose progress bar nobody would see."""
 LOG_EVERY = 10
 """Steps between two records of the loss."""
 
@@ -82,7 +85,7 @@ class Run:
             folder = RunFolder(given) if given else RunFolder.create(recipe.name, kind="notebook")
         self.folder = folder
         self.show = show
-        self.step = 0
+        self.step = self.saved = 0
         self.seconds = 0.0
         self.best: dict[str, Any] = {}
         seed_everything(recipe.seed)
@@ -117,8 +120,13 @@ class Run:
                 self.folder.update(**environment())
             try:
                 yield from self._train()
-            except (GeneratorExit, KeyboardInterrupt):
-                self.folder.update(status=STOPPED, step=self.step, seconds=self.seconds)
+            except GeneratorExit:  # between two steps: the state is whole
+                if self.step > self.saved:
+                    self.save()
+                self.folder.update(status=STOPPED)
+                raise
+            except KeyboardInterrupt:  # maybe inside a step: the last checkpoint counts
+                self.folder.update(status=STOPPED)
                 raise
             except BaseException as error:
                 described = {"name": type(error).__name__, "message": str(error)}
@@ -312,13 +320,15 @@ class Run:
                 "scaler": self.scaler.state_dict(),
             },
         )
+        self.saved = self.step
         self.folder.update(step=self.step, seconds=round(self.seconds, 1))
 
     def _resume(self) -> None:
         state = engine.load_checkpoint(self.folder.checkpoints)
         if state is None:
             return
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step = self.saved = state["step"]
+        self.seconds, self.best = state["seconds"], state["best"]
         self.precision = state["precision"]
         self.model.load_state_dict(state["model"])
         if self.ema:
@@ -354,9 +364,16 @@ def train_run(
         run = Run(recipe, folder, show=(lambda text: tqdm.write(text)) if progress else show)
         bar = tqdm(total=recipe.steps, unit="step", disable=not progress, dynamic_ncols=True)
         with bar:
+            spoken = -math.inf
             for step in run.train():
                 bar.update(step.index - bar.n)
                 bar.set_postfix(loss=f"{step.loss:.3f}", images=f"{step.images_per_second:.1f}/s")
+                if not progress and time.monotonic() - spoken >= SPEAK_EVERY:
+                    spoken = time.monotonic()
+                    show(
+                        f"step {step.index}/{recipe.steps}  loss {step.loss:.3f}  "
+                        f"{step.images_per_second:.1f} images/s"
+                    )
         if "test" in run.sets:
             counts = run.evaluate("test")
             run.report("test", counts)

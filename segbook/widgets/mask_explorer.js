@@ -106,7 +106,7 @@ function render({ model, el }) {
   const opacity = make("label", { className: "opacity" }, "opacity ", slider, amount);
   const bar = make("div", { className: "bar" }, layers, opacity, pager);
   const stage = make("div", { className: "stage" }, canvas, cross);
-  const root = make("div", { className: "segbook-explorer" }, bar, stage, readout, chips);
+  const root = make("div", { className: "segbook-explorer" }, bar, readout, stage, chips);
   el.append(root);
 
   const change = (key, value) => {

@@ -193,8 +193,9 @@ class MaskExplorer(anywidget.AnyWidget):
             figure = overlay(self._pictures[i], self._truths[i], *args, title=title)
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", bbox_inches="tight")
-        # 256 colours are enough to look at, and keep an executed notebook small.
-        return _png(Image.open(drawn).convert("RGB").quantize(256))
+        # 256 colours are enough to look at, and keep an executed notebook small. Without k-means
+        # the photograph's colours push those of rare classes together.
+        return _png(Image.open(drawn).convert("RGB").quantize(256, kmeans=3))
 
     def save_html(self, path: str | Path) -> Path:
         """Write the explorer as one HTML file that works without a kernel and without a network.

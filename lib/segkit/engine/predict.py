@@ -47,6 +47,11 @@ def predict_probs(
     """
     if images.ndim != 4:
         raise ValueError(f"images have shape {tuple(images.shape)}: give (B, C, H, W)")
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images are {images.dtype}: normalise them as in training, "
+            "segkit.transforms.Normalize(mean, std).image(image)"
+        )
     if not scales or not all(0 < scale < math.inf for scale in scales):
         raise ValueError(f"scales are positive factors, at least one, got {tuple(scales)}")
     if not 0 <= overlap < 1:

@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 POLICIES: dict[str, str] = {
-    "dataset": "mean IoU over classes, counted over the data set; absent classes left out; 0..1",
-    "dataset_absent_0": "as dataset, but an absent class scores 0; 0..1",
-    "dataset_absent_1": "as dataset, but an absent class scores 1; 0..1",
-    "per_image": "mean over images of the image's mean IoU; its absent classes left out; 0..1",
-    "per_image_absent_0": "as per_image, but a class absent from the image scores 0; 0..1",
-    "per_image_absent_1": "as per_image, but a class absent from the image scores 1; 0..1",
-    "foreground": "as dataset, without class 0; 0..1",
-    "void_as_fp": "as dataset, but predictions on void pixels are false positives; 0..1",
-    "micro": "intersections of all classes over their unions, summed before dividing; 0..1",
+    "dataset": "mean IoU over classes, counted over the data set; absent classes left out",
+    "dataset_absent_0": "as dataset, but an absent class scores 0",
+    "dataset_absent_1": "as dataset, but an absent class scores 1",
+    "per_image": "mean over images of the image's mean IoU; its absent classes left out",
+    "per_image_absent_0": "as per_image, but a class absent from the image scores 0",
+    "per_image_absent_1": "as per_image, but a class absent from the image scores 1",
+    "foreground": "as dataset, without class 0",
+    "void_as_fp": "as dataset, but predictions on void pixels are false positives",
+    "micro": "intersections of all classes over their unions, summed before dividing",
 }
-"""Name of each policy and, in one line, its meaning and unit."""
+"""Name of each policy and, in one line, its meaning; every one gives a number in 0..1."""
 
 
 def check_policy(policy: str) -> None:
