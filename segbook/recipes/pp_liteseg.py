@@ -61,7 +61,7 @@ def pp_liteseg_b_camvid() -> Recipe:
 
 
 def pp_liteseg_t_camvid_cpu() -> Recipe:
-    """PP-LiteSeg-T on CamVid at 480x360, from scratch, for two CPU cores and 35 minutes.
+    """PP-LiteSeg-T on CamVid at 480x360, from scratch, for two CPU cores and half an hour.
 
     The levers, all ours: low resolution first, since from random weights the number of steps a
     second is what counts; AdamW with class weights, so that poles and signs are learned at all;

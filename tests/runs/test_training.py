@@ -95,6 +95,8 @@ def test_leaving_the_loop_stops_the_run(tmp_path):
     assert folder.read()["status"] == "running"
     stream.close()
     assert folder.read()["status"] == "stopped"
+    assert folder.read()["step"] == 1, "between two steps the state is whole: it is saved"
+    assert (folder.checkpoints / "last.safetensors").exists()
     assert not folder.is_locked()
 
 
