@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 # Two threads on a busy machine can be fifteen times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts us in the background lets us ignore Ctrl-C, and so would every child: but the
+# tests of Ctrl-C send it.
+in_main_thread = threading.current_thread() is threading.main_thread()
+if in_main_thread and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(os.environ.get("SEGBOOK_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
