@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from segbook import figures
 from segbook.recipes import Recipe
@@ -80,10 +83,6 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
 
 def save_small(figure: Any, path: Path, *, dpi: int = 80) -> None:
     """Save a figure as a PNG of 256 colours: half the size; k-means keeps the rare classes'."""
-    import io
-
-    from PIL import Image
-
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
     image = Image.open(buffer).convert("RGB")

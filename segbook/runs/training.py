@@ -214,6 +214,11 @@ class Run:
     def _validate(self) -> None:
         counts = self.evaluate("val", best=False)
         miou = counts.miou(self.recipe.policy)
+        if miou != miou:
+            raise ValueError(
+                "no pixel of the val split is labelled, so there is nothing to choose the best "
+                "weights by: look at its masks (is everything 255, void?)"
+            )
         self.folder.append_metrics(
             step=self.step,
             val_miou=round(miou, 5),
@@ -375,8 +380,10 @@ def train_run(
                         f"{step.images_per_second:.1f} images/s"
                     )
         if "test" in run.sets:
+            folder.update(status=RUNNING)  # a kill from here on is no finished run
             counts = run.evaluate("test")
             run.report("test", counts)
+            folder.update(status=FINISHED)
             show(f"test mIoU {100 * counts.miou(recipe.policy):.1f} ({recipe.policy})")
     return folder.read()["result"]
 

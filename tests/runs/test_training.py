@@ -16,6 +16,7 @@ from segbook import recipes
 from segbook.runs.build import LOSSES, build_data, build_loss, build_model
 from segbook.runs.folder import RunBusyError, RunFolder
 from segbook.runs.training import Run, train_run
+from segkit.metrics import ConfusionMatrix
 
 TINY = {
     "image_size": (64, 64),
@@ -85,6 +86,29 @@ def test_the_best_weights_can_be_used_alone(tmp_path):
     assert header["metric"]["policy"] == "dataset"
     model = segkit.create_model(header["builder"], **header["arguments"], weights=path).eval()
     assert model(torch.zeros(1, 3, 64, 64)).logits.shape == (1, 11, 64, 64)
+
+
+def test_a_run_that_ends_before_its_test_is_not_finished(tmp_path, monkeypatch):
+    folder = RunFolder.create("tiny", root=tmp_path, kind="train")
+    evaluate = Run.evaluate
+
+    def dies(self, split, **options):
+        if split == "test":
+            raise MemoryError("killed while testing")
+        return evaluate(self, split, **options)
+
+    monkeypatch.setattr(Run, "evaluate", dies)
+    with pytest.raises(MemoryError):
+        train_run(tiny(), folder, show=lambda text: None, progress=False)
+    assert folder.read()["status"] == "interrupted"
+
+
+def test_validation_without_a_labelled_pixel_is_refused(tmp_path, monkeypatch):
+    folder = RunFolder.create("tiny", root=tmp_path, kind="train")
+    run = Run(tiny(), folder, show=lambda text: None)
+    monkeypatch.setattr(run, "evaluate", lambda *_, **__: ConfusionMatrix(11))
+    with pytest.raises(ValueError, match="no pixel of the val split is labelled"):
+        run._validate()
 
 
 def test_leaving_the_loop_stops_the_run(tmp_path):
