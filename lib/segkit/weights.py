@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
@@ -32,6 +32,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
+
+Network = TypeVar("Network", bound=nn.Module)
 
 ATTEMPTS = 4  # without a new byte, before a download is given up
 
@@ -158,6 +160,21 @@ def load_weights(model: nn.Module, source: Source, *, strict: bool = True) -> di
     fitting = {k: v for k, v in tensors.items() if k in own and k not in shapes}
     model.load_state_dict(fitting, strict=False)
     return header
+
+
+def with_weights(model: Network, source: Source | None) -> Network:
+    """Load weights into a network, or none; how every builder ends.
+
+    Args:
+        model: the network.
+        source: see `Source`; None leaves the network as it is.
+
+    Returns:
+        The same network. Errors are `load_weights`'.
+    """
+    if source is not None:
+        load_weights(model, source)
+    return model
 
 
 def cache_dir() -> Path:

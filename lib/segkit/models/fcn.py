@@ -28,7 +28,7 @@ Differs from the paper:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +38,9 @@ from torchvision.models import ResNet50_Weights, ResNet101_Weights
 from segkit.backbones.resnet import resnet18, resnet50, resnet101
 from segkit.backbones.vgg import vgg16
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, init_kaiming
+from segkit.nn import FCNHead, check_num_classes, init_kaiming
 from segkit.outputs import SegOutput
-from segkit.weights import Source, load_weights
-
-Network = TypeVar("Network", bound=nn.Module)
+from segkit.weights import Source, with_weights
 
 
 def bilinear_kernel(factor: int) -> Tensor:
@@ -198,20 +196,6 @@ class FCN(nn.Module):
         return upscored.narrow(-2, 0, height).narrow(-1, 0, width) + skip
 
 
-class FCNHead(nn.Sequential):
-    """3x3 convolution to a quarter of the channels, dropout, 1x1 scores."""
-
-    def __init__(self, in_channels: int, num_classes: int) -> None:
-        channels = in_channels // 4
-        super().__init__(
-            nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-            nn.Dropout(0.1),
-            nn.Conv2d(channels, num_classes, 1),
-        )
-
-
 class DilatedFCN(nn.Module):
     """FCN without skips on a backbone that keeps its resolution, as in torchvision.
 
@@ -304,17 +288,23 @@ def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def fcn32s_vgg16(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> FCN:
     """FCN-32s: no skips. At 21 classes 134,346,581 parameters."""
-    return _load(FCN(vgg16(in_channels=in_channels), num_classes=num_classes, stride=32), weights)
+    return with_weights(
+        FCN(vgg16(in_channels=in_channels), num_classes=num_classes, stride=32), weights
+    )
 
 
 def fcn16s_vgg16(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> FCN:
     """FCN-16s: adds the scores of pool4. At 21 classes 134,364,410 parameters."""
-    return _load(FCN(vgg16(in_channels=in_channels), num_classes=num_classes, stride=16), weights)
+    return with_weights(
+        FCN(vgg16(in_channels=in_channels), num_classes=num_classes, stride=16), weights
+    )
 
 
 def fcn8s_vgg16(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> FCN:
     """FCN-8s: adds the scores of pool4 and pool3. At 21 classes 134,376,863 parameters."""
-    return _load(FCN(vgg16(in_channels=in_channels), num_classes=num_classes, stride=8), weights)
+    return with_weights(
+        FCN(vgg16(in_channels=in_channels), num_classes=num_classes, stride=8), weights
+    )
 
 
 def fcn8s_resnet18(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> FCN:
@@ -324,7 +314,7 @@ def fcn8s_resnet18(*, num_classes: int, in_channels: int = 3, weights: Source | 
     cores in minutes, which lessons need.
     """
     backbone = resnet18(in_channels=in_channels)
-    return _load(FCN(backbone, num_classes=num_classes, stride=8, fc_channels=256), weights)
+    return with_weights(FCN(backbone, num_classes=num_classes, stride=8, fc_channels=256), weights)
 
 
 def fcn_resnet50(
@@ -336,7 +326,7 @@ def fcn_resnet50(
 ) -> DilatedFCN:
     """FCN on ResNet-50 at stride 8: 35,322,218 parameters at 21 classes, as torchvision's."""
     backbone = resnet50(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    return _load(DilatedFCN(backbone, num_classes=num_classes), weights)
+    return with_weights(DilatedFCN(backbone, num_classes=num_classes), weights)
 
 
 def fcn_resnet101(
@@ -348,10 +338,4 @@ def fcn_resnet101(
 ) -> DilatedFCN:
     """FCN on ResNet-101 at stride 8: 54,314,346 parameters at 21 classes, as torchvision's."""
     backbone = resnet101(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    return _load(DilatedFCN(backbone, num_classes=num_classes), weights)
-
-
-def _load(model: Network, weights: Source | None) -> Network:
-    if weights is not None:
-        load_weights(model, weights)
-    return model
+    return with_weights(DilatedFCN(backbone, num_classes=num_classes), weights)

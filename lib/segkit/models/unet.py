@@ -28,7 +28,7 @@ Differs from the paper:
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +39,7 @@ from segkit.backbones.resnet import resnet18, resnet34, resnet50
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming
 from segkit.outputs import SegOutput
-from segkit.weights import Source, load_weights
-
-Network = TypeVar("Network", bound=nn.Module)
+from segkit.weights import Source, with_weights
 
 
 def mirror(images: Tensor, *, before: int, height: int, width: int) -> Tensor:
@@ -260,7 +258,7 @@ class BackboneUNet(nn.Module):
 
 def unet(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> UNet:
     """The paper's U-Net: 31,030,658 parameters with one channel in and two classes out."""
-    return _load(UNet(num_classes=num_classes, in_channels=in_channels), weights)
+    return with_weights(UNet(num_classes=num_classes, in_channels=in_channels), weights)
 
 
 def unet_padded(
@@ -279,7 +277,7 @@ def unet_padded(
         batch_norm=batch_norm,
         dropout=dropout,
     )
-    return _load(model, weights)
+    return with_weights(model, weights)
 
 
 def unet_resnet18(
@@ -291,7 +289,7 @@ def unet_resnet18(
 ) -> BackboneUNet:
     """U-Net on ResNet-18, every stage and the stem as skips."""
     backbone = resnet18(in_channels=in_channels, weights=weights_backbone)
-    return _load(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
+    return with_weights(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
 
 
 def unet_resnet34(
@@ -303,7 +301,7 @@ def unet_resnet34(
 ) -> BackboneUNet:
     """U-Net on ResNet-34: 24,438,979 parameters at 19 classes, as smp.Unet."""
     backbone = resnet34(in_channels=in_channels, weights=weights_backbone)
-    return _load(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
+    return with_weights(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
 
 
 def unet_resnet50(
@@ -315,10 +313,4 @@ def unet_resnet50(
 ) -> BackboneUNet:
     """U-Net on ResNet-50: 32,523,715 parameters at 19 classes, as smp.Unet."""
     backbone = resnet50(in_channels=in_channels, weights=weights_backbone)
-    return _load(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
-
-
-def _load(model: Network, weights: Source | None) -> Network:
-    if weights is not None:
-        load_weights(model, weights)
-    return model
+    return with_weights(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)

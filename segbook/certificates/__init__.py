@@ -1,0 +1,1 @@
+"""Certificates: what each network of the catalogue was measured to be, and against what."""

@@ -1,0 +1,56 @@
+"""Every pair of ``tests/parity/``: the same weights, the same numbers."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from segbook.certificates.parity import Pair, compare, largest
+
+
+def load_pairs(folder=Path(__file__).parent):
+    pairs = []
+    for path in sorted(folder.glob("[a-z]*.py")):
+        if path.name.startswith("test_"):
+            continue
+        spec = importlib.util.spec_from_file_location(f"parity_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        pairs += module.PAIRS
+    return pairs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", load_pairs(), ids=lambda pair: pair.id)
+def test_the_same_weights_give_the_same_numbers(pair):
+    pytest.importorskip(pair.package, reason="pip install 'segbook[parity]'")
+    differences = compare(pair)
+    assert set(differences) == set(pair.modes)
+    assert math.isfinite(largest(differences))
+    assert largest(differences) <= pair.tolerance, differences
+
+
+def conv_pair(**changes):
+    def build():
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+
+    arguments = {"name": "a", "package": "torch", "reference": "b", "ours": build, "theirs": build}
+    return Pair(**arguments | changes)
+
+
+def test_equal_networks_are_equal():
+    assert largest(compare(conv_pair())) == 0
+
+
+def test_a_difference_shows():
+    def other():
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4, eps=1e-3))
+
+    assert largest(compare(conv_pair(theirs=other))) > 1e-5
+
+
+def test_a_tensor_without_a_partner_is_named():
+    with pytest.raises(ValueError, match=r"0\.bias"):
+        compare(conv_pair(keys=[(r"^0\.bias", "0.other")]))
