@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from segbook.recipes import fcn, pp_liteseg, unet
+from segbook.recipes import fcn, one_protocol, pp_liteseg, unet
 from segbook.recipes.recipe import Phase, Recipe, override
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -18,6 +18,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         fcn.fcn8s_camvid_cpu,
         fcn.fcn8s_synthetic,
         fcn.fcn_resnet50_camvid,
+        one_protocol.one_protocol_bisenet_v2,
+        one_protocol.one_protocol_deeplab_v3_plus_resnet18,
+        one_protocol.one_protocol_ocrnet_hrnet_w18_small,
+        one_protocol.one_protocol_pp_liteseg_t,
+        one_protocol.one_protocol_segformer_b0,
+        one_protocol.one_protocol_unet_resnet18,
         pp_liteseg.pp_liteseg_b_camvid,
         pp_liteseg.pp_liteseg_b_camvid_cpu,
         pp_liteseg.pp_liteseg_b_synthetic,

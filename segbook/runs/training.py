@@ -86,7 +86,7 @@ class Run:
         self.folder = folder
         self.show = show
         self.step = self.saved = 0
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self.best: dict[str, Any] = {}
         seed_everything(recipe.seed)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -164,9 +164,11 @@ class Run:
             channels_last=recipe.channels_last,
         )
         window: list[engine.Step] = []
+        busy = time.process_time()
         for step in stream:
             self.step = step.index
             self.seconds += step.seconds
+            self.cpu_seconds += time.process_time() - busy
             window.append(step)
             last = step.index == recipe.steps
             if step.index == 1 or step.index % LOG_EVERY == 0 or last:
@@ -177,11 +179,16 @@ class Run:
             if last or step.index % recipe.save_every == 0:
                 self.save()
             yield step
+            busy = time.process_time()
         if not self.best:  # a run that was finished before, resumed without its best
             self._validate()
         result = {"split": "val", **self.best}
         folder.update(
-            status=FINISHED, step=self.step, seconds=round(self.seconds, 1), result=result
+            status=FINISHED,
+            step=self.step,
+            seconds=round(self.seconds, 1),
+            cpu_seconds=round(self.cpu_seconds, 1),
+            result=result,
         )
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -317,6 +324,7 @@ class Run:
             {
                 "step": self.step,
                 "seconds": self.seconds,
+                "cpu_seconds": self.cpu_seconds,
                 "best": self.best,
                 "precision": self.precision,
                 "model": dict(self.model.state_dict()),
@@ -334,6 +342,7 @@ class Run:
             return
         self.step = self.saved = state["step"]
         self.seconds, self.best = state["seconds"], state["best"]
+        self.cpu_seconds = state.get("cpu_seconds", 0.0)
         self.precision = state["precision"]
         self.model.load_state_dict(state["model"])
         if self.ema:
