@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 
 from segbook import __version__
+from segbook.certificates.command import certify
 from segbook.runs.folder import FAILED, FINISHED, STOPPED, RunBusyError, RunFolder, find
 from segbook.runs.stopping import read_duration, spell_duration
 
@@ -260,6 +261,9 @@ def bench(quick: bool) -> None:
 
     if not benchmarks.main(click.echo, quick=quick):
         sys.exit(EXIT_FAILED)
+
+
+main.add_command(certify)
 
 
 def _finite(seconds: float) -> float | None:

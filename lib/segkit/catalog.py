@@ -11,6 +11,25 @@ from typing import Any
 import torch
 from torch import nn
 
+from segkit.models.attention_unet import attention_unet
+from segkit.models.bisenet_v2 import bisenet_v2
+from segkit.models.deeplab_v1 import deeplab_v1_vgg16
+from segkit.models.deeplab_v2 import deeplab_v2_resnet101, deeplab_v2_vgg16
+from segkit.models.deeplab_v3 import (
+    deeplab_v3_mobilenet_v3_large,
+    deeplab_v3_resnet50,
+    deeplab_v3_resnet101,
+)
+from segkit.models.deeplab_v3_plus import (
+    deeplab_v3_plus_mobilenet_v2,
+    deeplab_v3_plus_resnet18,
+    deeplab_v3_plus_resnet50,
+    deeplab_v3_plus_resnet101,
+    deeplab_v3_plus_xception65,
+)
+from segkit.models.dpt import dpt_vit_b16, dpt_vit_l16
+from segkit.models.espnet import espnet, espnet_c
+from segkit.models.fast_scnn import fast_scnn
 from segkit.models.fcn import (
     fcn8s_resnet18,
     fcn8s_vgg16,
@@ -19,27 +38,120 @@ from segkit.models.fcn import (
     fcn_resnet50,
     fcn_resnet101,
 )
+from segkit.models.fcn_hrnet import fcn_hrnet_w18, fcn_hrnet_w18_small, fcn_hrnet_w48
+from segkit.models.fpn import fpn_resnet50, fpn_resnet101
+from segkit.models.linknet import linknet_resnet18, linknet_resnet34
+from segkit.models.lraspp import lraspp_mobilenet_v3_large
+from segkit.models.manet import manet_resnet34, manet_resnet50
+from segkit.models.no_new_net import no_new_net
+from segkit.models.non_local import non_local_resnet50
+from segkit.models.ocnet import ocnet_resnet50, ocnet_resnet101
+from segkit.models.ocrnet import (
+    ocrnet_hrnet_w18,
+    ocrnet_hrnet_w18_small,
+    ocrnet_hrnet_w48,
+    ocrnet_resnet50,
+    ocrnet_resnet101,
+)
+from segkit.models.pan import pan_resnet50, pan_resnet101
 from segkit.models.pp_liteseg import pp_liteseg_b, pp_liteseg_t
+from segkit.models.pspnet import pspnet_resnet50, pspnet_resnet101
+from segkit.models.segformer import (
+    segformer_b0,
+    segformer_b1,
+    segformer_b2,
+    segformer_b3,
+    segformer_b4,
+    segformer_b5,
+)
+from segkit.models.segnet import segnet
+from segkit.models.stdc_seg import stdc1_seg, stdc2_seg
+from segkit.models.u2net import u2net, u2netp
 from segkit.models.unet import unet, unet_padded, unet_resnet18, unet_resnet34, unet_resnet50
+from segkit.models.unet_plus_plus import (
+    unet_plus_plus,
+    unet_plus_plus_resnet18,
+    unet_plus_plus_resnet34,
+    unet_plus_plus_resnet50,
+)
+from segkit.models.upernet import upernet_resnet50, upernet_resnet101
 from segkit.weights import Source, fetch, load_weights, read_header
 
 # Sorted by name.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     builder.__name__: builder
     for builder in [
+        attention_unet,
+        bisenet_v2,
+        deeplab_v1_vgg16,
+        deeplab_v2_resnet101,
+        deeplab_v2_vgg16,
+        deeplab_v3_mobilenet_v3_large,
+        deeplab_v3_plus_mobilenet_v2,
+        deeplab_v3_plus_resnet101,
+        deeplab_v3_plus_resnet18,
+        deeplab_v3_plus_resnet50,
+        deeplab_v3_plus_xception65,
+        deeplab_v3_resnet101,
+        deeplab_v3_resnet50,
+        dpt_vit_b16,
+        dpt_vit_l16,
+        espnet,
+        espnet_c,
+        fast_scnn,
         fcn16s_vgg16,
         fcn32s_vgg16,
         fcn8s_resnet18,
         fcn8s_vgg16,
+        fcn_hrnet_w18,
+        fcn_hrnet_w18_small,
+        fcn_hrnet_w48,
         fcn_resnet101,
         fcn_resnet50,
+        fpn_resnet101,
+        fpn_resnet50,
+        linknet_resnet18,
+        linknet_resnet34,
+        lraspp_mobilenet_v3_large,
+        manet_resnet34,
+        manet_resnet50,
+        no_new_net,
+        non_local_resnet50,
+        ocnet_resnet101,
+        ocnet_resnet50,
+        ocrnet_hrnet_w18,
+        ocrnet_hrnet_w18_small,
+        ocrnet_hrnet_w48,
+        ocrnet_resnet101,
+        ocrnet_resnet50,
+        pan_resnet101,
+        pan_resnet50,
         pp_liteseg_b,
         pp_liteseg_t,
+        pspnet_resnet101,
+        pspnet_resnet50,
+        segformer_b0,
+        segformer_b1,
+        segformer_b2,
+        segformer_b3,
+        segformer_b4,
+        segformer_b5,
+        segnet,
+        stdc1_seg,
+        stdc2_seg,
+        u2net,
+        u2netp,
         unet,
         unet_padded,
+        unet_plus_plus,
+        unet_plus_plus_resnet18,
+        unet_plus_plus_resnet34,
+        unet_plus_plus_resnet50,
         unet_resnet18,
         unet_resnet34,
         unet_resnet50,
+        upernet_resnet101,
+        upernet_resnet50,
     ]
 }
 
@@ -112,7 +224,8 @@ def model_card(name: str) -> dict[str, Any]:
 
     Returns:
         name; summary (first line of the builder's docstring); paper (the reference in its file's
-        docstring); file; parameters (int, at 19 classes); aux (aux output -> weight of its loss).
+        docstring); differs (what its file says under "Differs from the paper"); file; parameters
+        (int, at 19 classes); aux (aux output -> weight of its loss).
 
     Raises:
         ValueError: no model has this name.
@@ -125,6 +238,7 @@ def model_card(name: str) -> dict[str, Any]:
         "name": name,
         "summary": (builder.__doc__ or "").strip().splitlines()[0],
         "paper": _paragraph(module.__doc__ or "", "Paper:"),
+        "differs": _paragraph(module.__doc__ or "", "Differs from the paper:"),
         "file": module.__name__.replace(".", "/") + ".py",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "aux": {key: loss.weight for key, loss in model.aux_losses.items()},

@@ -15,12 +15,12 @@ class SegOutput(NamedTuple):
 
     Attributes:
         logits: raw scores, shape (B, K, H, W), at the size of the input images.
-        aux: training-only outputs by name (``"c4"``, ``"boundary"``…), each at its own resolution;
-            empty in eval mode.
+        aux: training-only outputs by name (``"c4"``, ``"detail"``…): logits at their own
+            resolution, or a NamedTuple of tensors with a loss of its own; empty in eval mode.
     """
 
     logits: Tensor
-    aux: dict[str, Tensor]
+    aux: dict[str, Any]
 
 
 class Stages(NamedTuple):

@@ -7,9 +7,11 @@ are in ``tests/parity/``, one file a paper, since they need packages that no use
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,6 +78,21 @@ class Pair:
         for pattern, replacement in self.keys:
             key = re.sub(pattern, replacement, key)
         return key
+
+
+def load_pairs(folder: Path) -> list[Pair]:
+    """All pairs of a folder: of each ``*.py`` that is no test, the list ``PAIRS``."""
+    pairs: list[Pair] = []
+    for path in sorted(folder.glob("[a-z]*.py")):
+        if path.name.startswith(("test_", "conftest")):
+            continue
+        spec = importlib.util.spec_from_file_location(f"parity_{path.stem}", path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        pairs += module.PAIRS
+    return pairs
 
 
 def compare(pair: Pair, *, seed: int = 0) -> dict[str, dict[str, float]]:

@@ -77,52 +77,89 @@ def test_other_channel_counts(build):
     assert features.c5.std() > 0.1
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
-def test_basic_blocks_refuse_dilation(name):
-    with pytest.raises(ValueError, match=rf"{name} has basic blocks.*output_stride is 8.*resnet50"):
-        getattr(resnet, name)(output_stride=8)
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet18_v1c"])
+@pytest.mark.parametrize("output_stride", [16, 8])
+def test_dilation_computes_the_pixels_of_the_strided_network(name, output_stride):
+    strided = getattr(resnet, name)().double().eval()
+    dilated = getattr(resnet, name)(output_stride=output_stride).double().eval()
+    dilated.load_state_dict(strided.state_dict())
+    images = torch.randn(1, 3, 65, 71, dtype=torch.float64)
+    step = 32 // output_stride
+    expected = strided(images).c5
+    torch.testing.assert_close(dilated(images).c5[..., ::step, ::step], expected)
+
+
+def dilations(stage):
+    convs = [m for m in stage.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert all(m.padding == m.dilation for m in convs)
+    assert all(m.stride == (1, 1) for m in stage.modules() if isinstance(m, nn.Conv2d))
+    return [m.dilation[0] for m in convs]
+
+
+def test_dilations_of_basic_blocks():
+    model = resnet.resnet18(output_stride=8)
+    assert dilations(model.layer3) == [1, 2, 2, 2]
+    assert dilations(model.layer4) == [2, 4, 4, 4]
+    model = resnet.resnet18(output_stride=8, dilate_first=True)
+    assert dilations(model.layer3) == [2] * 4
+    assert dilations(model.layer4) == [4] * 4
+
+
+def test_multi_grid_multiplies_the_dilation_of_the_last_units():
+    # DeepLabV3, section 3.2.1: at output stride 16, multi-grid (1, 2, 4) gives 2, 4 and 8.
+    model = resnet.resnet50(output_stride=16, multi_grid=(1, 2, 4), dilate_first=True)
+    assert dilations(model.layer4) == [2, 4, 8]
+    assert dilations(resnet.resnet50(output_stride=16, multi_grid=(1, 2, 4)).layer4) == [1, 4, 8]
+    model = resnet.resnet34(output_stride=8, multi_grid=(1, 2, 1), dilate_first=True)
+    assert dilations(model.layer4) == [4, 4, 8, 8, 4, 4]
+    assert model.eval()(torch.zeros(1, 3, 33, 40)).c5.shape == (1, 512, 5, 5)
+
+
+def test_multi_grid_needs_three_units():
+    with pytest.raises(ValueError, match=r"multi_grid is \(1, 2, 4\), but the last stage has 2"):
+        resnet.resnet18(multi_grid=(1, 2, 4))
+
+
+@pytest.mark.parametrize("form", ["v1c", "vd"])
+@pytest.mark.parametrize(
+    ("depth", "count"),
+    # The models of mmsegmentation 1.2.2 (R18-V1c, R50-V1c, R101-V1c) without their heads.
+    [(18, 11_195_744), (50, 23_527_264), (101, 42_519_392)],
+)
+def test_deep_stems_have_the_counts_of_the_releases(depth, form, count):
+    with torch.device("meta"):
+        model = getattr(resnet, f"resnet{depth}_{form}")()
+    assert parameters(model) == count
+    assert model.stem_channels == 64
+    names = set(model.state_dict())
+    assert {"conv1.0.conv.weight", "conv1.1.bn.bias", "conv1.2.weight", "bn1.weight"} < names
+
+
+def test_pooled_shortcuts_average_two_by_two_pixels():
+    model = resnet.resnet18_vd().eval()
+    shortcut = model.layer2[0].downsample
+    x = torch.randn(1, 64, 5, 4)
+    pooled = torch.stack([x[..., :4, i::2].unflatten(2, (2, 2)).mean(3) for i in (0, 1)]).mean(0)
+    last = x[..., 4:, :].unflatten(3, (2, 2)).mean(4)  # the odd row is not mixed with padding
+    torch.testing.assert_close(shortcut[0](x), torch.cat([pooled, last], dim=2))
+    assert shortcut[1].stride == (1, 1)
+    assert not any(isinstance(m, nn.AvgPool2d) for m in model.layer1.modules())
+
+
+@pytest.mark.parametrize("form", ["v1c", "vd"])
+@pytest.mark.parametrize("output_stride", [32, 16, 8])
+def test_deep_resnets_have_the_sizes_they_announce(form, output_stride):
+    with torch.device("meta"):
+        model = getattr(resnet, f"resnet50_{form}")(output_stride=output_stride, in_channels=4)
+        stem, stages = model.forward_with_stem(torch.empty(2, 4, 33, 47))
+    assert stem.shape == (2, 64, 17, 24)
+    for feature, channels, stride in zip(stages, model.channels, model.strides, strict=True):
+        assert feature.shape == (2, channels, -(-33 // stride), -(-47 // stride))
 
 
 def test_unknown_output_stride():
     with pytest.raises(ValueError, match="output_stride is 4; it may be 8, 16 or 32"):
         resnet.resnet50(output_stride=4)
-
-
-def test_weights_enum_is_loaded_without_the_classifier(monkeypatch):
-    torch.manual_seed(0)
-    resnet_state, vgg_state = models.resnet18().state_dict(), {}
-    vgg_state = {f"features.{k}": v for k, v in vgg.vgg16().features.state_dict().items()}
-    vgg_state["classifier.0.weight"] = torch.zeros(1)
-    states = {"ResNet18_Weights": resnet_state, "VGG16_Weights": vgg_state}
-    asked = []
-
-    def no_download(self, **arguments):
-        asked.append(arguments)
-        return states[type(self).__name__]
-
-    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", no_download)
-    ours = resnet.resnet18(weights=models.ResNet18_Weights.IMAGENET1K_V1)
-    assert torch.equal(ours.layer4[1].conv2.weight, resnet_state["layer4.1.conv2.weight"])
-    ours = vgg.vgg16(weights=models.VGG16_Weights.IMAGENET1K_V1)
-    assert torch.equal(ours.features[28].weight, vgg_state["features.28.weight"])
-    assert asked == [{"check_hash": True, "weights_only": True}] * 2
-
-
-@pytest.mark.parametrize(
-    ("build", "weights"),
-    [
-        (resnet.resnet18, models.ResNet18_Weights.DEFAULT),
-        (vgg.vgg16, models.VGG16_Weights.DEFAULT),
-    ],
-)
-def test_weights_for_rgb_refuse_other_channels(build, weights):
-    with pytest.raises(ValueError, match="in_channels is 1"):
-        build(in_channels=1, weights=weights)
-
-
-def test_weights_of_another_network_are_refused():
-    with pytest.raises(TypeError, match="ResNet18_Weights"):
-        resnet.resnet18(weights=models.ResNet50_Weights.DEFAULT)
 
 
 def test_batch_of_one_value_names_layer_and_cure():

@@ -1,29 +1,16 @@
 """Every pair of ``tests/parity/``: the same weights, the same numbers."""
 
-import importlib.util
 import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from segbook.certificates.parity import Pair, compare, largest
-
-
-def load_pairs(folder=Path(__file__).parent):
-    pairs = []
-    for path in sorted(folder.glob("[a-z]*.py")):
-        if path.name.startswith("test_"):
-            continue
-        spec = importlib.util.spec_from_file_location(f"parity_{path.stem}", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        pairs += module.PAIRS
-    return pairs
+from segbook.certificates.parity import Pair, compare, largest, load_pairs
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pair", load_pairs(), ids=lambda pair: pair.id)
+@pytest.mark.parametrize("pair", load_pairs(Path(__file__).parent), ids=lambda pair: pair.id)
 def test_the_same_weights_give_the_same_numbers(pair):
     pytest.importorskip(pair.package, reason="pip install 'segbook[parity]'")
     differences = compare(pair)

@@ -11,10 +11,17 @@ Idea:  a block computes x + f(x), so that the gradient reaches the first layer u
                              (with output stride 16: c5 /16; 8: c4 /8, c5 /8)
 
 The modules are torchvision's, and so are the names in the state dict: `conv1`, `bn1`, `layer1` …
-`layer4`, without the classifier `fc`.
+`layer4`, without the classifier `fc`. Two later forms replace some of them:
+    v1c  the 7x7 convolution becomes three of 3x3, 32, 32 and 64 channels wide (`conv1.0`, `conv1.1`
+         and `conv1.2`): the stem that most segmentation releases use.
+    vd   that, and a shortcut that halves the size averages 2x2 pixels before its 1x1 convolution
+         (`downsample.1`), which otherwise ignores three pixels of four. He et al., "Bag of Tricks
+         for Image Classification with Convolutional Neural Networks", CVPR 2019,
+         https://arxiv.org/abs/1812.01187
 
 Differs from the paper: as in torchvision, a bottleneck halves the size in its 3x3 convolution, not
-in its first 1x1.
+in its first 1x1. In a vd stage that is dilated the shortcut averages nothing, as in the releases.
+PaddleSeg's ResNet18_vd has 4,224 more parameters, a 1x1 convolution in layer1's first shortcut.
 """
 
 from __future__ import annotations
@@ -24,6 +31,10 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torchvision import models
 
+from segkit.backbones.batch_of_one import require_two_values
+from segkit.backbones.dilation import check_output_stride, replace_stride, set_dilation
+from segkit.backbones.pretrained import with_torchvision_weights
+from segkit.nn import ConvBNReLU, init_kaiming
 from segkit.outputs import Stages
 
 
@@ -31,8 +42,15 @@ class ResNet(nn.Module):
     """The features of a torchvision ResNet.
 
     Args:
-        network: a torchvision ResNet; its layers are taken over, its classifier is dropped.
-        output_stride: the stride that the last stage of `network` has: 8, 16 or 32.
+        network: a torchvision ResNet without dilation; its layers are taken over (and dilated here,
+            basic blocks too), its classifier is dropped.
+        output_stride: the stride of c5: 32 as in the paper, or 16 or 8 with dilation.
+        multi_grid: what the dilation of each of the last stage's three units is multiplied by, as
+            (1, 2, 4). Source: Chen et al., "Rethinking Atrous Convolution for Semantic Image
+            Segmentation" (DeepLabV3), section 3.2.1, https://arxiv.org/abs/1706.05587
+        dilate_first: whether in a dilated stage the convolution that had the stride is dilated like
+            those after it, as in segmentation-models-pytorch and PaddleSeg; torchvision and timm
+            leave it as it was before, which keeps its field of view. See `replace_stride`.
 
     Attributes:
         channels: Stages(64, 128, 256, 512) for basic blocks, four times that for bottlenecks.
@@ -41,22 +59,31 @@ class ResNet(nn.Module):
         stem_channels: 64, the channels of the stride-2 feature of `forward_with_stem`.
 
     Raises:
-        ValueError: in training, when the last stage would normalise a single value per channel (a
+        ValueError: another output stride, or a multi-grid for a last stage that has not three
+            units; in training, when the last stage would normalise a single value per channel (a
             batch of one image of 32x32 pixels or less at output stride 32).
 
     Example:
         >>> import torch
-        >>> features = resnet18().eval()(torch.zeros(1, 3, 64, 96))
+        >>> features = resnet18(output_stride=16).eval()(torch.zeros(1, 3, 64, 96))
         >>> features.c2.shape, features.c5.shape
-        (torch.Size([1, 64, 16, 24]), torch.Size([1, 512, 2, 3]))
+        (torch.Size([1, 64, 16, 24]), torch.Size([1, 512, 4, 6]))
     """
 
-    def __init__(self, network: models.ResNet, *, output_stride: int = 32) -> None:
+    def __init__(
+        self,
+        network: models.ResNet,
+        *,
+        output_stride: int = 32,
+        multi_grid: tuple[int, int, int] = (1, 1, 1),
+        dilate_first: bool = False,
+    ) -> None:
         super().__init__()
+        check_output_stride(output_stride)
         width = 64 * network.layer1[0].expansion
         self.channels = Stages(width, 2 * width, 4 * width, 8 * width)
         self.strides = Stages(4, 8, min(16, output_stride), output_stride)
-        self.stem_channels = network.conv1.out_channels
+        self.stem_channels = network.bn1.num_features
 
         self.conv1 = network.conv1
         self.bn1 = network.bn1
@@ -66,6 +93,25 @@ class ResNet(nn.Module):
         self.layer2 = network.layer2
         self.layer3 = network.layer3
         self.layer4 = network.layer4
+
+        dilation = 1
+        if output_stride == 8:
+            dilation = replace_stride(self.layer3, dilate_first=dilate_first)
+        if output_stride <= 16:
+            replace_stride(self.layer4, before=dilation, dilate_first=dilate_first)
+        if tuple(multi_grid) != (1, 1, 1):
+            self._spread(tuple(multi_grid))
+
+    def _spread(self, multi_grid: tuple[int, ...]) -> None:
+        if len(multi_grid) != len(self.layer4):
+            raise ValueError(
+                f"multi_grid is {multi_grid}, but the last stage has {len(self.layer4)} units: "
+                "give one rate for each of three, to resnet34 or deeper"
+            )
+        for unit, rate in zip(self.layer4, multi_grid, strict=True):
+            for conv in unit.modules():
+                if isinstance(conv, nn.Conv2d) and conv.kernel_size[0] > 1:
+                    set_dilation(conv, conv.dilation[0] * rate)
 
     def forward(self, images: Tensor) -> Stages:
         return self.forward_with_stem(images)[1]
@@ -83,61 +129,124 @@ class ResNet(nn.Module):
         c2 = self.layer1(self.maxpool(stem))
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)
-        self._require_two_values(c4)
+        require_two_values(
+            "ResNet's layer4",
+            self.layer4,
+            c4,
+            step=self.strides.c5 // self.strides.c4,
+            stride=self.strides.c5,
+        )
         c5 = self.layer4(c4)
         return stem, Stages(c2, c3, c4, c5)
 
-    def _require_two_values(self, c4: Tensor) -> None:
-        bn = self.layer4[-1].bn2
-        # Synchronised batch normalisation counts the other processes too and is no BatchNorm2d.
-        if not (bn.training and isinstance(bn, nn.BatchNorm2d)):
-            return
-        step = self.strides.c5 // self.strides.c4
-        if c4.shape[0] == 1 and max(c4.shape[-2:]) <= step:
-            raise ValueError(
-                "ResNet's layer4 has one value per channel to normalise in training: a batch of "
-                f"one image on a map of 1x1 at stride {self.strides.c5}. Take a batch of 2 or "
-                "more or larger images, convert the model with "
-                "nn.SyncBatchNorm.convert_sync_batchnorm when training on several devices, or "
-                "freeze batch normalisation by putting these layers in eval mode."
-            )
+
+def _deepen_stem(network: models.ResNet) -> None:
+    """Three 3x3 convolutions for the 7x7 one; `bn1` and the ReLU behind it follow the third."""
+    network.conv1 = nn.Sequential(
+        ConvBNReLU(3, 32, stride=2), ConvBNReLU(32, 32), nn.Conv2d(32, 64, 3, padding=1, bias=False)
+    )
+    init_kaiming(network.conv1, mode="fan_out")
+
+
+def _pool_shortcuts(network: models.ResNet) -> None:
+    """An average over 2x2 pixels in front of each 1x1 convolution that skips three of four."""
+    for layer in (network.layer2, network.layer3, network.layer4):
+        conv, bn = layer[0].downsample
+        conv.stride = (1, 1)
+        pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
+        layer[0].downsample = nn.Sequential(pool, conv, bn)
+
+
+def _resnet(
+    build: Callable[..., models.ResNet],
+    weights: models.WeightsEnum | str | None,
+    kind: type[models.WeightsEnum],
+    in_channels: int,
+    output_stride: int,
+    multi_grid: tuple[int, int, int],
+    dilate_first: bool,
+) -> ResNet:
+    network = with_torchvision_weights(build(), weights, kind, in_channels=in_channels)
+    return ResNet(
+        network, output_stride=output_stride, multi_grid=multi_grid, dilate_first=dilate_first
+    )
+
+
+def _deep_resnet(
+    build: Callable[..., models.ResNet],
+    in_channels: int,
+    output_stride: int,
+    multi_grid: tuple[int, int, int],
+    dilate_first: bool,
+    *,
+    pool: bool,
+) -> ResNet:
+    network = build()
+    _deepen_stem(network)
+    if pool:
+        _pool_shortcuts(network)
+    with_torchvision_weights(network, None, models.WeightsEnum, in_channels=in_channels)
+    return ResNet(
+        network, output_stride=output_stride, multi_grid=multi_grid, dilate_first=dilate_first
+    )
 
 
 def resnet18(
-    *, in_channels: int = 3, output_stride: int = 32, weights: models.ResNet18_Weights | None = None
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    weights: models.ResNet18_Weights | str | None = None,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
 ) -> ResNet:
     """ResNet-18, basic blocks: 11,176,512 parameters. Arguments and errors as `resnet50`."""
+    kind = models.ResNet18_Weights
     return _resnet(
-        models.resnet18, models.ResNet18_Weights.verify(weights), in_channels, output_stride
+        models.resnet18, weights, kind, in_channels, output_stride, multi_grid, dilate_first
     )
 
 
 def resnet34(
-    *, in_channels: int = 3, output_stride: int = 32, weights: models.ResNet34_Weights | None = None
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    weights: models.ResNet34_Weights | str | None = None,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
 ) -> ResNet:
     """ResNet-34, basic blocks: 21,284,672 parameters. Arguments and errors as `resnet50`."""
+    kind = models.ResNet34_Weights
     return _resnet(
-        models.resnet34, models.ResNet34_Weights.verify(weights), in_channels, output_stride
+        models.resnet34, weights, kind, in_channels, output_stride, multi_grid, dilate_first
     )
 
 
 def resnet50(
-    *, in_channels: int = 3, output_stride: int = 32, weights: models.ResNet50_Weights | None = None
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    weights: models.ResNet50_Weights | str | None = None,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
 ) -> ResNet:
     """ResNet-50, bottlenecks: 23,508,032 parameters.
 
     Args:
         in_channels: channels of the images.
-        output_stride: 32 as in the paper, or 16 or 8 with dilation (bottlenecks only).
-        weights: torchvision's weights, downloaded on first use; None draws them at random.
+        output_stride: of c5: 32 as in the paper, or 16 or 8 with dilation.
+        weights: torchvision's weights or their name, such as "IMAGENET1K_V2", downloaded on first
+            use; None draws them at random. Channels other than RGB: see `adapt_channels`.
+        multi_grid: rates of the last stage's three units, see `ResNet`.
+        dilate_first: which convolutions of a dilated stage are dilated, see `ResNet`.
 
     Raises:
-        ValueError: another output stride, dilation of basic blocks, or weights for images that do
-            not have three channels.
+        ValueError: another output stride, weights of an unknown name, or a multi-grid for a last
+            stage of two units (ResNet-18).
         TypeError: the weights belong to another network.
     """
+    kind = models.ResNet50_Weights
     return _resnet(
-        models.resnet50, models.ResNet50_Weights.verify(weights), in_channels, output_stride
+        models.resnet50, weights, kind, in_channels, output_stride, multi_grid, dilate_first
     )
 
 
@@ -145,11 +254,14 @@ def resnet101(
     *,
     in_channels: int = 3,
     output_stride: int = 32,
-    weights: models.ResNet101_Weights | None = None,
+    weights: models.ResNet101_Weights | str | None = None,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
 ) -> ResNet:
     """ResNet-101, bottlenecks: 42,500,160 parameters. Arguments and errors as `resnet50`."""
+    kind = models.ResNet101_Weights
     return _resnet(
-        models.resnet101, models.ResNet101_Weights.verify(weights), in_channels, output_stride
+        models.resnet101, weights, kind, in_channels, output_stride, multi_grid, dilate_first
     )
 
 
@@ -157,37 +269,90 @@ def resnet152(
     *,
     in_channels: int = 3,
     output_stride: int = 32,
-    weights: models.ResNet152_Weights | None = None,
+    weights: models.ResNet152_Weights | str | None = None,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
 ) -> ResNet:
     """ResNet-152, bottlenecks: 58,143,808 parameters. Arguments and errors as `resnet50`."""
+    kind = models.ResNet152_Weights
     return _resnet(
-        models.resnet152, models.ResNet152_Weights.verify(weights), in_channels, output_stride
+        models.resnet152, weights, kind, in_channels, output_stride, multi_grid, dilate_first
     )
 
 
-def _resnet(
-    build: Callable[..., models.ResNet],
-    weights: models.WeightsEnum | None,
-    in_channels: int,
-    output_stride: int,
+def resnet18_v1c(
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
 ) -> ResNet:
-    dilated = {32: (False, False, False), 16: (False, False, True), 8: (False, True, True)}
-    if output_stride not in dilated:
-        raise ValueError(f"output_stride is {output_stride}; it may be 8, 16 or 32")
-    if output_stride < 32 and build in (models.resnet18, models.resnet34):
-        raise ValueError(
-            f"{build.__name__} has basic blocks, which torchvision cannot dilate: output_stride is "
-            f"{output_stride}, only 32 is possible; take resnet50 or deeper for {output_stride}"
-        )
-    if weights is not None and in_channels != 3:
-        raise ValueError(
-            f"{weights} see RGB images but in_channels is {in_channels}; pass weights=None, or "
-            "three channels (repeat a grey image)"
-        )
-    network = build(replace_stride_with_dilation=dilated[output_stride])
-    if weights is not None:
-        network.load_state_dict(weights.get_state_dict(check_hash=True, weights_only=True))
-    if in_channels != 3:
-        network.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-    return ResNet(network, output_stride=output_stride)
+    """ResNet-18 with the deep stem: 11,195,744 parameters. Arguments as `resnet50`, no weights."""
+    return _deep_resnet(
+        models.resnet18, in_channels, output_stride, multi_grid, dilate_first, pool=False
+    )
+
+
+def resnet50_v1c(
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
+) -> ResNet:
+    """ResNet-50 with the deep stem: 23,527,264 parameters. Arguments as `resnet50`, no weights."""
+    return _deep_resnet(
+        models.resnet50, in_channels, output_stride, multi_grid, dilate_first, pool=False
+    )
+
+
+def resnet101_v1c(
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
+) -> ResNet:
+    """ResNet-101 with the deep stem: 42,519,392 parameters. Arguments as `resnet50`, no weights."""
+    return _deep_resnet(
+        models.resnet101, in_channels, output_stride, multi_grid, dilate_first, pool=False
+    )
+
+
+def resnet18_vd(
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
+) -> ResNet:
+    """ResNet-18, deep stem and pooled shortcuts: 11,195,744 parameters. As `resnet18_v1c`."""
+    return _deep_resnet(
+        models.resnet18, in_channels, output_stride, multi_grid, dilate_first, pool=True
+    )
+
+
+def resnet50_vd(
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
+) -> ResNet:
+    """ResNet-50, deep stem and pooled shortcuts: 23,527,264 parameters. As `resnet50_v1c`."""
+    return _deep_resnet(
+        models.resnet50, in_channels, output_stride, multi_grid, dilate_first, pool=True
+    )
+
+
+def resnet101_vd(
+    *,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    multi_grid: tuple[int, int, int] = (1, 1, 1),
+    dilate_first: bool = False,
+) -> ResNet:
+    """ResNet-101, deep stem and pooled shortcuts: 42,519,392 parameters. As `resnet101_v1c`."""
+    return _deep_resnet(
+        models.resnet101, in_channels, output_stride, multi_grid, dilate_first, pool=True
+    )

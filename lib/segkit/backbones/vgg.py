@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
+from segkit.backbones.pretrained import with_torchvision_weights
 from segkit.nn import init_kaiming
 from segkit.outputs import Stages
 
@@ -67,25 +68,17 @@ class VGG16(nn.Module):
         return Stages(c2, c3, c4, c5)
 
 
-def vgg16(*, in_channels: int = 3, weights: VGG16_Weights | None = None) -> VGG16:
+def vgg16(*, in_channels: int = 3, weights: VGG16_Weights | str | None = None) -> VGG16:
     """VGG-16's features: 14,714,688 parameters.
 
     Args:
         in_channels: channels of the images.
-        weights: torchvision's weights, downloaded on first use; None draws them at random.
+        weights: torchvision's weights or their name, such as "IMAGENET1K_V1", downloaded on first
+            use; None draws them at random. Channels other than RGB: see `adapt_channels`.
 
     Raises:
-        ValueError: weights for images that do not have three channels.
+        ValueError: weights of an unknown name.
         TypeError: the weights belong to another network.
     """
-    weights = VGG16_Weights.verify(weights)
-    if weights is not None and in_channels != 3:
-        raise ValueError(
-            f"{weights} see RGB images but in_channels is {in_channels}; pass weights=None, or "
-            "three channels (repeat a grey image)"
-        )
     backbone = VGG16(in_channels=in_channels)
-    if weights is not None:
-        state = weights.get_state_dict(check_hash=True, weights_only=True)
-        backbone.load_state_dict({k: v for k, v in state.items() if k.startswith("features.")})
-    return backbone
+    return with_torchvision_weights(backbone, weights, VGG16_Weights, in_channels=in_channels)

@@ -7,6 +7,10 @@ A class is *absent* (from a data set, or from one image) when it is found neithe
 in the prediction, so that its IoU is 0/0. Void pixels are in neither. A class that is predicted but
 never true is not absent: its IoU is 0. Where no pixel is labelled there is no score: an image of
 void only is left out of every per-image mean, and a data set of void only scores nan.
+
+Some networks have an output for void, as one class more that is never true. Only the policy that
+looks at the classes found in the truth leaves it out of the mean; labelled pixels that it takes
+count as missed under every policy.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ POLICIES: dict[str, str] = {
     "per_image_absent_1": "as per_image, but a class absent from the image scores 1",
     "foreground": "as dataset, without class 0",
     "void_as_fp": "as dataset, but predictions on void pixels are false positives",
+    "void_as_fp_in_truth": "as void_as_fp, but only over the classes found in the truth",
     "micro": "intersections of all classes over their unions, summed before dividing",
 }
 """Name of each policy and, in one line, its meaning; every one gives a number in 0..1."""
@@ -66,7 +71,7 @@ def mean_iou(matrix: Tensor, policy: str) -> float:
     Returns:
         0..1; nan where there is nothing to average.
     """
-    intersection, union = intersection_and_union(matrix, void=policy == "void_as_fp")
+    intersection, union = intersection_and_union(matrix, void=policy.startswith("void_as_fp"))
     if not matrix[:-1].any():
         return float("nan")
     if policy == "micro":
@@ -74,6 +79,8 @@ def mean_iou(matrix: Tensor, policy: str) -> float:
     iou = ratio(intersection, union)
     if policy == "foreground":
         iou = iou[1:]
+    if policy == "void_as_fp_in_truth":
+        iou = iou[matrix[:-1].any(1)]
     return float(_fill_absent(iou, policy).nanmean())
 
 

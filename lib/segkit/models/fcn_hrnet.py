@@ -1,0 +1,87 @@
+"""HRNetV2: a backbone that never gives up its resolution needs no decoder.
+
+Paper: Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition",
+    TPAMI 2020, https://arxiv.org/abs/1908.07919, sections 3.4 and 5
+Idea:  HRNet's four branches carry everything from detail to context, each already mixed with the
+    others. Interpolated to the finest and concatenated, one 1x1 convolution mixes them once more
+    and another scores every pixel.
+
+    image ─ HRNet ┬ c2 /4 ─────────┐
+                  ├ c3 /8 ─── x2 ──┤
+                  ├ c4 /16 ── x4 ──┼ concatenate ─ 1x1 ─ scores /4 ─ x4 ─ logits
+                  └ c5 /32 ── x8 ──┘
+
+Differs from the paper: nothing.
+Differs from the release: its 1x1 convolution keeps a bias in front of batch normalisation, which
+cancels it: 15 x width parameters, which PaddleSeg has as well.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from segkit.backbones.hrnet import concatenate, hrnet_w18, hrnet_w18_small, hrnet_w48
+from segkit.losses import AuxLoss
+from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming, resize_logits
+from segkit.outputs import SegOutput
+from segkit.weights import Source, with_weights
+
+
+class FCNHRNet(nn.Module):
+    """HRNetV2 for segmentation, over any backbone that gives Stages.
+
+    Args:
+        backbone: module images -> Stages, with the attribute `channels`.
+        num_classes: K, two or more.
+
+    Raises:
+        ValueError: fewer than two classes.
+
+    Example:
+        >>> import torch
+        >>> model = fcn_hrnet_w18_small(num_classes=5).eval()
+        >>> model(torch.zeros(1, 3, 64, 90)).logits.shape
+        torch.Size([1, 5, 64, 90])
+    """
+
+    aux_losses: ClassVar[dict[str, AuxLoss]] = {}
+
+    def __init__(self, backbone: nn.Module, *, num_classes: int) -> None:
+        super().__init__()
+        check_num_classes(num_classes)
+        channels = sum(backbone.channels)
+        self.backbone = backbone
+        self.head = nn.Sequential(
+            ConvBNReLU(channels, channels, 1), nn.Conv2d(channels, num_classes, 1)
+        )
+        init_kaiming(self.head)
+
+    def forward(self, images: Tensor) -> SegOutput:
+        features = concatenate(self.backbone(images))  # (B, 15 width, H/4, W/4)
+        return SegOutput(resize_logits(self.head(features), images.shape[-2:]), {})
+
+
+def fcn_hrnet_w18_small(
+    *, num_classes: int, in_channels: int = 3, weights: Source | None = None
+) -> FCNHRNet:
+    """HRNetV2-W18-Small: 3,939,309 parameters at 19 classes."""
+    backbone = hrnet_w18_small(in_channels=in_channels)
+    return with_weights(FCNHRNet(backbone, num_classes=num_classes), weights)
+
+
+def fcn_hrnet_w18(
+    *, num_classes: int, in_channels: int = 3, weights: Source | None = None
+) -> FCNHRNet:
+    """HRNetV2-W18: 9,640,849 parameters at 19 classes."""
+    backbone = hrnet_w18(in_channels=in_channels)
+    return with_weights(FCNHRNet(backbone, num_classes=num_classes), weights)
+
+
+def fcn_hrnet_w48(
+    *, num_classes: int, in_channels: int = 3, weights: Source | None = None
+) -> FCNHRNet:
+    """HRNetV2-W48: 65,858,659 parameters at 19 classes."""
+    backbone = hrnet_w48(in_channels=in_channels)
+    return with_weights(FCNHRNet(backbone, num_classes=num_classes), weights)

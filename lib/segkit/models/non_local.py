@@ -1,0 +1,142 @@
+"""Non-local network: one block lets every pixel see every other pixel.
+
+Paper: Wang et al., "Non-local Neural Networks", CVPR 2018, https://arxiv.org/abs/1711.07971
+Idea:  a convolution sees its neighbourhood, and far relations need many of them. A non-local block
+    computes each pixel anew as a weighted sum over all pixels, the weights a softmax of learned
+    similarities (embedded Gaussian, the paper's default), and adds the result to its input.
+
+    image ─ ResNet ┬ c4 /8 ─ aux head = aux "c4"
+                   └ c5 /8 ┬ 3x3 (512) ─ non-local ─ 3x3 ┬ concatenate ─ 3x3 ─ scores ─ x8 ─ logits
+                           └─────────────────────────────┘
+
+The paper classifies videos and detects objects. This is the network with which segmentation papers
+compare themselves: a non-local block in the head of a dilated FCN, as mmsegmentation has it, module
+for module, on torchvision's ResNet instead of one with a stem of three 3x3 convolutions.
+
+Differs from the paper: the similarities are divided by the square root of their channels before the
+softmax, as in the authors' code; its other three pairwise functions are left out, and so is pooling
+of the keys.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segkit.backbones.resnet import resnet50
+from segkit.losses import AuxLoss
+from segkit.nn import ConvBN, ConvBNReLU, FCNHead, check_num_classes, init_kaiming, resize_logits
+from segkit.outputs import SegOutput
+from segkit.weights import Source, with_weights
+
+
+class NonLocalBlock(nn.Module):
+    """x + W(sum over all pixels j of softmax_j(theta(x_i) . phi(x_j)) g(x_j)), Eq. 1 to 6.
+
+    The scale of the last batch normalisation starts at zero, so that the block starts as the
+    identity and can be put anywhere into a trained network (section 4.1).
+
+    Args:
+        channels: of the map, B x C x H x W in and out.
+        inner_channels: of theta, phi and g; half of `channels` unless given.
+    """
+
+    def __init__(self, channels: int, *, inner_channels: int | None = None) -> None:
+        super().__init__()
+        inner_channels = inner_channels or channels // 2
+        self.theta = nn.Conv2d(channels, inner_channels, 1)
+        self.phi = nn.Conv2d(channels, inner_channels, 1)
+        self.g = nn.Conv2d(channels, inner_channels, 1)
+        self.expand = ConvBN(inner_channels, channels, 1)
+        init_kaiming(self)
+        for embed in (self.theta, self.phi, self.g):
+            nn.init.normal_(embed.weight, std=0.01)
+        nn.init.zeros_(self.expand.bn.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (
+            embed(x).flatten(2).transpose(1, 2).unsqueeze(1)  # (B, one head, H * W, C')
+            for embed in (self.theta, self.phi, self.g)
+        )
+        # The fused kernel never holds the (H W) x (H W) matrix of similarities.
+        y = F.scaled_dot_product_attention(query, key, value)
+        y = y.squeeze(1).transpose(1, 2).unflatten(2, x.shape[-2:])
+        return x + self.expand(y)
+
+
+class NonLocalNet(nn.Module):
+    """A dilated FCN with a non-local block in its head.
+
+    Args:
+        backbone: module images -> Stages, with the attribute `channels`.
+        num_classes: K, two or more.
+        channels: of the map on which the block works.
+        dropout: probability that a channel is dropped before the scores, in training.
+
+    Raises:
+        ValueError: fewer than two classes.
+
+    Returns (forward):
+        logits (B, K, H, W). In training, aux holds "c4" (B, K, H/8, W/8) at output stride 8.
+
+    Example:
+        >>> from segkit.backbones.resnet import resnet18
+        >>> model = NonLocalNet(resnet18(), num_classes=5, channels=32).eval()
+        >>> model(torch.zeros(1, 3, 64, 90)).logits.shape
+        torch.Size([1, 5, 64, 90])
+    """
+
+    aux_losses: ClassVar[dict[str, AuxLoss]] = {"c4": AuxLoss(0.4)}
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        num_classes: int,
+        channels: int = 512,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_num_classes(num_classes)
+        c5 = backbone.channels.c5
+        self.backbone = backbone
+        self.reduce = ConvBNReLU(c5, channels)
+        self.non_local = NonLocalBlock(channels)
+        self.smooth = ConvBNReLU(channels, channels)
+        self.fuse = ConvBNReLU(c5 + channels, channels)
+        self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(channels, num_classes, 1))
+        self.aux_head = FCNHead(backbone.channels.c4, num_classes)
+        for child in (self.reduce, self.smooth, self.fuse, self.head, self.aux_head):
+            init_kaiming(child)
+
+    def forward(self, images: Tensor) -> SegOutput:
+        _, _, c4, c5 = self.backbone(images)
+        x = self.smooth(self.non_local(self.reduce(c5)))  # (B, channels, H/8, W/8)
+        x = self.fuse(torch.cat([c5, x], dim=1))
+        logits = resize_logits(self.head(x), images.shape[-2:])
+        return SegOutput(logits, {"c4": self.aux_head(c4)} if self.training else {})
+
+
+def non_local_resnet50(
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    weights: Source | None = None,
+    weights_backbone: str | None = None,
+) -> NonLocalNet:
+    """Non-local network on ResNet-50 at stride 8: 50,004,582 parameters at 19 classes.
+
+    Args:
+        num_classes: K, two or more.
+        in_channels: channels of the images.
+        weights: where to load weights from; None draws them at random.
+        weights_backbone: torchvision's ImageNet weights by name, such as "IMAGENET1K_V2".
+
+    Raises:
+        ValueError: fewer than two classes, or unknown weights.
+    """
+    backbone = resnet50(in_channels=in_channels, output_stride=8, weights=weights_backbone)
+    return with_weights(NonLocalNet(backbone, num_classes=num_classes), weights)
