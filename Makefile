@@ -15,11 +15,11 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 RECIPE_synthetic := -p recipe=pp_liteseg_t_synthetic
 RECIPE_camvid := -p recipe=pp_liteseg_t_camvid_cpu -p data_root=$(DATA_ROOT)/camvid
 
-.PHONY: help install run lab test test-fast lint notebooks bench clean
+.PHONY: help install run lab test test-fast test-parity lint notebooks bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "also: make test-fast | lint | notebooks (execute and save them) | bench | clean"
+	@echo "also: make test-fast | test-parity | lint | notebooks (execute and save them) | bench | clean"
 
 install: $(VENV)/.installed
 
@@ -50,6 +50,12 @@ test: lint
 
 test-fast: lint
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not browser and not data" tests
+
+# Numbers against other implementations, which no user needs: they come as an extra.
+test-parity: install
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[parity]'
+	$(PYTEST) -n 2 --dist load tests/parity
+	$(BIN)/segbook certify --all --check
 
 lint: install
 	$(BIN)/ruff check .

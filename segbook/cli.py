@@ -251,6 +251,38 @@ def report(run_name: str, out: Path) -> None:
 
 
 @main.command()
+@click.argument("run_names", metavar="RUN...", nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), help="A folder to write it to.")
+def compare(run_names: tuple[str, ...], out: Path | None) -> None:
+    """Compare finished RUNs: what they share once, what they differ in as a table."""
+    from segbook.runs import compare as comparing
+
+    folders = [find(name) for name in run_names]
+    if out:
+        click.echo(f"wrote {_short(comparing.write_comparison(folders, out))}")
+    else:
+        click.echo(comparing.compare(folders))
+
+
+@main.command("import-weights")
+@click.argument("name")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--camvid", type=click.Path(path_type=Path), help="The CamVid folder: measure too.")
+def import_weights(name: str, source: Path, out: Path, camvid: Path | None) -> None:
+    """Turn published weights NAME, the authors' file SOURCE, into OUT (.safetensors).
+
+    The file is read without running what may be in it. NAME is espnet_camvid.
+    """
+    from segbook import published
+
+    path = published.import_weights(name, source, out)
+    click.echo(f"wrote {_short(path)}")
+    if camvid is not None:
+        click.echo(published.compare(path, published.evaluate_published(path, camvid)))
+
+
+@main.command()
 @click.option("--quick", is_flag=True, help="Few pairs each, to see that it works.")
 def bench(quick: bool) -> None:
     """Print the library's speed against others', side by side, as ratios.

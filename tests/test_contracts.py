@@ -10,6 +10,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from segkit.catalog import MODELS
 from segkit.losses import combine, cross_entropy
@@ -20,12 +21,39 @@ SIZE = (33, 47)
 
 # Where networks differ in their numbers alone, one of them is enough for the fast set.
 ALIKE = {
+    "deeplab_v2_vgg16",
+    "deeplab_v3_plus_resnet101",
+    "deeplab_v3_plus_resnet50",
+    "deeplab_v3_resnet101",
+    "dpt_vit_l16",
+    "espnet_c",
     "fcn16s_vgg16",
     "fcn32s_vgg16",
+    "fcn_hrnet_w18",
+    "fcn_hrnet_w48",
     "fcn_resnet101",
+    "fpn_resnet101",
+    "linknet_resnet34",
+    "manet_resnet50",
+    "ocnet_resnet101",
+    "ocrnet_hrnet_w18",
+    "ocrnet_hrnet_w48",
+    "ocrnet_resnet101",
+    "pan_resnet101",
     "pp_liteseg_b",
+    "pspnet_resnet101",
+    "segformer_b1",
+    "segformer_b2",
+    "segformer_b3",
+    "segformer_b4",
+    "segformer_b5",
+    "stdc2_seg",
+    "u2net",
+    "unet_plus_plus_resnet34",
+    "unet_plus_plus_resnet50",
     "unet_resnet34",
     "unet_resnet50",
+    "upernet_resnet101",
 }
 
 
@@ -48,8 +76,9 @@ def variant(request):
 def model(variant):
     torch.manual_seed(0)
     model = MODELS[variant](num_classes=K)
-    for p in model.parameters():
-        if p.dim() > 1 and not p.any():  # a head that starts at zero would hide what is before it
+    for key, p in model.named_parameters():
+        # What starts at zero, a head or the normalisation that ends a block, hides what is before.
+        if not p.any() and (p.dim() > 1 or key.endswith("bn.weight")):
             nn.init.normal_(p, std=0.01)
     return model
 
@@ -66,15 +95,28 @@ def on_meta(name, **arguments):
         return MODELS[name](**{"num_classes": K, **arguments})
 
 
+def size_for(model, size):
+    """A size of the images that a network sees: (H, W), or a volume's."""
+    return size if getattr(model, "spatial_dims", 2) == 2 else (17, *size)
+
+
+def images_for(model, size=SIZE, *, batch=2, channels=3, device="cpu"):
+    images = torch.randn if device == "cpu" else torch.empty
+    return images(batch, channels, *size_for(model, size), device=device)
+
+
 def labels_for(images):
     labels = torch.randint(0, K, (images.shape[0], *images.shape[2:]))
-    labels[:, :4] = 255
+    labels[..., :4, :] = 255
     return labels
 
 
 def assert_step(model, precision=None):
-    images = torch.randn(2, 3, *SIZE)
+    images = images_for(model)
     model.train()
+    for module in model.modules():
+        if isinstance(module, StochasticDepth):  # of two images it may drop both
+            module.eval()
     with torch.autocast("cpu", dtype=precision, enabled=precision is not None):
         output = model(images)
         total, parts = combine(cross_entropy, model.aux_losses)(output, labels_for(images))
@@ -108,8 +150,8 @@ def test_one_class_is_refused_with_the_way_out(name):
 @pytest.mark.parametrize("in_channels", [1, 4])
 def test_images_may_have_another_number_of_channels(name, in_channels):
     model = on_meta(name, in_channels=in_channels).eval()
-    images = torch.empty(1, in_channels, 64, 96, device="meta")
-    assert model(images).logits.shape == (1, K, 64, 96)
+    images = images_for(model, (64, 96), batch=1, channels=in_channels, device="meta")
+    assert model(images).logits.shape == (1, K, *images.shape[2:])
 
 
 # Shapes
@@ -118,21 +160,24 @@ def test_images_may_have_another_number_of_channels(name, in_channels):
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 97), (97, 64), (512, 1024)])
 def test_logits_have_the_size_of_the_images(name, size):
     model = on_meta(name)
-    images = torch.empty(2, 3, *size, device="meta")
+    images = images_for(model, size, device="meta")
 
     output = model.eval()(images)
     assert type(output) is SegOutput
-    assert output.logits.shape == (2, K, *size)
+    assert output.logits.shape == (2, K, *images.shape[2:])
     assert output.aux == {}
 
     output = model.train()(images)
     assert type(output) is SegOutput
-    assert output.logits.shape == (2, K, *size)
+    assert output.logits.shape == (2, K, *images.shape[2:])
     assert set(output.aux) == set(model.aux_losses)
-    for aux in output.aux.values():
-        assert aux.shape[:2] == (2, K)
-        assert aux.shape[2] <= size[0]
-        assert aux.shape[3] <= size[1]
+    for key, aux in output.aux.items():
+        if isinstance(aux, torch.Tensor):
+            assert aux.shape[:2] == (2, K)
+            assert all(a <= b for a, b in zip(aux.shape[2:], images.shape[2:], strict=True))
+        else:  # not class scores: a NamedTuple with a loss of its own
+            assert aux._fields
+            assert model.aux_losses[key].loss is not None
 
 
 def test_paper_size_is_built_without_memory(name):
@@ -156,7 +201,7 @@ def test_one_image_in_training_works_or_names_the_cure(model):
     model.train()
     try:
         with torch.no_grad():
-            logits = model(torch.randn(1, 3, *SIZE)).logits
+            logits = model(images_for(model, batch=1)).logits
     except ValueError as error:
         assert "batch of 2 or more" in str(error)  # noqa: PT017 (either way is right)
     else:
@@ -166,7 +211,7 @@ def test_one_image_in_training_works_or_names_the_cure(model):
 @torch.no_grad()
 def test_eval_does_not_mix_the_images_of_a_batch(model):
     model.eval()
-    images = torch.randn(2, 3, *SIZE)
+    images = images_for(model)
     together = model(images).logits
     alone = torch.cat([model(images[:1]).logits, model(images[1:]).logits])
     scale = together.abs().max().item()
@@ -179,7 +224,7 @@ def test_state_dict_holds_all_that_eval_needs(variant, model):
     model.eval()
     twin = on_meta(variant).eval()
     twin.load_state_dict(model.state_dict(), strict=True, assign=True)
-    images = torch.randn(1, 3, *SIZE)
+    images = images_for(model, batch=1)
     torch.testing.assert_close(twin(images).logits, model(images).logits, atol=0, rtol=0)
 
 
@@ -187,7 +232,7 @@ def test_state_dict_holds_all_that_eval_needs(variant, model):
 def test_export_gives_the_same_logits_at_two_sizes(model):
     model.eval()
     for size in [(32, 64), SIZE]:
-        images = torch.randn(1, 3, *size)
+        images = images_for(model, size, batch=1)
         program = torch.export.export(model, (images,)).module()
         torch.testing.assert_close(program(images).logits, model(images).logits)
 
@@ -196,8 +241,9 @@ def test_export_gives_the_same_logits_at_two_sizes(model):
 def test_compiles_without_graph_breaks(variant, training):
     model = on_meta(variant).train(training)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
-    output = compiled(torch.empty(2, 3, 64, 96, device="meta"))
-    assert output.logits.shape == (2, K, 64, 96)
+    images = images_for(model, (64, 96), device="meta")
+    output = compiled(images)
+    assert output.logits.shape == (2, K, *images.shape[2:])
     assert set(output.aux) == (set(model.aux_losses) if training else set())
 
 

@@ -78,7 +78,7 @@ def row(name: str, certificate: Mapping[str, Any], runs: Mapping[str, list[str]]
 
 
 def spell_parity(entry: Mapping[str, Any]) -> str:
-    """ "1e-14 smp.Unet('resnet18')", with a star where ours was set to the reference's variant."""
+    """Spell a pair's result, with a star where ours was set to the reference's variant."""
     if entry["passed"] is None:
         return f"not measured, {entry['reference']}"
     star = "\\*" if entry["variant"] else ""
@@ -86,7 +86,7 @@ def spell_parity(entry: Mapping[str, Any]) -> str:
 
 
 def spell_overfit(entry: Mapping[str, Any]) -> str:
-    """ "50 steps, 14 s"."""
+    """Spell how long it took, as in 50 steps, 14 s."""
     if not entry:
         return "not measured"
     if entry["passed"] is None:

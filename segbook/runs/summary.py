@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ CREDITS = {
 
 
 def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
-    """Write ``README.md``, curves, per-class bars, a comparison and the worst test images.
+    """Write a page, ``results.json``, curves, per-class bars and the worst test images.
 
     Args:
         folder: a finished run.
@@ -78,7 +79,25 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
         save_small(figure, out / name)
     text = markdown(described, recipe, scores, folder)
     (out / "README.md").write_text(text, encoding="utf-8")
+    results = json.dumps([result_of(folder.read())], indent=1)
+    (out / "results.json").write_text(results + "\n", encoding="utf-8")
     return out / "README.md"
+
+
+def result_of(described: dict[str, Any]) -> dict[str, Any]:
+    """What a finished run measured, as MODELS.md takes it from ``results.json``."""
+    recipe, result = described["recipe"], described["result"]
+    miou = {"val": result["miou"]}
+    if "test" in result:
+        miou["test"] = result["test"]["miou"]
+    return {
+        "model": recipe["model"],
+        "recipe": recipe["name"],
+        "data": recipe["data"],
+        "policy": result["policy"],
+        "miou": {split: round(value, 5) for split, value in miou.items()},
+        "commit": described.get("git_commit"),
+    }
 
 
 def save_small(figure: Any, path: Path, *, dpi: int = 80) -> None:

@@ -47,6 +47,7 @@ def test_counts():
         ("per_image_absent_1", ((1 / 2 + 1 / 2 + 2) / 4 + (1 / 2 + 2 / 3 + 2) / 4) / 2),
         ("foreground", (1 / 2 + 2 / 3) / 2),
         ("void_as_fp", (1 / 2 + 1 / 3 + 2 / 3) / 3),
+        ("void_as_fp_in_truth", (1 / 2 + 1 / 3 + 2 / 3) / 3),
         ("micro", (2 + 1 + 2) / (4 + 2 + 3)),
     ],
 )

@@ -136,3 +136,12 @@ def test_cuda_counts_the_same():
         there.update(torch.full_like(labels, 19).cuda(), labels.cuda())
     with pytest.raises(ValueError, match="move one of them"):
         there.update(prediction.cuda(), labels)
+
+
+def test_volumes_count_as_their_voxels():
+    prediction, labels = torch.randint(0, 3, (2, 4, 5, 6)), torch.randint(0, 3, (2, 4, 5, 6))
+    volume, flat = ConfusionMatrix(3), ConfusionMatrix(3)
+    volume.update(prediction, labels)
+    flat.update(prediction.flatten(1, 2), labels.flatten(1, 2))
+    assert torch.equal(volume.matrix, flat.matrix)
+    assert volume.images == 2

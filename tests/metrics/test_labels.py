@@ -142,3 +142,8 @@ def test_cuda_labels_are_torchs():
     logits = scores(2, 19, 16, 32, ties=True).cuda()
     assert_same_labels(argmax(logits), logits.argmax(1))
     assert_same_labels(argmax_resized(logits, (128, 250)), naive(logits, (128, 250)))
+
+
+def test_volumes():
+    logits = torch.randn(2, 5, 3, 7, 9)
+    assert torch.equal(argmax(logits), logits.argmax(1).to(torch.uint8))

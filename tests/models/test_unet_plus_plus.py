@@ -168,4 +168,4 @@ def test_u_net_plus_plus_refuses():
         with pytest.raises(ValueError, match="give five"):
             BackboneUNetPlusPlus(resnet18(), num_classes=2, decoder_channels=(8, 8))
         with pytest.raises(ValueError, match="num_classes is 1"):
-            file.unet_plus_plus_resnet18(num_classes=1)
+            file.unet_plus_plus_resnet34(num_classes=1)

@@ -36,6 +36,7 @@ STAGES = {
     "last": ("last", "decoder.blocks.x_0_4"),
 }
 
+
 PAIRS = [
     Pair(
         name=build.__name__,

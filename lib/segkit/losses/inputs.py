@@ -33,9 +33,12 @@ def check_inputs(
     check would make the host wait at every step; there the gather or scatter that follows stops the
     process with a device-side assertion instead.
 
+    Volumes are folded to planes, (B, K, D, H, W) to (B, K, D * H, W): no loss asks which pixels are
+    neighbours.
+
     Args:
-        logits: raw scores, shape (B, K, H, W), any floating type.
-        labels: class ids, shape (B, H, W), any integer type.
+        logits: raw scores, shape (B, K, H, W) or (B, K, D, H, W), any floating type.
+        labels: class ids, shape (B, H, W) or (B, D, H, W), any integer type.
         ignore: the label of void pixels.
         weight: one number per class, shape (K,), or None.
 
@@ -43,21 +46,23 @@ def check_inputs(
         ValueError: the shapes disagree, labels are not integers, a label is neither ``ignore`` nor
             in 0..K-1, or ``weight`` is not of shape (K,).
     """
-    if logits.ndim != 4 or not logits.is_floating_point():
+    if logits.ndim not in (4, 5) or not logits.is_floating_point():
         raise ValueError(
             f"logits are {logits.dtype} of shape {tuple(logits.shape)}; "
-            "a loss takes raw floating-point scores of shape (B, K, H, W)"
+            "a loss takes raw floating-point scores of shape (B, K, H, W), or (B, K, D, H, W)"
         )
-    batch, num_classes, height, width = logits.shape
+    batch, num_classes, *size = logits.shape
     if num_classes < 2:
         raise ValueError("logits have one channel; a binary problem is two classes: give it K = 2")
-    if tuple(labels.shape) != (batch, height, width):
+    if tuple(labels.shape) != (batch, *size):
         raise ValueError(
             f"labels have shape {tuple(labels.shape)} but logits {tuple(logits.shape)} need "
-            f"{(batch, height, width)}; resize one of them"
+            f"{(batch, *size)}; resize one of them"
         )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels are {labels.dtype}; they are class ids: use int64")
+    if len(size) == 3:
+        logits, labels = logits.flatten(2, 3), labels.flatten(1, 2)
     if weight is not None:
         if tuple(weight.shape) != (num_classes,):
             raise ValueError(

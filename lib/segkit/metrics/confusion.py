@@ -81,8 +81,9 @@ class ConfusionMatrix:
         """Count a batch. The matrix moves to the device of the batch.
 
         Args:
-            prediction: class ids, shape (B, H, W), uint8 (fastest) or any other integer type.
-            labels: class ids or ``ignore``, shape (B, H, W), any integer type, same device.
+            prediction: class ids, shape (B, H, W), or (B, D, H, W) of volumes, uint8 (fastest) or
+                any other integer type.
+            labels: class ids or ``ignore``, of the same shape, any integer type, same device.
 
         Raises:
             ValueError: shapes or devices disagree, a prediction is not in 0..K-1 or a label neither

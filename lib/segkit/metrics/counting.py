@@ -17,7 +17,8 @@ def count_pairs(prediction: Tensor, labels: Tensor, *, num_classes: int, ignore:
 
     Args:
         prediction: class ids, shape (B, H, W), any integer type, on the CPU or a GPU.
-        labels: class ids or ``ignore``, shape (B, H, W), any integer type, same device.
+        labels: class ids or ``ignore``, shape (B, H, W) or (B, D, H, W), any integer type,
+            same device.
         num_classes: K.
         ignore: the label of void pixels.
 
@@ -32,11 +33,13 @@ def count_pairs(prediction: Tensor, labels: Tensor, *, num_classes: int, ignore:
     for name, ids in (("prediction", prediction), ("labels", labels)):
         if not isinstance(ids, Tensor):
             raise ValueError(f"{name} is a {type(ids).__name__}: give a tensor (torch.as_tensor)")
-    if prediction.ndim != 3 or prediction.shape != labels.shape:
+    if prediction.ndim not in (3, 4) or prediction.shape != labels.shape:
         raise ValueError(
             f"prediction has shape {tuple(prediction.shape)} and labels {tuple(labels.shape)}; "
-            "both are label maps of one shape (B, H, W)"
+            "both are label maps of one shape (B, H, W), or of volumes (B, D, H, W)"
         )
+    if prediction.ndim == 4:
+        prediction, labels = prediction.flatten(1, 2), labels.flatten(1, 2)
     if prediction.device != labels.device:
         raise ValueError(
             f"prediction is on {prediction.device} and labels on {labels.device}; move one of them"

@@ -33,14 +33,16 @@ def argmax(logits: Tensor) -> Tensor:
     GPU, and for channels_last logits, it is torch's own argmax, which is fast there.
 
     Args:
-        logits: scores, shape (B, K, H, W), any real type, K <= 256.
+        logits: scores, shape (B, K, H, W), or (B, K, D, H, W) of volumes, any real type, K <= 256.
 
     Returns:
-        uint8 (B, H, W), same device, no gradient.
+        uint8 (B, H, W) or (B, D, H, W), same device, no gradient.
 
     Raises:
         ValueError: logits are not (B, K, H, W), or K is 0 or more than a byte can tell apart.
     """
+    if logits.ndim == 5:
+        return argmax(logits.flatten(2, 3)).unflatten(1, logits.shape[2:4])
     _check(logits)
     if not _planes_are_apart(logits):
         return logits.argmax(1).to(torch.uint8)

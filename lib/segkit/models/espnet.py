@@ -7,11 +7,9 @@ Idea:  a convolution is taken apart (ESP): a 1x1 one reduces the channels to a f
     smaller dilation to the larger before that, they show no grid (hierarchical feature fusion).
     The image itself, made smaller, is handed to each level again (input reinforcement).
 
-    image ─┬ conv /2 ──┬ x1 /2 (16 + 3) ─────────────────────────────── cat ─ conv ─ up ─ logits
-           ├ pool /2 ──┤                                                 │
-           │           └ ESP /4 ─ 2 ESP ─┬ x2 /4 (64 + 64 + 3) ─ 1x1 ─ cat ─ ESP ─ up
-           └ pool /4 ────────────────────┤                              │
-                                         └ ESP /8 ─ 8 ESP ─ x3 /8 (256) ─ 1x1 ─ up
+    image ─ x1 /2 ┬────────────────────────────────────────────────── cat ─ conv ─ up ─ logits
+                  └ 3 ESP ─ x2 /4 ┬ 1x1 ───────────────── cat ─ ESP ─ up
+                                  └ 9 ESP ─ x3 /8 ─ 1x1 ─ up
 
 Differs from the paper: this is the network that its authors released, tensor for tensor. It decides
 what the text leaves open:
@@ -21,10 +19,8 @@ what the text leaves open:
 Differs from the release:
     - It needs images with sides that are multiples of 8. Here a map of odd size is halved rounding
       up, and what is doubled again is cropped; for multiples of 8 that is the same.
-    - Its decoder carries K channels and breaks with fewer than five classes, because an ESP module
-      of four channels has none for a branch. Here it carries five at least.
-    - Its weights for Cityscapes are of an older decoder, whose fuse1 sees the 16 channels of the
-      stem and not x1; those for CamVid are of this one.
+    - Its decoder carries K channels, too few for the ESP module below five; here five at least.
+    - Its weights for Cityscapes have another decoder, where fuse1 sees the stem in place of x1.
     - ESPNet-C's logits are enlarged with corners not aligned, as any; there it depends on torch.
     - It trains the encoder alone as ESPNet-C first, on labels made eight times smaller, then all.
 """
@@ -104,16 +100,21 @@ class ESP(nn.Module):
         return self.norm(x + merged if self.residual else merged)
 
 
+def _double(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2, bias=False)
+
+
+def _crop(x: Tensor, like: Tensor) -> Tensor:
+    return x[..., : like.shape[-2], : like.shape[-1]]
+
+
 class ESPEncoder(nn.Module):
-    """The encoder, images -> (x1, x2, x3) at strides 2, 4 and 8, sizes rounded up.
+    """The encoder, images -> (x1, x2, x3) of `channels` at strides 2, 4 and 8, rounded up.
 
     Args:
         in_channels: channels of the images.
         alpha2: ESP modules at stride 4, after the one that halves.
         alpha3: ESP modules at stride 8, after the one that halves.
-
-    Attributes:
-        channels: of x1, x2 and x3.
     """
 
     def __init__(self, *, in_channels: int = 3, alpha2: int = 2, alpha3: int = 8) -> None:
@@ -203,14 +204,6 @@ class ESPNetC(nn.Module):
         return SegOutput(resize_logits(self.project3(x3), images.shape[-2:]), {})
 
 
-def _double(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2, bias=False)
-
-
-def _crop(x: Tensor, like: Tensor) -> Tensor:
-    return x[..., : like.shape[-2], : like.shape[-1]]
-
-
 # From a name here to the authors', one after the other.
 _RENAMED = (
     (r"\.prelu\.", ".act."),
@@ -257,12 +250,11 @@ def from_authors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     unknown = sorted(state_dict.keys() - theirs.values())
     if missing or unknown:
         raise ValueError(
-            f"these are not the tensors of the authors' ESPNet: {len(missing)} missing "
+            f"not the tensors of the authors' ESPNet: {len(missing)} missing "
             f"({', '.join(missing[:5])}), {len(unknown)} unknown ({', '.join(unknown[:5])}). Give "
             "the state dict of their ESPNet with its decoder, not that of ESPNet-C"
         )
-    counter = torch.zeros((), dtype=torch.int64)
-    return {name: state_dict.get(theirs[name], counter.clone()) for name in names}
+    return {name: state_dict.get(theirs[name], torch.tensor(0)) for name in names}
 
 
 def _authors_name(name: str) -> str:

@@ -149,8 +149,6 @@ class UNetPlusPlus(nn.Module):
         >>> fast = model.prune(1)
     """
 
-    aux_losses: ClassVar[dict[str, AuxLoss]] = {f"x0{j}": AuxLoss(1.0) for j in (1, 2, 3)}
-
     def __init__(
         self,
         *,
@@ -185,7 +183,7 @@ class UNetPlusPlus(nn.Module):
         self.heads = nn.ModuleDict(
             {f"x0{j}": nn.Conv2d(channels[0], num_classes, 1) for j in range(first, depth + 1)}
         )
-        self.aux_losses = {name: AuxLoss(1.0) for name in list(self.heads)[:-1]}
+        self.aux_losses: dict[str, AuxLoss] = dict.fromkeys(list(self.heads)[:-1], AuxLoss(1.0))
 
         init_kaiming(self)
         for node in self.nodes.values():
