@@ -170,7 +170,7 @@ def paper(text: str) -> dict[str, Any]:
         "paper": text,
         "title": title[1].rstrip(",") if title else "",
         "year": int(year[0]) if year else None,
-        "link": link[0].rstrip(".,)") if link else "",
+        "link": link[0].rstrip(".,;)") if link else "",
     }
 
 

@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segkit.outputs import SegOutput
 
@@ -136,6 +138,34 @@ def compare(pair: Pair, *, seed: int = 0) -> dict[str, dict[str, float]]:
 def largest(differences: Mapping[str, Mapping[str, float]]) -> float:
     """The largest of the differences that `compare` measured."""
     return max(value for stages in differences.values() for value in stages.values())
+
+
+def without_aligned_corners(model: nn.Module, images: Tensor) -> Any:
+    """Call a network that enlarges with aligned corners as if it did not: for `Pair.run_theirs`.
+
+    Every ``F.interpolate`` of the call, also those of ``nn.Upsample``, loses its ``align_corners``.
+
+    Args:
+        model: the other implementation.
+        images: shape (B, C, H, W).
+
+    Returns:
+        What ``model(images)`` returns.
+    """
+    interpolate = F.interpolate
+
+    def free(
+        x: Tensor,
+        size: Any = None,
+        scale_factor: Any = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        **how: Any,
+    ) -> Tensor:
+        return interpolate(x, size, scale_factor, mode, **how)
+
+    with mock.patch.object(F, "interpolate", free):
+        return model(images)
 
 
 def _randomise(model: nn.Module) -> None:

@@ -170,7 +170,7 @@ def test_weights_of_another_number_of_classes_are_refused(loss):
 
 @every_loss
 def test_a_volume_is_as_good_as_its_slices_side_by_side(loss):
-    logits, labels = torch.randn(2, 4, 3, 5, 6), torch.randint(0, 4, (2, 3, 5, 6))
+    logits, labels = torch.randn(2, 3, 4, 5, 6), torch.randint(0, 3, (2, 4, 5, 6))
     labels[0, 0, 0] = 255
     flat = loss(logits.flatten(2, 3), labels.flatten(1, 2))
     torch.testing.assert_close(loss(logits, labels), flat, atol=0, rtol=0)

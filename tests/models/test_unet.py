@@ -182,7 +182,7 @@ def test_backbone_unet_written_out():
         x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
         if skip is not None:
             x = torch.cat([x, skip], dim=1)
-        x = block.conv2(block.conv1(x))
+        x = block.convs(x)
     expected = F.conv2d(x, model.head.weight, model.head.bias, padding=1)
     torch.testing.assert_close(model(images).logits, expected, rtol=1e-5, atol=1e-5)
 

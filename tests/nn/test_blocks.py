@@ -111,3 +111,13 @@ def test_resize_leaves_no_cast_in_an_exported_graph():
     graph = torch.export.export(Resize(), (torch.randn(1, 2, 3, 4),)).graph
     calls = [str(node.target) for node in graph.nodes if node.op == "call_function"]
     assert calls == ["aten.upsample_bilinear2d.vec"]
+
+
+def test_aligned_corners_keep_the_corners():
+    x = torch.arange(6.0).view(1, 1, 2, 3)
+    aligned, apart = resize(x, (3, 5), align_corners=True), resize(x, (3, 5))
+    corners = [[0.0, 2.0], [3.0, 5.0]]
+    assert aligned[0, 0, ::2, ::4].tolist() == corners
+    assert aligned[0, 0, 1].tolist() == [1.5, 2.0, 2.5, 3.0, 3.5]
+    assert not torch.equal(aligned, apart)
+    torch.testing.assert_close(resize_logits(x, (3, 5), align_corners=True), aligned)

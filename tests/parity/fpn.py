@@ -1,10 +1,6 @@
 """Semantic FPN against segmentation-models-pytorch."""
 
-from unittest import mock
-
-from torch.nn import functional as F
-
-from segbook.certificates.parity import Pair
+from segbook.certificates.parity import Pair, without_aligned_corners
 from segkit.models.fpn import fpn_resnet50, fpn_resnet101
 
 
@@ -12,16 +8,6 @@ def smp_fpn(encoder):
     import segmentation_models_pytorch as smp
 
     return smp.FPN(encoder, encoder_weights=None, classes=5)
-
-
-def without_aligned_corners(model, images):
-    interpolate = F.interpolate
-
-    def free(x, size=None, scale_factor=None, mode="nearest", align_corners=None, **how):
-        return interpolate(x, size, scale_factor, mode, **how)
-
-    with mock.patch.object(F, "interpolate", free):
-        return model(images)
 
 
 KEYS = [

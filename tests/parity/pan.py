@@ -1,10 +1,6 @@
 """PAN against segmentation-models-pytorch, at a size that its pyramid takes: c5 is 8x8."""
 
-from unittest import mock
-
-from torch.nn import functional as F
-
-from segbook.certificates.parity import Pair
+from segbook.certificates.parity import Pair, without_aligned_corners
 from segkit.models.pan import pan_resnet50, pan_resnet101
 
 
@@ -19,16 +15,6 @@ def smp_pan(encoder):
     import segmentation_models_pytorch as smp
 
     return smp.PAN(encoder, encoder_weights=None, classes=5)
-
-
-def without_aligned_corners(model, images):
-    interpolate = F.interpolate
-
-    def free(x, size=None, scale_factor=None, mode="nearest", align_corners=None, **how):
-        return interpolate(x, size, scale_factor, mode, **how)
-
-    with mock.patch.object(F, "interpolate", free):
-        return model(images)
 
 
 KEYS = [

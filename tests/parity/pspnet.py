@@ -1,12 +1,9 @@
 """PSPNet against segmentation-models-pytorch: the pooling of the pyramid, and what joins it."""
 
-from unittest import mock
-
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from segbook.certificates.parity import Pair
+from segbook.certificates.parity import Pair, without_aligned_corners
 from segkit.backbones.resnet import resnet50
 from segkit.models.pspnet import PSPNet
 from segkit.nn import ConvBNReLU
@@ -55,16 +52,6 @@ def theirs():
     model = smp.PSPNet("resnet50", encoder_weights=None, classes=5)
     model.decoder.psp = MapFirst(model.decoder.psp)
     return model
-
-
-def without_aligned_corners(model, images):
-    interpolate = F.interpolate
-
-    def free(x, size=None, scale_factor=None, mode="nearest", align_corners=None, **how):
-        return interpolate(x, size, scale_factor, mode, **how)
-
-    with mock.patch.object(F, "interpolate", free):
-        return model(images)
 
 
 PAIRS = [

@@ -10,11 +10,14 @@ def smp_unet(encoder):
     return smp.Unet(encoder, encoder_weights=None, classes=5)
 
 
-# Their blocks interpolate, concatenate and hold two conv-bn-ReLU in a sequence each.
+# Theirs number convolution and batch normalisation in sequences.
 KEYS = [
     (r"^backbone\.", "encoder."),
-    (r"^decoder\.(\d)\.conv([12])\.conv\.", r"decoder.blocks.\1.conv\2.0."),
-    (r"^decoder\.(\d)\.conv([12])\.bn\.", r"decoder.blocks.\1.conv\2.1."),
+    (r"^decoder\.", "decoder.blocks."),
+    (r"\.convs\.0\.conv\.", ".conv1.0."),
+    (r"\.convs\.0\.bn\.", ".conv1.1."),
+    (r"\.convs\.1\.conv\.", ".conv2.0."),
+    (r"\.convs\.1\.bn\.", ".conv2.1."),
     (r"^head\.", "segmentation_head.0."),
 ]
 STAGES = {

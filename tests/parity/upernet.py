@@ -1,9 +1,8 @@
 """UPerNet against segmentation-models-pytorch and transformers."""
 
 from torch import nn
-from torch.nn import functional as F
 
-from segbook.certificates.parity import Pair
+from segbook.certificates.parity import Pair, without_aligned_corners
 from segkit.backbones.resnet import resnet50
 from segkit.models.upernet import UPerNet, upernet_resnet50
 from segkit.outputs import Stages
@@ -30,11 +29,6 @@ def smp_theirs():
     import segmentation_models_pytorch as smp
 
     return smp.UPerNet("resnet50", encoder_weights=None, classes=5)
-
-
-def smp_run(model, images):
-    scores = model.segmentation_head[0](model.decoder(model.encoder(images)))
-    return F.interpolate(scores, images.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def transformers_theirs():
@@ -111,7 +105,7 @@ PAIRS = [
             "p2": ("smooth.0", "decoder.fpn_conv_blocks.2"),
             "fused": ("fuse", "decoder.fusion_block"),
         },
-        run_theirs=smp_run,
+        run_theirs=without_aligned_corners,
         size=(64, 64),
         variant=(
             "channels=256, no aux head, a backbone whose stages are layer-normalised; their scores "

@@ -34,16 +34,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_kaiming, resize
+from segkit.nn import ConvBN, ConvBNReLU, DoubleConv, check_num_classes, init_kaiming, resize
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
-
-
-class DoubleConv(nn.Sequential):
-    """Two 3x3 convolutions, each with batch normalisation and ReLU."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(ConvBNReLU(in_channels, channels), ConvBNReLU(channels, channels))
 
 
 class AttentionGate(nn.Module):

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from segkit.backbones.vgg_atrous import vgg16_atrous
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, init_kaiming
+from segkit.nn import check_num_classes, init_kaiming, resize_logits
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -83,9 +83,9 @@ class DeepLabV1(nn.Module):
         x = self.average(self.backbone(images).c5)  # (B, 512, H/8, W/8)
         x = self.dropout(F.relu(self.fc6(x)))
         x = self.dropout(F.relu(self.fc7(x)))
-        scores = self.head(x).contiguous()  # (B, K, H/8, W/8)
+        scores = self.head(x)  # (B, K, H/8, W/8)
         # As released: of 8k + 1 pixels every eighth has scores of its own, the last one included.
-        logits = F.interpolate(scores, images.shape[-2:], mode="bilinear", align_corners=True)
+        logits = resize_logits(scores, images.shape[-2:], align_corners=True)
         return SegOutput(logits, {})
 
 

@@ -29,12 +29,11 @@ from functools import reduce
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segkit.backbones.resnet import resnet101
 from segkit.backbones.vgg_atrous import vgg16_atrous
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, init_kaiming, resize
+from segkit.nn import check_num_classes, init_kaiming, resize, resize_logits
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -125,9 +124,12 @@ class DeepLabV2(nn.Module):
     def forward(self, images: Tensor) -> SegOutput:
         scores = {f"x{scale:g}": self._score(images, scale) for scale in self.scales}
         size = scores["x1"].shape[-2:]  # (H/8, W/8)
-        x = reduce(torch.maximum, [_interpolate(score, size) for score in scores.values()])
+        # As released: of 8k + 1 pixels every eighth has scores of its own, the last one included.
+        x = reduce(
+            torch.maximum, [resize(score, size, align_corners=True) for score in scores.values()]
+        )
         aux = scores if self.training and self.aux_losses else {}
-        return SegOutput(_interpolate(x.contiguous(), images.shape[-2:]), aux)
+        return SegOutput(resize_logits(x, images.shape[-2:], align_corners=True), aux)
 
     def _score(self, images: Tensor, scale: float) -> Tensor:
         if scale != 1:
@@ -135,11 +137,6 @@ class DeepLabV2(nn.Module):
         c5 = self.backbone(images).c5
         first, *rest = (branch(c5) for branch in self.branches)
         return sum(rest, start=first)
-
-
-def _interpolate(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    # As released: of 8k + 1 pixels every eighth has scores of its own, the last one included.
-    return F.interpolate(scores, size, mode="bilinear", align_corners=True)
 
 
 def deeplab_v2_resnet101(

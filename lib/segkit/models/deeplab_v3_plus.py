@@ -33,13 +33,19 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segkit.backbones.mobilenet_v2 import mobilenet_v2
 from segkit.backbones.resnet import resnet18, resnet50, resnet101
 from segkit.backbones.xception import xception65
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, SeparableConvBNReLU, check_num_classes, init_kaiming
+from segkit.nn import (
+    ConvBNReLU,
+    SeparableConvBNReLU,
+    check_num_classes,
+    init_kaiming,
+    resize,
+    resize_logits,
+)
 from segkit.nn.aspp import ASPP, atrous_rates
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
@@ -133,14 +139,10 @@ class DeepLabV3Plus(nn.Module):
         c2, _, _, c5 = self.backbone(images)
         low = self.low(c2)  # (B, 48, H/4, W/4)
         context = self.smooth(self.aspp(c5))  # (B, 256, H/16, W/16)
-        context = _interpolate(context, low.shape[-2:])
+        # As released: of 16k + 1 pixels every 16th has a value of its own, the last one included.
+        context = resize(context, low.shape[-2:], align_corners=True)
         scores = self.head(self.decoder(torch.cat([context, low], dim=1)))  # (B, K, H/4, W/4)
-        return SegOutput(_interpolate(scores.contiguous(), images.shape[-2:]), {})
-
-
-def _interpolate(x: Tensor, size: tuple[int, int]) -> Tensor:
-    # As released: of 16k + 1 pixels every 16th has a value of its own, the last one included.
-    return F.interpolate(x, size, mode="bilinear", align_corners=True)
+        return SegOutput(resize_logits(scores, images.shape[-2:], align_corners=True), {})
 
 
 def deeplab_v3_plus_resnet18(

@@ -33,12 +33,11 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models import ViT_B_16_Weights, ViT_L_16_Weights
 
 from segkit.backbones.vit import Tokens, vit_b_16, vit_l_16
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBN, FCNHead, check_num_classes
+from segkit.nn import ConvBN, FCNHead, check_num_classes, resize, resize_logits
 from segkit.outputs import SegOutput, Stages
 from segkit.weights import Source, with_weights
 
@@ -152,7 +151,7 @@ class Fusion(nn.Module):
     def forward(self, x: Tensor, below: Tensor | None, size: tuple[int, int]) -> Tensor:
         if self.refine_skip is not None:
             x = below + self.refine_skip(x)
-        return self.project(_resize_aligned(self.refine(x), size))
+        return self.project(resize(self.refine(x), size, align_corners=True))
 
 
 class DPT(nn.Module):
@@ -228,18 +227,12 @@ class DPT(nn.Module):
         p2 = self.fuse2(c2, p3, half)  # (B, D, H/2, W/2)
 
         height, width = images.shape[-2:]  # both results are cut to the image without its padding
-        logits = self.head(p2).contiguous()
-        logits = _resize_aligned(logits, [2 * side for side in half])[..., :height, :width]
+        doubled = [2 * side for side in half]
+        logits = resize_logits(self.head(p2), doubled, align_corners=True)[..., :height, :width]
         if not self.training:
             return SegOutput(logits, {})
         aux = self.aux_head(p3)[..., : -(-height // 4), : -(-width // 4)]
         return SegOutput(logits, {"p3": aux})
-
-
-def _resize_aligned(x: Tensor, size: tuple[int, int] | list[int]) -> Tensor:
-    # With corners aligned, unlike elsewhere here, as released.
-    resized = F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
-    return resized if resized.dtype == x.dtype else resized.to(x.dtype)
 
 
 def dpt_vit_b16(

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from segkit.backbones.resnet import resnet34, resnet50
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming
+from segkit.nn import ConvBNReLU, DoubleConv, check_num_classes, init_kaiming
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -114,9 +114,7 @@ class MFAB(nn.Module):
         )
         self.weigh_high = SqueezeExcite(skip_channels)
         self.weigh_low = SqueezeExcite(skip_channels)
-        self.fuse = nn.Sequential(
-            ConvBNReLU(2 * skip_channels, out_channels), ConvBNReLU(out_channels, out_channels)
-        )
+        self.fuse = DoubleConv(2 * skip_channels, out_channels)
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         high = F.interpolate(self.reduce(high), low.shape[-2:], mode="nearest")

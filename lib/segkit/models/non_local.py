@@ -24,11 +24,18 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segkit.backbones.resnet import resnet50
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBN, ConvBNReLU, FCNHead, check_num_classes, init_kaiming, resize_logits
+from segkit.nn import (
+    ConvBN,
+    ConvBNReLU,
+    FCNHead,
+    check_num_classes,
+    init_kaiming,
+    pixel_attention,
+    resize_logits,
+)
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -57,13 +64,7 @@ class NonLocalBlock(nn.Module):
         nn.init.zeros_(self.expand.bn.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (
-            embed(x).flatten(2).transpose(1, 2).unsqueeze(1)  # (B, one head, H * W, C')
-            for embed in (self.theta, self.phi, self.g)
-        )
-        # The fused kernel never holds the (H W) x (H W) matrix of similarities.
-        y = F.scaled_dot_product_attention(query, key, value)
-        y = y.squeeze(1).transpose(1, 2).unflatten(2, x.shape[-2:])
+        y = pixel_attention(self.theta(x), self.phi(x), self.g(x))
         return x + self.expand(y)
 
 

@@ -40,6 +40,7 @@ from segkit.nn import (
     FCNHead,
     check_num_classes,
     init_kaiming,
+    pixel_attention,
     resize,
     resize_logits,
 )
@@ -75,17 +76,9 @@ class ObjectContextPooling(nn.Module):
         size = x.shape[-2:]
         if self.pool > 1:
             x = F.max_pool2d(x, self.pool)
-        key = _pixels(self.key(x))
-        # The fused kernel never holds the (h w) x (h w) matrix of likenesses.
-        context = F.scaled_dot_product_attention(key, key, _pixels(self.value(x)))
-        context = context.squeeze(1).transpose(1, 2).unflatten(2, x.shape[-2:])
-        context = self.expand(context)  # (B, channels, h, w)
+        key = self.key(x)
+        context = self.expand(pixel_attention(key, key, self.value(x)))  # (B, channels, h, w)
         return resize(context, size) if self.pool > 1 else context
-
-
-def _pixels(x: Tensor) -> Tensor:
-    """A map (B, C, h, w) as one head of attention over its pixels, (B, 1, h * w, C)."""
-    return x.flatten(2).transpose(1, 2).unsqueeze(1)
 
 
 class BaseOC(nn.Module):

@@ -39,7 +39,7 @@ from torch.nn import functional as F
 from segkit.backbones.stdc import stdc1, stdc2
 from segkit.losses import AuxLoss
 from segkit.losses.detail import Detail, detail_loss
-from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_kaiming
+from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_kaiming, resize_logits
 from segkit.outputs import SegOutput, Stages
 from segkit.weights import Source, with_weights
 
@@ -186,10 +186,7 @@ class STDCSeg(nn.Module):
         stages = self.backbone(images)
         p3, p4 = self.context(stages)  # (B, 128, H/8, W/8), (B, 128, H/16, W/16)
         logits = self.head(self.fusion(stages.c3, p3))  # (B, K, H/8, W/8)
-        # Corners aligned, as the release; contiguous, because an argmax reads planes.
-        logits = F.interpolate(
-            logits.contiguous(), images.shape[-2:], mode="bilinear", align_corners=True
-        )
+        logits = resize_logits(logits, images.shape[-2:], align_corners=True)  # as the release
         if not self.training:
             return SegOutput(logits, {})
         detail = Detail(self.detail_head(stages.c3))  # (B, 1, H/8, W/8)

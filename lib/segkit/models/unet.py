@@ -37,7 +37,7 @@ from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weig
 
 from segkit.backbones.resnet import resnet18, resnet34, resnet50
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming
+from segkit.nn import DoubleConv, UpBlock, check_num_classes, init_kaiming, init_up_convs
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -65,23 +65,6 @@ def mirror(images: Tensor, *, before: int, height: int, width: int) -> Tensor:
         position = (torch.arange(length, device=images.device) - before) % period
         images = images.index_select(dim, torch.minimum(position, period - position))
     return images
-
-
-class DoubleConv(nn.Sequential):
-    """Two 3x3 convolutions, each followed by ReLU; unpadded, each takes 2 pixels off the size."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, *, padded: bool, batch_norm: bool
-    ) -> None:
-        layers: list[nn.Module] = []
-        for channels in (in_channels, out_channels):
-            layers.append(
-                nn.Conv2d(channels, out_channels, 3, padding=int(padded), bias=not batch_norm)
-            )
-            if batch_norm:
-                layers.append(nn.BatchNorm2d(out_channels))
-            layers.append(nn.ReLU(inplace=True))
-        super().__init__(*layers)
 
 
 class UNet(nn.Module):
@@ -136,9 +119,7 @@ class UNet(nn.Module):
 
         # Section 3: Gaussian of variance 2 / N, N the values that one output value is made of.
         init_kaiming(self)
-        for up_conv in self.up_convs:  # its kernels do not overlap
-            nn.init.normal_(up_conv.weight, std=(2 / up_conv.in_channels) ** 0.5)
-            nn.init.zeros_(up_conv.bias)
+        init_up_convs(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         height, width = images.shape[-2:]
@@ -174,22 +155,6 @@ class UNet(nn.Module):
         # 16 b + 124, or 388 and 572 at the paper's b of 28.
         lowest = -(-(size + 4 * (scale - 1)) // scale)
         return scale * lowest + 8 * scale - 4
-
-
-class UpBlock(nn.Module):
-    """Enlarge by repeating pixels, concatenate with a skip, two 3x3 convolutions."""
-
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv1 = ConvBNReLU(in_channels + skip_channels, out_channels)
-        self.conv2 = ConvBNReLU(out_channels, out_channels)
-
-    def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
-        # To a size that was halved and rounded up, this is the same as doubling and cropping.
-        x = F.interpolate(x, size, mode="nearest")
-        if skip is not None:
-            x = torch.cat([x, skip], dim=1)
-        return self.conv2(self.conv1(x))
 
 
 class BackboneUNet(nn.Module):
@@ -241,18 +206,19 @@ class BackboneUNet(nn.Module):
 
     def forward(self, images: Tensor) -> SegOutput:
         height, width = images.shape[-2:]
-        stem = None
         if self.stem:
             stem, (c2, c3, c4, x) = self.backbone.forward_with_stem(images)
+            skips = [stem]
         else:
             c2, c3, c4, x = self.backbone(images)
+            skips = []
 
         up4, up3, up2, up1, up0 = self.decoder
-        x = up4(x, c4, c4.shape[-2:])
-        x = up3(x, c3, c3.shape[-2:])
-        x = up2(x, c2, c2.shape[-2:])
-        x = up1(x, stem, ((height + 1) // 2, (width + 1) // 2))
-        x = up0(x, None, (height, width))
+        x = up4(x, [c4], c4.shape[-2:])
+        x = up3(x, [c3], c3.shape[-2:])
+        x = up2(x, [c2], c2.shape[-2:])
+        x = up1(x, skips, ((height + 1) // 2, (width + 1) // 2))
+        x = up0(x, [], (height, width))
         return SegOutput(self.head(x), {})
 
 

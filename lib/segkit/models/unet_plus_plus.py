@@ -38,68 +38,12 @@ from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segkit.backbones.resnet import resnet18, resnet34, resnet50
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming
+from segkit.nn import DoubleConv, UpBlock, check_num_classes, init_kaiming, init_up_convs
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
-
-
-class DoubleConv(nn.Sequential):
-    """Two 3x3 convolutions, each with ReLU, with or without batch normalisation."""
-
-    def __init__(self, in_channels: int, channels: int, *, batch_norm: bool) -> None:
-        layers: list[nn.Module] = []
-        for width in (in_channels, channels):
-            if batch_norm:
-                layers.append(ConvBNReLU(width, channels))
-            else:
-                layers += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU(inplace=True)]
-        super().__init__(*layers)
-
-
-class Node(nn.Module):
-    """X^{i,j}: enlarge what is below, concatenate with the earlier nodes of the level, convolve.
-
-    Args:
-        below_channels: channels of X^{i+1,j-1}.
-        skip_channels: channels of X^{i,0} … X^{i,j-1} together; 0 for none.
-        channels: of the result.
-        upsample: "transposed" and "bilinear" bring what is below to `channels` first, by a 2x2
-            transposed or a 1x1 convolution; "nearest" repeats its pixels.
-        batch_norm: whether the 3x3 convolutions are normalised.
-    """
-
-    def __init__(
-        self,
-        below_channels: int,
-        skip_channels: int,
-        channels: int,
-        *,
-        upsample: Literal["transposed", "bilinear", "nearest"],
-        batch_norm: bool,
-    ) -> None:
-        super().__init__()
-        self.upsample = upsample
-        width = channels
-        if upsample == "transposed":
-            self.up = nn.ConvTranspose2d(below_channels, channels, 2, stride=2)
-        elif upsample == "bilinear":
-            self.up = nn.Conv2d(below_channels, channels, 1)
-        else:
-            self.up, width = nn.Identity(), below_channels
-        self.convs = DoubleConv(width + skip_channels, channels, batch_norm=batch_norm)
-
-    def forward(self, below: Tensor, skips: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        x = self.up(below)
-        if self.upsample == "transposed":
-            x = x[..., : size[0], : size[1]]  # a size that was halved and rounded up
-        else:
-            # After the 1x1 convolution: the two commute, and the small map costs a quarter.
-            x = F.interpolate(x, tuple(size), mode=self.upsample)
-        return self.convs(torch.cat([x, *skips], dim=1))
 
 
 def nest(column: Sequence[Tensor], nodes: nn.ModuleDict) -> dict[str, Tensor]:
@@ -107,7 +51,7 @@ def nest(column: Sequence[Tensor], nodes: nn.ModuleDict) -> dict[str, Tensor]:
 
     Args:
         column: X^{0,0} … X^{d,0}, from the largest map to the smallest.
-        nodes: a `Node` for each "x{i}{j}" with j from 1 and i + j up to d.
+        nodes: an `UpBlock` for each "x{i}{j}" with j from 1 and i + j up to d.
 
     Returns:
         All nodes by name, the first column included.
@@ -133,7 +77,7 @@ class UNetPlusPlus(nn.Module):
         channels: of each level, from the top; two to ten.
         deep_supervision: a head on each node of the top row; False: on the last one only.
         batch_norm: whether each 3x3 convolution is followed by batch normalisation.
-        upsample: how a node enlarges what is below it, see `Node`.
+        upsample: how a node enlarges what is below it, see `segkit.nn.double_conv.UpBlock`.
 
     Raises:
         ValueError: fewer than two classes, another number of levels, or an unknown upsampling.
@@ -163,8 +107,6 @@ class UNetPlusPlus(nn.Module):
         check_num_classes(num_classes)
         if not 2 <= len(channels) <= 10:
             raise ValueError(f"channels is {channels}; give two to ten levels, the top one first")
-        if upsample not in (known := ("transposed", "bilinear", "nearest")):
-            raise ValueError(f"upsample is {upsample!r}; take one of {known}")
         depth = len(channels) - 1
         self.column = nn.ModuleList(
             DoubleConv(above, below, batch_norm=batch_norm)
@@ -174,7 +116,7 @@ class UNetPlusPlus(nn.Module):
         kind = {"upsample": upsample, "batch_norm": batch_norm}
         self.nodes = nn.ModuleDict(
             {
-                f"x{i}{j}": Node(channels[i + 1], j * channels[i], channels[i], **kind)
+                f"x{i}{j}": UpBlock(channels[i + 1], j * channels[i], channels[i], **kind)
                 for j in range(1, depth + 1)
                 for i in range(depth - j + 1)
             }
@@ -186,10 +128,7 @@ class UNetPlusPlus(nn.Module):
         self.aux_losses: dict[str, AuxLoss] = dict.fromkeys(list(self.heads)[:-1], AuxLoss(1.0))
 
         init_kaiming(self)
-        for node in self.nodes.values():
-            if isinstance(node.up, nn.ConvTranspose2d):  # its kernels do not overlap
-                nn.init.normal_(node.up.weight, std=(2 / node.up.in_channels) ** 0.5)
-                nn.init.zeros_(node.up.bias)
+        init_up_convs(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         column = []
@@ -278,7 +217,6 @@ class BackboneUNetPlusPlus(nn.Module):
             )
         self.backbone = backbone
         column = (backbone.stem_channels, *backbone.channels)
-        kind = {"upsample": "nearest", "batch_norm": True}
         self.nodes = nn.ModuleDict()
         for i in range(4):
             below = column[i + 1]
@@ -286,8 +224,8 @@ class BackboneUNetPlusPlus(nn.Module):
                 if i + j == 4 and i < 3:
                     below = decoder_channels[2 - i]
                 channels = decoder_channels[3 - i] if i + j == 4 else column[i]
-                self.nodes[f"x{i}{j}"] = Node(below, j * column[i], channels, **kind)
-        self.last = Node(decoder_channels[3], 0, decoder_channels[4], **kind)
+                self.nodes[f"x{i}{j}"] = UpBlock(below, j * column[i], channels)
+        self.last = UpBlock(decoder_channels[3], 0, decoder_channels[4])
         self.head = nn.Conv2d(decoder_channels[4], num_classes, 3, padding=1)
         init_kaiming(self.nodes)
         init_kaiming(self.last)
