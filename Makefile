@@ -54,7 +54,7 @@ test-fast: lint
 # Numbers against other implementations, which no user needs: they come as an extra.
 test-parity: install
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[parity]'
-	$(PYTEST) -n 2 --dist load tests/parity
+	$(PYTEST) -n 2 --dist load tests/parity tests/backbones/test_catalog_and_timm.py
 	$(BIN)/segbook certify --all --check
 
 lint: install

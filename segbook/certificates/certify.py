@@ -238,4 +238,6 @@ def complaints(certificate: Mapping[str, Any], pairs: list[Pair]) -> list[str]:
         found.append("two images were not overfitted (give --data-root)")
     elif learned["passed"] is False:
         found.append(f"overfits two images to {learned['miou']} only")
+    elif learned["code"] != code:
+        found.append("two images were overfitted by older code (give --data-root)")
     return found

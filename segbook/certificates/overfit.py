@@ -61,7 +61,9 @@ def overfit(
 ) -> dict[str, Any]:
     """Train on one batch until its mIoU passes `TARGET`.
 
-    AdamW at a constant rate in float32, no augmentation; every auxiliary loss as in training.
+    AdamW at a constant rate in float32, no augmentation; every auxiliary loss as in training. Batch
+    normalisation follows its batches by a tenth a step or faster: MobileNetV3's hundredth is made
+    for runs a thousand times as long.
 
     Args:
         model: the network, trained in place.
@@ -74,6 +76,9 @@ def overfit(
     Returns:
         "steps" taken, "miou" reached in 0..1, "seconds" of CPU time, "lr", "passed".
     """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = max(module.momentum or 0.0, 0.1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     busy, miou, taken = time.process_time(), 0.0, 0
     stream = engine.train(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from segbook.recipes.recipe import Recipe
 
 
@@ -30,6 +32,20 @@ def fcn8s_camvid() -> Recipe:
         save_every=1000,
         note="FCN, PAMI 2017, section 4.2, and the authors' voc-fcn8s-atonce solver, which start "
         "from VGG-16's ImageNet weights; from random ones this learning rate is very low",
+    )
+
+
+def fcn8s_vgg16_voc() -> Recipe:
+    """FCN-8s at once on VOC 2012, augmented, with the authors' "heavy" training."""
+    return replace(
+        fcn8s_camvid(),
+        name="fcn8s_vgg16_voc",
+        data="voc_aug",  # theirs is SBD's train list, tested on VOC 2011
+        data_root="data/voc",
+        crop=(500, 500),  # whole images: none is larger; void around them
+        lr=1e-10 * 500 * 375,  # for a mean over the pixels, see fcn8s_camvid
+        workers=2,
+        evaluate_every=10_000,
     )
 
 

@@ -37,7 +37,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
         ("aux_weight", "elastic", "evaluate_every", "jitter", "momentum", "power", "weight_decay",
          "workers"),
     ),
-    "positive": (lambda value: value > 0, ("lr", "clip")),
+    "positive": (lambda value: value > 0, ("lr", "head_lr", "clip")),
     "in 0..1": (lambda value: 0 <= value <= 1, ("flip",)),
     "between 0 and 1": (lambda value: 0 < value < 1, ("ema",)),
     "in 0..4294967295": (lambda value: 0 <= value < 2**32, ("seed",)),
@@ -54,7 +54,10 @@ class Recipe:
         model: a name of segkit's catalog.
         model_options: further arguments of the model's builder.
         weights: one of our checkpoints to start from; empty starts from random weights.
-        data: "synthetic", "camvid" or "folder".
+        weights_backbone: torchvision's weights of the backbone to start from, by name, such as
+            "IMAGENET1K_V1", downloaded on first use; empty starts from random ones.
+        data: "synthetic", "camvid", "cityscapes", "ade20k", "voc" (trained on its own train list),
+            "voc_aug" (trained on its list augmented by SBD) or "folder".
         data_root: the folder of the data; the synthetic streets need none.
         image_size: (height, width) at which the synthetic streets are drawn.
         length: training scenes of the synthetic streets.
@@ -69,8 +72,11 @@ class Recipe:
         steps: optimizer steps.
         optimizer: "sgd" or "adamw".
         lr: initial learning rate.
+        head_lr: what the learning rate is multiplied by outside the network's backbone.
         momentum: of SGD.
-        weight_decay: of every weight.
+        weight_decay: of the weights.
+        decay_norms: whether biases and what scales normalised maps, all weights of one dimension,
+            decay too.
         schedule: "poly", "cosine" or "constant".
         power: of the poly schedule.
         warmup: steps of linear warm-up.
@@ -94,7 +100,10 @@ class Recipe:
     model: str
     model_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     weights: str = ""
-    data: Literal["synthetic", "camvid", "folder"] = "synthetic"
+    weights_backbone: str = ""
+    data: Literal["synthetic", "camvid", "cityscapes", "ade20k", "voc", "voc_aug", "folder"] = (
+        "synthetic"
+    )
     data_root: str = ""
     image_size: tuple[int, int] = (128, 160)
     length: int = 400
@@ -109,8 +118,10 @@ class Recipe:
     steps: int
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float
+    head_lr: float = 1.0
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    decay_norms: bool = True
     schedule: Literal["poly", "cosine", "constant"] = "poly"
     power: float = 0.9
     warmup: int = 0

@@ -53,7 +53,7 @@ def check(recipe: Recipe) -> None:
         )
     num_classes = build_data(recipe)["train"].num_classes
     with torch.device("cpu" if recipe.weights else "meta"):  # on meta it takes no time or memory
-        model = build_model(recipe, num_classes)
+        model = build_model(recipe, num_classes, pretrained=False)
     if recipe.weights:
         load_weights(model, recipe.weights)
     build_optimizer(recipe, model)
@@ -62,17 +62,35 @@ def check(recipe: Recipe) -> None:
         build_augmentation(recipe, crop, scale)
 
 
-def build_model(recipe: Recipe, num_classes: int) -> nn.Module:
-    """The recipe's network, on torch's default device, with random weights."""
-    options = recipe.model_options
+def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> nn.Module:
+    """The recipe's network, on torch's default device.
+
+    Args:
+        recipe: whose network.
+        num_classes: K.
+        pretrained: whether the backbone begins with the recipe's ``weights_backbone``, unless
+            ``weights`` will replace them; everything else begins with random weights.
+
+    Raises:
+        ValueError: an unknown model, an option that it does not take, or weights for a backbone
+            that has none.
+    """
+    options = dict(recipe.model_options)
     if recipe.model in MODELS:
         taken = list(inspect.signature(MODELS[recipe.model]).parameters)
         taken.remove("num_classes")  # the data's to say
+        if recipe.weights_backbone and "weights_backbone" not in taken:
+            raise ValueError(
+                f"weights_backbone={recipe.weights_backbone!r}: there are no weights for the "
+                f"backbone of {recipe.model}; leave it empty to start from random ones"
+            )
         if unknown := options.keys() - taken:
             raise ValueError(
                 f"model_options hold {', '.join(sorted(unknown))}, but {recipe.model} takes "
                 f"{', '.join(taken)}"
             )
+    if pretrained and recipe.weights_backbone and not recipe.weights:
+        options["weights_backbone"] = recipe.weights_backbone
     return create_model(recipe.model, num_classes=num_classes, **options)
 
 
@@ -86,7 +104,14 @@ def build_augmentation(
 
 
 def build_data(recipe: Recipe) -> dict[str, Any]:
-    """The data sets of a recipe by split; images are cached in memory as uint8."""
+    """The data sets of a recipe by split.
+
+    Images are cached in memory as uint8, except those of Cityscapes, ADE20K and VOC, which would
+    take up to 25 GB: give such recipes workers.
+
+    Raises:
+        ValueError: no data, or not where the recipe says.
+    """
     if recipe.data == "synthetic":
         lengths = {"train": recipe.length, "val": None, "test": None}
         return {
@@ -97,6 +122,15 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
         raise ValueError(f"data={recipe.data!r} needs data_root: the folder of the data")
     if recipe.data == "camvid":
         return {s: data.CamVid(recipe.data_root, s) for s in ("train", "val", "test")}
+    if recipe.data in ("cityscapes", "ade20k"):  # the labels of their test splits are not public
+        kind = data.Cityscapes if recipe.data == "cityscapes" else data.ADE20K
+        return {split: kind(recipe.data_root, split) for split in ("train", "val")}
+    if recipe.data in ("voc", "voc_aug"):
+        train = "train" if recipe.data == "voc" else "train_aug"
+        return {
+            "train": data.VOC2012(recipe.data_root, train),
+            "val": data.VOC2012(recipe.data_root, "val"),
+        }
     root = Path(recipe.data_root)
     if not root.is_dir():
         raise ValueError(f"data_root={recipe.data_root!r}: there is no such folder")
@@ -138,13 +172,42 @@ def build_loss(
 
 
 def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD or AdamW over the weights that are trained."""
-    weights = [p for p in model.parameters() if p.requires_grad]
+    """SGD or AdamW over the weights that are trained.
+
+    Raises:
+        ValueError: ``head_lr`` for a network that has no backbone.
+    """
+    groups = group_weights(recipe, model)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            weights, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        return torch.optim.SGD(groups, momentum=recipe.momentum)
+    return torch.optim.AdamW(groups)
+
+
+def group_weights(recipe: Recipe, model: nn.Module) -> list[dict[str, Any]]:
+    """The weights that are trained, in groups of one learning rate and one decay.
+
+    Returns:
+        Groups as optimizers take them, first that of the network's first weight; one group where
+        the recipe makes no difference between weights.
+
+    Raises:
+        ValueError: ``head_lr`` for a network that has no backbone.
+    """
+    if recipe.head_lr != 1 and not isinstance(getattr(model, "backbone", None), nn.Module):
+        raise ValueError(
+            f"head_lr={recipe.head_lr} is for what follows a backbone, and {recipe.model} has no "
+            "backbone: leave it at 1"
         )
-    return torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            lr = recipe.lr if name.startswith("backbone.") else recipe.lr * recipe.head_lr
+            decays = recipe.decay_norms or weight.ndim > 1
+            groups.setdefault((lr, recipe.weight_decay * decays), []).append(weight)
+    return [
+        {"params": weights, "lr": lr, "weight_decay": decay}
+        for (lr, decay), weights in groups.items()
+    ]
 
 
 def build_schedule(recipe: Recipe) -> engine.schedules.Schedule:

@@ -1,4 +1,7 @@
-"""DPT against transformers, and its ViT against timm; both small, in width and depth."""
+"""DPT against transformers and segmentation-models-pytorch, its ViT against timm; all are small."""
+
+from functools import partial
+from unittest import mock
 
 import torch
 from torch import nn
@@ -9,11 +12,11 @@ from segkit.backbones.vit import ViT
 from segkit.models.dpt import DPT
 
 
-def small_vit(**arguments):
+def small_vit(*, depth=8, **arguments):
     network = VisionTransformer(
-        image_size=48, patch_size=16, num_layers=8, num_heads=4, hidden_dim=64, mlp_dim=128
+        image_size=48, patch_size=16, num_layers=depth, num_heads=4, hidden_dim=64, mlp_dim=128
     )
-    return ViT(network, blocks=(1, 3, 5, 7), **arguments)
+    return ViT(network, **arguments)
 
 
 class Third(nn.Module):
@@ -100,6 +103,51 @@ HF_KEYS = [
 ]
 
 
+def without_aux_head(readout):
+    model = DPT(
+        small_vit(depth=12),
+        num_classes=5,
+        reassemble_channels=(16, 24, 32, 48),
+        decoder_channels=32,
+        readout=readout,
+    )
+    model.aux_head = nn.Identity()
+    return model
+
+
+def smp_dpt(readout):
+    import segmentation_models_pytorch as smp
+
+    model = smp.DPT(
+        "tu-vit_base_patch16_224",
+        encoder_weights=None,
+        decoder_readout=readout,
+        decoder_intermediate_channels=(16, 24, 32, 48),
+        decoder_fusion_channels=32,
+        classes=5,
+        img_size=48,
+        dynamic_img_size=True,
+        embed_dim=64,
+        num_heads=4,
+        mlp_ratio=2,
+        num_classes=0,
+    )
+    # The release has this unit too, but never calls it; smp does.
+    model.decoder.fusion_blocks[0].residual_conv_block1 = nn.Identity()
+    return model
+
+
+def run_smp(model, images):
+    """Resize their position embeddings as the release does; timm's own rule is bicubic."""
+    from timm.models import vision_transformer as timm_vit_module
+
+    bilinear = partial(
+        timm_vit_module.resample_abs_pos_embed, interpolation="bilinear", antialias=False
+    )
+    with mock.patch.object(timm_vit_module, "resample_abs_pos_embed", bilinear):
+        return model(images)
+
+
 def timm_vit():
     import timm
 
@@ -131,13 +179,29 @@ TIMM_KEYS = [
     (r"^class_token", "cls_token"),
     (r"^encoder\.pos_embedding", "pos_embed"),
     (r"^conv_proj\.", "patch_embed.proj."),
-    (r"^encoder\.layers\.encoder_layer_(\d)\.", r"blocks.\1."),
+    (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."),
     (r"^encoder\.ln\.", "norm."),
     (r"\.ln_([12])\.", r".norm\1."),
     (r"\.self_attention\.in_proj_", ".attn.qkv."),
     (r"\.self_attention\.out_proj\.", ".attn.proj."),
     (r"\.mlp\.0\.", ".mlp.fc1."),
     (r"\.mlp\.3\.", ".mlp.fc2."),
+]
+
+SMP_KEYS = [
+    (r"^backbone\.", ""),
+    *TIMM_KEYS,
+    (r"^reassemble\.(\d)\.readout\.", r"decoder.projection_blocks.\1."),
+    (r"^reassemble\.(\d)\.project\.", r"decoder.reassemble_blocks.\1.project_to_out_channel."),
+    (r"^reassemble\.(\d)\.resample\.", r"decoder.reassemble_blocks.\1.upsample."),
+    (r"^reassemble\.(\d)\.smooth\.", r"decoder.reassemble_blocks.\1.project_to_feature_dim."),
+    *((rf"^fuse{5 - i}\.", f"decoder.fusion_blocks.{i}.") for i in range(4)),
+    (r"\.refine_skip\.", ".residual_conv_block1."),
+    (r"\.refine\.", ".residual_conv_block2."),
+    (r"\.conv([12])\.conv\.", r".conv_\1."),
+    (r"\.conv([12])\.bn\.", r".batch_norm_\1."),
+    (r"^head\.", "segmentation_head.head."),
+    (r"^(?!decoder\.|segmentation_head\.)", "encoder.model."),
 ]
 
 PAIRS = [
@@ -167,6 +231,33 @@ PAIRS = [
             "paper, where theirs has it on the last",
         )
         for readout in ("project", "add", "ignore")
+    ),
+    *(
+        Pair(
+            name="dpt_vit_b16",
+            package="segmentation_models_pytorch",
+            reference=f"smp.DPT(decoder_readout={theirs!r})",
+            ours=partial(without_aux_head, ours),
+            theirs=partial(smp_dpt, theirs),
+            run_theirs=run_smp,
+            keys=SMP_KEYS,
+            stages={
+                **{
+                    f"reassemble.{i}": (f"reassemble.{i}", f"decoder.reassemble_blocks.{i}")
+                    for i in range(4)
+                },
+                **{
+                    f"fuse{5 - i}": (f"fuse{5 - i}", f"decoder.fusion_blocks.{i}") for i in range(4)
+                },
+                "head": ("head", "segmentation_head.head"),
+            },
+            theirs_alone=r"encoder\.model\.norm\..*",  # theirs applies it to no map
+            tolerance=ATTENTION,
+            variant="twelve blocks of width 64; no aux head, since theirs has none; theirs without "
+            "the residual unit of the deepest fusion, which the release does not call, and with "
+            "position embeddings resized bilinearly, as in the release",
+        )
+        for ours, theirs in (("project", "cat"), ("add", "add"), ("ignore", "ignore"))
     ),
     Pair(
         name="backbones.vit_b_16",

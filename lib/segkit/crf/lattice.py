@@ -8,7 +8,7 @@ Idea:
     hands its values to the d + 1 corners of the cell it lies in, by its barycentric weights; the
     values are blurred with (1 2 1) along each of the d + 1 directions of the lattice; and every
     pixel reads the result off the corners with the same weights. Only corners that some pixel
-    touches exist.
+    touches exist, and those between two of them.
 
     values (N, C) -> splat -> (M, C) -> blur along 0, 1, ..., d -> (M, C) -> slice -> (N, C)
 
@@ -16,6 +16,8 @@ Differs from the paper:
     - A corner's d coordinates are packed into one 64-bit integer instead of hashed. The packing is
       linear: a step along a lattice direction adds a constant, so the neighbours of all corners
       are found by binary search, and no pixel is visited by Python.
+    - Corners that no pixel touches exist as well where they link two that are touched. Without
+      them values cannot pass, and the probabilities of a CRF are about twice as far from exact.
 """
 
 from __future__ import annotations
@@ -49,14 +51,16 @@ class PermutohedralLattice:
     """
 
     def __init__(self, features: Tensor) -> None:
-        points, dims = features.shape
+        dims = features.shape[1]
         corner0, order, self._weights = _enclosing_simplex(features)
         strides = _strides(corner0)
         # A step along direction i is +1 in all coordinates and -(d + 1) more in coordinate i.
         steps = strides.sum() - (dims + 1) * strides
         # From corner k - 1 of a cell to corner k the step goes along one direction.
         path = torch.cat(((corner0 * strides).sum(1, keepdim=True), steps[order.flip(1)]), dim=1)
-        corners, index = path.cumsum(1)[:, : dims + 1].unique(return_inverse=True)
+        touched, index = path.cumsum(1)[:, : dims + 1].unique(return_inverse=True)
+        corners = torch.cat((touched, _bridges(touched, steps))).unique()
+        index = torch.searchsorted(corners, touched)[index]
         self._corners = index.int()
 
         by_corner = index.flatten().argsort(stable=True)
@@ -67,7 +71,7 @@ class PermutohedralLattice:
         self._directions = [_neighbours(corners, step) for step in steps]
 
     def __len__(self) -> int:
-        """How many corners of the lattice the points touch."""
+        """How many corners the lattice has."""
         return len(self._offsets) - 1
 
     def __call__(self, values: Tensor) -> Tensor:
@@ -104,7 +108,7 @@ def _enclosing_simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             one of the (d + 1)! around the corner, and this order names it.
         weights: float32 (N, d + 1), barycentric, of corner 0 to d; they sum to 1.
     """
-    points, dims = features.shape
+    dims = features.shape[1]
     size = dims + 1
     position = features.double() @ _onto_the_plane(dims).to(features.device)
     multiple = (position / size).round()
@@ -152,6 +156,16 @@ def _strides(corner0: Tensor) -> Tensor:
             "a 64-bit integer can number: use wider Gaussians or a smaller image"
         )
     return corner0.new_tensor([*strides, 0])
+
+
+def _bridges(touched: Tensor, steps: Tensor) -> Tensor:
+    """Corners next to two or more of the touched ones; a touched one may be among them.
+
+    One next to a single touched corner has nobody to pass its values on to.
+    """
+    ring = torch.cat([touched + step for each in steps for step in (each, -each)])
+    bridges, links = ring.unique(return_counts=True)
+    return bridges[links >= 2]
 
 
 def _neighbours(corners: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,20 @@ A data set has ``len``, pairs by index, ``raw``, ``stem``, ``classes``, ``palett
 ``num_classes``, ``with_transform`` and ``manifest``; void is always IGNORE (255).
 """
 
+from segkit.data.ade20k import ADE20K
 from segkit.data.camvid import CamVid
+from segkit.data.cityscapes import Cityscapes
 from segkit.data.folder import FolderDataset
 from segkit.data.images import mask_from_colours, read_image, read_mask
 from segkit.data.loader import batches, sequential
 from segkit.data.streets import SyntheticStreets
+from segkit.data.voc import VOC2012
 
 __all__ = [
+    "ADE20K",
+    "VOC2012",
     "CamVid",
+    "Cityscapes",
     "FolderDataset",
     "SyntheticStreets",
     "batches",

@@ -1,0 +1,100 @@
+"""Cityscapes: street scenes of 50 cities, 2048x1024, in the 19 classes that are evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from segkit.data.classes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
+from segkit.data.listed import ListedDataset, check_files, check_split
+from segkit.outputs import IGNORE
+
+PAIRS = {"train": 2975, "val": 500, "test": 1525}
+"""Finely labelled images in each split; the labels of the test split are not public."""
+
+SOURCE = "https://www.cityscapes-dataset.com/downloads"
+"""Where to get the data, after registration."""
+
+EVALUATED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""The ids of the files, in the order of the 19 classes (the benchmark's train ids).
+
+Source: cityscapesscripts/helpers/labels.py; the other ids up to 33 are void.
+"""
+
+_IDS = {value: IGNORE for value in (*range(34), IGNORE)}  # -1, a number plate, is 255 in a PNG
+_IDS |= {value: label for label, value in enumerate(EVALUATED)}
+
+
+class Cityscapes(ListedDataset):
+    """Cityscapes in 19 classes and void: 2,975 pairs to train, 500 to validate, 1,525 to test.
+
+    The files hold ids of 34 labels (``*_gtFine_labelIds.png``), which are mapped to the 19 classes
+    here; no converted files are needed. Masks of the test split are void everywhere.
+
+    Args:
+        root: the folder with leftImg8bit/ and gtFine/, each with split/city/ in it.
+        split: "train", "val" or "test".
+        transform: callable ``(image, mask) -> (image, mask)``; None for the raw pair.
+        cache: keep what was decoded: 8.4 MB a pair, 25 GB for the training split.
+
+    Raises:
+        ValueError: an unknown split, a missing folder, no images, an image without its labels; see
+            also `ListedDataset`.
+
+    Warns:
+        UserWarning: another number of pairs than the papers use.
+
+    Source: Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR
+    2016.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None = None,
+        cache: bool = False,
+    ) -> None:
+        check_split(split, PAIRS, "Cityscapes")
+        root = Path(root)
+        images, labels = root / "leftImg8bit" / split, root / "gtFine" / split
+        needed = [("leftImg8bit_trainvaltest.zip", images)]
+        if split != "test":
+            needed.append(("gtFine_trainvaltest.zip", labels))
+        for archive, folder in needed:
+            if not folder.is_dir():
+                raise ValueError(
+                    f"no Cityscapes in {root}: expected {folder} with a folder for each city; "
+                    f"unpack {archive} there, from {SOURCE}"
+                )
+        pairs = []
+        for image in sorted(images.glob("*/*_leftImg8bit.png")):
+            name = f"{image.stem.removesuffix('_leftImg8bit')}_gtFine_labelIds.png"
+            pairs.append((image, None if split == "test" else labels / image.parent.name / name))
+        if not pairs:
+            raise ValueError(
+                f"{images} has no file */*_leftImg8bit.png: unpack {needed[0][0]} again, from "
+                f"{SOURCE}"
+            )
+        if split != "test":
+            masks = [mask for _, mask in pairs]
+            check_files(masks, f"unpack gtFine_trainvaltest.zip again, from {SOURCE}")
+        super().__init__(
+            root,
+            split,
+            pairs,
+            classes=CITYSCAPES_CLASSES,
+            palette=CITYSCAPES_PALETTE,
+            ids=_IDS,
+            usual=PAIRS[split],
+            transform=transform,
+            cache=cache,
+        )
+
+    def stem(self, index: int) -> str:
+        """Return the name of a scene: city, sequence and frame."""
+        return super().stem(index).removesuffix("_leftImg8bit")

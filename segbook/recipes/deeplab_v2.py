@@ -1,0 +1,52 @@
+"""DeepLabV2 (Chen et al., PAMI 2018, https://arxiv.org/abs/1606.00915)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segbook.recipes.recipe import Recipe
+
+
+def deeplab_v2_vgg16_voc() -> Recipe:
+    """ASPP-L on VGG-16 on VOC 2012, augmented."""
+    return Recipe(
+        name="deeplab_v2_vgg16_voc",
+        model="deeplab_v2_vgg16",
+        weights_backbone="IMAGENET1K_V1",
+        data="voc_aug",
+        data_root="data/voc",
+        crop=(321, 321),  # the release
+        scale=(1.0, 1.0),
+        flip=0.5,  # the release
+        jitter=0.0,
+        batch_size=10,  # section 4.1.2, table 2
+        steps=20_000,
+        optimizer="sgd",
+        lr=1e-3,  # section 4.1: 0.001, and 0.01 for the final classifier layer; here for the whole
+        head_lr=10.0,  # head, whose first layers the authors take from VGG's fc6 and fc7
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="poly",
+        power=0.9,
+        loss="cross_entropy",
+        workers=4,
+        evaluate_every=2000,
+        save_every=1000,
+        note="DeepLabV2 section 4.1, the release's solver",
+        paper_miou=0.6896,  # table 3, ASPP-L, validation, before CRF
+    )
+
+
+def deeplab_v2_resnet101_voc() -> Recipe:
+    """DeepLabV2 on ResNet-101 on VOC 2012, augmented, at one scale."""
+    return replace(
+        deeplab_v2_vgg16_voc(),
+        name="deeplab_v2_resnet101_voc",
+        model="deeplab_v2_resnet101",
+        scale=(0.5, 1.5),  # section 4.1.3, data augmentation
+        lr=2.5e-4,  # the release's solver
+        note="DeepLabV2 section 4.1, the release's solver; model_options={'scales': (0.5, 0.75, "
+        "1.0)} is the multi-scale form, 77.69 with COCO and CRF; the backbone's batch "
+        "normalisation learns, there it is frozen",
+        paper_miou=None,  # table 4 has no row of this without COCO
+    )

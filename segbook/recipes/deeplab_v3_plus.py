@@ -1,0 +1,120 @@
+"""DeepLabV3+ (Chen et al., ECCV 2018, https://arxiv.org/abs/1802.02611)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segbook.recipes.recipe import Recipe
+
+
+def deeplab_v3_plus_resnet101_voc() -> Recipe:
+    """DeepLabV3+ on ResNet-101 at stride 16 on VOC 2012, augmented."""
+    return Recipe(
+        name="deeplab_v3_plus_resnet101_voc",
+        model="deeplab_v3_plus_resnet101",
+        weights_backbone="IMAGENET1K_V1",
+        data="voc_aug",
+        data_root="data/voc",
+        crop=(513, 513),  # section 4
+        scale=(0.5, 2.0),  # section 4, as in DeepLabV3
+        flip=0.5,
+        jitter=0.0,
+        batch_size=16,  # as in DeepLabV3, section 4.1
+        steps=30_000,  # the same
+        optimizer="sgd",
+        lr=0.007,  # section 4, schedule too
+        momentum=0.9,
+        weight_decay=1e-4,  # the release, for ResNet
+        schedule="poly",
+        power=0.9,
+        loss="cross_entropy",
+        workers=8,
+        evaluate_every=2000,
+        save_every=1000,
+        note="DeepLabV3+ section 4; what it takes over from DeepLabV3: section 4.1 there",
+        paper_miou=0.7885,  # table 3, with decoder, tested at stride 16
+    )
+
+
+def deeplab_v3_plus_resnet50_voc() -> Recipe:
+    """DeepLabV3+ on ResNet-50 at stride 16 on VOC 2012, augmented."""
+    return replace(
+        deeplab_v3_plus_resnet101_voc(),
+        name="deeplab_v3_plus_resnet50_voc",
+        model="deeplab_v3_plus_resnet50",
+        paper_miou=None,
+    )
+
+
+def deeplab_v3_plus_xception65_voc() -> Recipe:
+    """DeepLabV3+ on Xception-65 at stride 16 on VOC 2012, augmented."""
+    return replace(
+        deeplab_v3_plus_resnet101_voc(),
+        name="deeplab_v3_plus_xception65_voc",
+        model="deeplab_v3_plus_xception65",
+        weights_backbone="",
+        weight_decay=4e-5,  # the release, for Xception
+        note="DeepLabV3+ section 4; Xception's ImageNet weights are not included, and from random "
+        "ones it takes longer",
+        paper_miou=0.7979,  # table 5, decoder and separable convolutions, from ImageNet weights
+    )
+
+
+def deeplab_v3_plus_mobilenet_v2_voc() -> Recipe:
+    """DeepLabV3+ on MobileNetV2 at stride 16 on VOC 2012, augmented."""
+    return replace(
+        deeplab_v3_plus_resnet101_voc(),
+        name="deeplab_v3_plus_mobilenet_v2_voc",
+        model="deeplab_v3_plus_mobilenet_v2",
+        weight_decay=4e-5,  # the release
+        note="the training of DeepLabV3+; on MobileNetV2 the release has no decoder",
+        paper_miou=None,
+    )
+
+
+def deeplab_v3_plus_xception65_cityscapes() -> Recipe:
+    """DeepLabV3+ on Xception-65 at stride 16 on Cityscapes."""
+    return replace(
+        deeplab_v3_plus_xception65_voc(),
+        name="deeplab_v3_plus_xception65_cityscapes",
+        data="cityscapes",
+        data_root="data/cityscapes",
+        crop=(769, 769),  # the release's training of Cityscapes
+        steps=90_000,  # the same
+        evaluate_every=5000,
+        note="DeepLabV3+ section 4.4 and the release's training of Cityscapes; Xception's ImageNet "
+        "weights are not included",
+        paper_miou=0.7879,  # table 7a, decoder and image pooling, from ImageNet weights
+    )
+
+
+def deeplab_v3_plus_resnet101_cityscapes() -> Recipe:
+    """DeepLabV3+ on ResNet-101 at stride 16 on Cityscapes."""
+    return replace(
+        deeplab_v3_plus_xception65_cityscapes(),
+        name="deeplab_v3_plus_resnet101_cityscapes",
+        model="deeplab_v3_plus_resnet101",
+        weights_backbone="IMAGENET1K_V1",
+        weight_decay=1e-4,  # the release, for ResNet
+        note="the paper's training of Xception-65 with another backbone",
+        paper_miou=None,  # the paper has no ResNet on Cityscapes
+    )
+
+
+def deeplab_v3_plus_resnet50_cityscapes() -> Recipe:
+    """DeepLabV3+ on ResNet-50 at stride 16 on Cityscapes."""
+    return replace(
+        deeplab_v3_plus_resnet101_cityscapes(),
+        name="deeplab_v3_plus_resnet50_cityscapes",
+        model="deeplab_v3_plus_resnet50",
+    )
+
+
+def deeplab_v3_plus_mobilenet_v2_cityscapes() -> Recipe:
+    """DeepLabV3+ on MobileNetV2 at stride 16 on Cityscapes."""
+    return replace(
+        deeplab_v3_plus_resnet101_cityscapes(),
+        name="deeplab_v3_plus_mobilenet_v2_cityscapes",
+        model="deeplab_v3_plus_mobilenet_v2",
+        weight_decay=4e-5,  # the release
+    )

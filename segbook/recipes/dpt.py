@@ -1,0 +1,42 @@
+"""DPT (Ranftl, Bochkovskiy and Koltun, ICCV 2021, https://arxiv.org/abs/2103.13413)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segbook.recipes.recipe import Recipe
+
+
+def dpt_vit_b16_ade20k() -> Recipe:
+    """DPT on ViT-B/16 on ADE20K, with mmsegmentation's configuration."""
+    return Recipe(
+        name="dpt_vit_b16_ade20k",
+        model="dpt_vit_b16",
+        weights_backbone="IMAGENET1K_V1",
+        data="ade20k",
+        data_root="data/ade20k",
+        crop=(512, 512),
+        scale=(0.5, 2.0),
+        flip=0.5,
+        jitter=0.5,  # PhotoMetricDistortion, which shifts hues too
+        batch_size=16,
+        steps=160_000,
+        optimizer="adamw",
+        lr=6e-5,
+        weight_decay=0.01,
+        decay_norms=False,  # there other biases decay
+        schedule="poly",
+        power=1.0,
+        warmup=1500,
+        loss="cross_entropy",  # and 0.2 of the auxiliary head's: section 5.2 of the paper
+        workers=8,
+        evaluate_every=16_000,
+        save_every=2000,
+        note="mmsegmentation's dpt_vit-b16_512x512_160k_ade20k; the paper trains ViT-L and the "
+        "hybrid, by SGD at 480x480, and tests several scales",
+    )
+
+
+def dpt_vit_l16_ade20k() -> Recipe:
+    """DPT-Large on ADE20K, with mmsegmentation's configuration of ViT-B/16."""
+    return replace(dpt_vit_b16_ade20k(), name="dpt_vit_l16_ade20k", model="dpt_vit_l16")

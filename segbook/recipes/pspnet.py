@@ -1,0 +1,100 @@
+"""PSPNet (Zhao et al., CVPR 2017, https://arxiv.org/abs/1612.01105)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segbook.recipes.recipe import Recipe
+
+
+def pspnet_resnet50_ade20k() -> Recipe:
+    """PSPNet on ResNet-50 on ADE20K."""
+    return Recipe(
+        name="pspnet_resnet50_ade20k",
+        model="pspnet_resnet50",
+        weights_backbone="IMAGENET1K_V1",
+        data="ade20k",
+        data_root="data/ade20k",
+        crop=(473, 473),  # the release's ade20k_pspnet50.yaml
+        scale=(0.5, 2.0),  # section 5.1
+        flip=0.5,  # section 5.1
+        jitter=0.0,
+        batch_size=16,  # section 5.1
+        steps=150_000,  # section 5.1
+        optimizer="sgd",
+        lr=0.01,  # section 5.1, power too
+        head_lr=10.0,  # the release
+        momentum=0.9,
+        weight_decay=1e-4,
+        schedule="poly",
+        power=0.9,
+        loss="cross_entropy",  # and 0.4 of the auxiliary head's: the network's own aux_losses
+        workers=8,
+        evaluate_every=10_000,
+        save_every=1000,
+        note="PSPNet section 5.1; its rotation by up to 10 degrees and blur are not here",
+        paper_miou=0.4168,  # section 5.2, validation, one scale
+    )
+
+
+def pspnet_resnet101_ade20k() -> Recipe:
+    """PSPNet on ResNet-101 on ADE20K."""
+    return replace(
+        pspnet_resnet50_ade20k(),
+        name="pspnet_resnet101_ade20k",
+        model="pspnet_resnet101",
+        paper_miou=0.4196,  # section 5.2, validation, one scale
+    )
+
+
+def pspnet_resnet50_cityscapes() -> Recipe:
+    """PSPNet on ResNet-50 on Cityscapes."""
+    return replace(
+        pspnet_resnet50_ade20k(),
+        name="pspnet_resnet50_cityscapes",
+        data="cityscapes",
+        data_root="data/cityscapes",
+        crop=(713, 713),  # the release's cityscapes_pspnet50.yaml
+        steps=90_000,  # section 5.1
+        evaluate_every=5000,
+        note="PSPNet section 5.1; its rotation and blur are not here; the release's own validation "
+        "figure is 77.30, over crops of the same size",
+        paper_miou=None,  # the paper tests several scales on the test split
+    )
+
+
+def pspnet_resnet101_cityscapes() -> Recipe:
+    """PSPNet on ResNet-101 on Cityscapes."""
+    return replace(
+        pspnet_resnet50_cityscapes(),
+        name="pspnet_resnet101_cityscapes",
+        model="pspnet_resnet101",
+        note="PSPNet section 5.1; its rotation and blur are not here; the release's own validation "
+        "figure is 78.63, over crops of the same size",
+    )
+
+
+def pspnet_resnet50_voc() -> Recipe:
+    """PSPNet on ResNet-50 on VOC 2012, augmented."""
+    return replace(
+        pspnet_resnet50_ade20k(),
+        name="pspnet_resnet50_voc",
+        data="voc_aug",
+        data_root="data/voc",
+        steps=30_000,  # section 5.1
+        evaluate_every=2000,
+        note="PSPNet section 5.1; its rotation and blur are not here; the release's own validation "
+        "figure is 77.05",
+        paper_miou=None,
+    )
+
+
+def pspnet_resnet101_voc() -> Recipe:
+    """PSPNet on ResNet-101 on VOC 2012, augmented."""
+    return replace(
+        pspnet_resnet50_voc(),
+        name="pspnet_resnet101_voc",
+        model="pspnet_resnet101",
+        note="PSPNet section 5.1; its rotation and blur are not here; the release's own validation "
+        "figure is 79.07",
+    )
