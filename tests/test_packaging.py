@@ -61,7 +61,9 @@ def test_the_library_is_not_ignored():
     assert not [line for line in lines if line.strip("/ ") == "lib"]
 
 
-@pytest.mark.parametrize("target", ["run", "test", "test-fast", "test-parity", "lab", "lint", "bench"])
+@pytest.mark.parametrize(
+    "target", ["run", "test", "test-fast", "test-parity", "lab", "lint", "bench"]
+)
 def test_what_the_readme_calls_exists(target):
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{target}:", makefile, re.MULTILINE)

@@ -15,24 +15,24 @@ def deeplab_v2_vgg16_voc() -> Recipe:
         weights_backbone="IMAGENET1K_V1",
         data="voc_aug",
         data_root="data/voc",
-        crop=(321, 321),  # the release
+        crop=(321, 321),  # configs/voc12.yaml of kazuto1011's deeplab-pytorch
         scale=(1.0, 1.0),
-        flip=0.5,  # the release
+        flip=0.5,  # the authors' train.prototxt of the first DeepLab: mirror
         jitter=0.0,
         batch_size=10,  # section 4.1.2, table 2
         steps=20_000,
         optimizer="sgd",
-        lr=1e-3,  # section 4.1: 0.001, and 0.01 for the final classifier layer; here for the whole
+        lr=1e-3,  # section 4.1.1: and 0.01 for the final classifier layer; here for the whole
         head_lr=10.0,  # head, whose first layers the authors take from VGG's fc6 and fc7
-        momentum=0.9,
+        momentum=0.9,  # section 4.1.1, weight decay too
         weight_decay=5e-4,
-        schedule="poly",
+        schedule="poly",  # section 4.1.2, power too
         power=0.9,
         loss="cross_entropy",
         workers=4,
         evaluate_every=2000,
         save_every=1000,
-        note="DeepLabV2 section 4.1, the release's solver",
+        note="DeepLabV2 sections 4.1.1 and 4.1.2",
         paper_miou=0.6896,  # table 3, ASPP-L, validation, before CRF
     )
 
@@ -43,10 +43,10 @@ def deeplab_v2_resnet101_voc() -> Recipe:
         deeplab_v2_vgg16_voc(),
         name="deeplab_v2_resnet101_voc",
         model="deeplab_v2_resnet101",
-        scale=(0.5, 1.5),  # section 4.1.3, data augmentation
-        lr=2.5e-4,  # the release's solver
-        note="DeepLabV2 section 4.1, the release's solver; model_options={'scales': (0.5, 0.75, "
-        "1.0)} is the multi-scale form, 77.69 with COCO and CRF; the backbone's batch "
-        "normalisation learns, there it is frozen",
-        paper_miou=None,  # table 4 has no row of this without COCO
+        scale=(0.5, 1.5),  # section 4.1.2
+        lr=2.5e-4,  # configs/voc12.yaml of kazuto1011's deeplab-pytorch
+        note="DeepLabV2 section 4.1.2 and kazuto1011's deeplab-pytorch; "
+        "model_options={'scales': (0.5, 0.75, 1.0)} is the multi-scale form, 76.35 in table 4 from "
+        "weights of COCO and 77.69 with CRF",
+        paper_miou=None,  # table 4 has ASPP in the multi-scale form alone, from weights of COCO
     )

@@ -12,7 +12,7 @@ def deeplab_v3_resnet101_voc() -> Recipe:
     return Recipe(
         name="deeplab_v3_resnet101_voc",
         model="deeplab_v3_resnet101",
-        model_options={"output_stride": 16, "multi_grid": (1, 2, 4)},  # sections 4.1 and 4.3
+        model_options={"output_stride": 16, "multi_grid": (1, 2, 4)},  # sections 4.1, 4.3
         weights_backbone="IMAGENET1K_V1",
         data="voc_aug",
         data_root="data/voc",
@@ -25,8 +25,8 @@ def deeplab_v3_resnet101_voc() -> Recipe:
         optimizer="sgd",
         lr=0.007,
         momentum=0.9,
-        weight_decay=1e-4,  # the release, for ResNet
-        schedule="poly",
+        weight_decay=1e-4,  # tensorflow/models research/deeplab/train.py, for ResNet
+        schedule="poly",  # section 4.1, power too
         power=0.9,
         loss="cross_entropy",
         aux_weight=0.0,  # the auxiliary head is torchvision's
@@ -35,7 +35,7 @@ def deeplab_v3_resnet101_voc() -> Recipe:
         save_every=1000,
         note="DeepLabV3 section 4.1, the first of its two stages, which the validation figures of "
         "section 4.3 are of",
-        paper_miou=0.7721,  # table 5, multi-grid and image pooling, tested at stride 16
+        paper_miou=0.7721,  # section 4.3, table 5, tested at stride 16
     )
 
 
@@ -45,7 +45,7 @@ def deeplab_v3_resnet50_voc() -> Recipe:
         deeplab_v3_resnet101_voc(),
         name="deeplab_v3_resnet50_voc",
         model="deeplab_v3_resnet50",
-        paper_miou=None,  # with ResNet-50 the paper has the cascaded form only
+        paper_miou=None,  # tables 1 and 2 have ResNet-50 in the cascaded form only
     )
 
 
@@ -56,11 +56,12 @@ def deeplab_v3_resnet101_cityscapes() -> Recipe:
         name="deeplab_v3_resnet101_cityscapes",
         data="cityscapes",
         data_root="data/cityscapes",
-        crop=(769, 769),  # appendix B
-        steps=90_000,  # appendix B
+        crop=(769, 769),  # tensorflow/models research/deeplab/g3doc/cityscapes.md, for DeepLabV3+
+        steps=90_000,  # the same
+        eval_batch_size=2,
         evaluate_every=5000,
-        note="DeepLabV3 section 4.1 and appendix B",
-        paper_miou=0.7723,  # appendix B, tested at stride 16, whole images
+        note="DeepLabV3 section 4.1; what is Cityscapes' own: the authors' training of DeepLabV3+",
+        paper_miou=None,
     )
 
 
@@ -70,5 +71,4 @@ def deeplab_v3_resnet50_cityscapes() -> Recipe:
         deeplab_v3_resnet101_cityscapes(),
         name="deeplab_v3_resnet50_cityscapes",
         model="deeplab_v3_resnet50",
-        paper_miou=None,
     )

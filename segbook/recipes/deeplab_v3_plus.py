@@ -1,4 +1,7 @@
-"""DeepLabV3+ (Chen et al., ECCV 2018, https://arxiv.org/abs/1802.02611)."""
+"""DeepLabV3+ (Chen et al., ECCV 2018, https://arxiv.org/abs/1802.02611).
+
+The release is that of the authors: tensorflow/models, research/deeplab.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +18,24 @@ def deeplab_v3_plus_resnet101_voc() -> Recipe:
         weights_backbone="IMAGENET1K_V1",
         data="voc_aug",
         data_root="data/voc",
-        crop=(513, 513),  # section 4
-        scale=(0.5, 2.0),  # section 4, as in DeepLabV3
+        crop=(513, 513),  # the release's train.py, as are all numbers without a word
+        scale=(0.5, 2.0),
         flip=0.5,
         jitter=0.0,
-        batch_size=16,  # as in DeepLabV3, section 4.1
-        steps=30_000,  # the same
+        batch_size=16,  # DeepLabV3, section 4.1
+        steps=30_000,
         optimizer="sgd",
-        lr=0.007,  # section 4, schedule too
+        lr=0.007,  # its comment on train_aug
         momentum=0.9,
-        weight_decay=1e-4,  # the release, for ResNet
+        weight_decay=1e-4,  # its comment on ResNet
         schedule="poly",
         power=0.9,
         loss="cross_entropy",
         workers=8,
         evaluate_every=2000,
         save_every=1000,
-        note="DeepLabV3+ section 4; what it takes over from DeepLabV3: section 4.1 there",
-        paper_miou=0.7885,  # table 3, with decoder, tested at stride 16
+        note="the release's train.py and DeepLabV3 section 4.1, whose training it takes over",
+        paper_miou=0.7885,  # table 2, tested at stride 16
     )
 
 
@@ -54,9 +57,9 @@ def deeplab_v3_plus_xception65_voc() -> Recipe:
         model="deeplab_v3_plus_xception65",
         weights_backbone="",
         weight_decay=4e-5,  # the release, for Xception
-        note="DeepLabV3+ section 4; Xception's ImageNet weights are not included, and from random "
-        "ones it takes longer",
-        paper_miou=0.7979,  # table 5, decoder and separable convolutions, from ImageNet weights
+        note="the release's train.py and DeepLabV3 section 4.1; Xception's ImageNet weights are "
+        "not included, and from random ones it takes longer",
+        paper_miou=None,
     )
 
 
@@ -66,7 +69,7 @@ def deeplab_v3_plus_mobilenet_v2_voc() -> Recipe:
         deeplab_v3_plus_resnet101_voc(),
         name="deeplab_v3_plus_mobilenet_v2_voc",
         model="deeplab_v3_plus_mobilenet_v2",
-        weight_decay=4e-5,  # the release
+        weight_decay=4e-5,  # the release, for MobileNetV2
         note="the training of DeepLabV3+; on MobileNetV2 the release has no decoder",
         paper_miou=None,
     )
@@ -79,12 +82,13 @@ def deeplab_v3_plus_xception65_cityscapes() -> Recipe:
         name="deeplab_v3_plus_xception65_cityscapes",
         data="cityscapes",
         data_root="data/cityscapes",
-        crop=(769, 769),  # the release's training of Cityscapes
+        crop=(769, 769),  # the release's g3doc/cityscapes.md
         steps=90_000,  # the same
+        eval_batch_size=2,
         evaluate_every=5000,
-        note="DeepLabV3+ section 4.4 and the release's training of Cityscapes; Xception's ImageNet "
-        "weights are not included",
-        paper_miou=0.7879,  # table 7a, decoder and image pooling, from ImageNet weights
+        note="the release's g3doc/cityscapes.md and train.py; Xception's ImageNet weights are not "
+        "included",
+        paper_miou=0.7879,  # the release's g3doc/model_zoo.md: stride 16, from ImageNet weights
     )
 
 
@@ -97,7 +101,7 @@ def deeplab_v3_plus_resnet101_cityscapes() -> Recipe:
         weights_backbone="IMAGENET1K_V1",
         weight_decay=1e-4,  # the release, for ResNet
         note="the paper's training of Xception-65 with another backbone",
-        paper_miou=None,  # the paper has no ResNet on Cityscapes
+        paper_miou=None,
     )
 
 
@@ -116,5 +120,5 @@ def deeplab_v3_plus_mobilenet_v2_cityscapes() -> Recipe:
         deeplab_v3_plus_resnet101_cityscapes(),
         name="deeplab_v3_plus_mobilenet_v2_cityscapes",
         model="deeplab_v3_plus_mobilenet_v2",
-        weight_decay=4e-5,  # the release
+        weight_decay=4e-5,  # the release, for MobileNetV2
     )

@@ -17,6 +17,7 @@ def fast_scnn_cityscapes() -> Recipe:
         flip=0.5,
         jitter=0.4,  # brightness and noise of colours in the paper; the strength is ours
         batch_size=12,
+        eval_batch_size=2,
         steps=248_000,  # 1,000 epochs of 2,975 images
         optimizer="sgd",
         lr=0.045,
@@ -30,5 +31,5 @@ def fast_scnn_cityscapes() -> Recipe:
         evaluate_every=12_400,
         save_every=1000,
         note="Fast-SCNN section 4.1; crops at a scale below 1 are padded with void",
-        paper_miou=0.6862,  # section 4.3, validation, whole images, from scratch
+        paper_miou=0.6862,  # section 4.3, validation: 69.15 from ImageNet weights is 0.53 more
     )

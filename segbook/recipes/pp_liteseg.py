@@ -70,6 +70,7 @@ def pp_liteseg_t_cityscapes() -> Recipe:
         crop=(512, 1024),  # "the cropped resolution of Cityscapes is 1024x512"
         scale=(0.125, 1.5),  # "random scale ranges in [0.125, 1.5] ... for Cityscapes"
         batch_size=16,
+        eval_batch_size=2,
         steps=160_000,
         lr=0.005,
         weight_decay=5e-4,

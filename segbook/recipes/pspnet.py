@@ -1,4 +1,7 @@
-"""PSPNet (Zhao et al., CVPR 2017, https://arxiv.org/abs/1612.01105)."""
+"""PSPNet (Zhao et al., CVPR 2017, https://arxiv.org/abs/1612.01105).
+
+The release is the first author's hszhao/semseg.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ def pspnet_resnet50_ade20k() -> Recipe:
         scale=(0.5, 2.0),  # section 5.1
         flip=0.5,  # section 5.1
         jitter=0.0,
-        batch_size=16,  # section 5.1
+        batch_size=16,  # the release
         steps=150_000,  # section 5.1
         optimizer="sgd",
-        lr=0.01,  # section 5.1, power too
-        head_lr=10.0,  # the release
+        lr=0.01,  # section 5.1, momentum, decay and power too
+        head_lr=10.0,  # the release's tool/train.py
         momentum=0.9,
         weight_decay=1e-4,
         schedule="poly",
@@ -33,7 +36,7 @@ def pspnet_resnet50_ade20k() -> Recipe:
         evaluate_every=10_000,
         save_every=1000,
         note="PSPNet section 5.1; its rotation by up to 10 degrees and blur are not here",
-        paper_miou=0.4168,  # section 5.2, validation, one scale
+        paper_miou=0.4168,  # table 3, one scale
     )
 
 
@@ -43,7 +46,7 @@ def pspnet_resnet101_ade20k() -> Recipe:
         pspnet_resnet50_ade20k(),
         name="pspnet_resnet101_ade20k",
         model="pspnet_resnet101",
-        paper_miou=0.4196,  # section 5.2, validation, one scale
+        paper_miou=0.4196,  # table 3, one scale
     )
 
 
@@ -57,9 +60,10 @@ def pspnet_resnet50_cityscapes() -> Recipe:
         crop=(713, 713),  # the release's cityscapes_pspnet50.yaml
         steps=90_000,  # section 5.1
         evaluate_every=5000,
-        note="PSPNet section 5.1; its rotation and blur are not here; the release's own validation "
-        "figure is 77.30, over crops of the same size",
-        paper_miou=None,  # the paper tests several scales on the test split
+        eval_batch_size=2,
+        note="PSPNet section 5.1; the release's own validation figure is 77.30, over crops of the "
+        "same size",
+        paper_miou=None,
     )
 
 
@@ -69,8 +73,8 @@ def pspnet_resnet101_cityscapes() -> Recipe:
         pspnet_resnet50_cityscapes(),
         name="pspnet_resnet101_cityscapes",
         model="pspnet_resnet101",
-        note="PSPNet section 5.1; its rotation and blur are not here; the release's own validation "
-        "figure is 78.63, over crops of the same size",
+        note="PSPNet section 5.1; the release's own validation figure is 78.63, over crops of the "
+        "same size",
     )
 
 

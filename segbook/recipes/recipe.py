@@ -34,8 +34,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     ),
     "0 or more": (
         lambda value: value >= 0,
-        ("aux_weight", "elastic", "evaluate_every", "jitter", "momentum", "power", "weight_decay",
-         "workers"),
+        ("aux_weight", "elastic", "eval_batch_size", "evaluate_every", "jitter", "momentum",
+         "power", "weight_decay", "workers"),
     ),
     "positive": (lambda value: value > 0, ("lr", "head_lr", "clip")),
     "in 0..1": (lambda value: 0 <= value <= 1, ("flip",)),
@@ -68,6 +68,7 @@ class Recipe:
         jitter: strength of the colour jitter (brightness, contrast, saturation), 0 for none.
         elastic: displacement in pixels of U-Net's elastic deformation, 0 for none.
         batch_size: images a batch.
+        eval_batch_size: whole images a batch when evaluating; 0 for ``batch_size``.
         accumulate: batches a step.
         steps: optimizer steps.
         optimizer: "sgd" or "adamw".
@@ -93,7 +94,8 @@ class Recipe:
         policy: the mIoU policy by which the best weights are chosen.
         seed: of weights, order and augmentation.
         note: where the numbers come from.
-        paper_miou: what the paper reports for this, in 0..1; None where it has nothing.
+        paper_miou: what the paper or its authors report for this, in 0..1; None where nothing
+            was found.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Recipe:
     jitter: float = 0.4
     elastic: float = 0.0
     batch_size: int = 8
+    eval_batch_size: int = 0
     accumulate: int = 1
     steps: int
     optimizer: Literal["sgd", "adamw"] = "sgd"

@@ -1,6 +1,7 @@
 """STDC-Seg (Fan et al., CVPR 2021, https://arxiv.org/abs/2104.13188).
 
-The paper's backbones start from ImageNet weights, which are not included.
+The release is the authors' train.py (MichaelFan01/STDC-Seg). The paper's backbones start from
+ImageNet weights, which are not included.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ def stdc1_seg_cityscapes() -> Recipe:
         model="stdc1_seg",
         data="cityscapes",
         data_root="data/cityscapes",
-        crop=(512, 1024),  # section 5.1, as are all numbers without a word
+        crop=(512, 1024),  # the release, as are all numbers without a word
         scale=(0.125, 1.5),
         flip=0.5,
-        jitter=0.5,  # its strength from the release
-        batch_size=48,
+        jitter=0.5,
+        batch_size=48,  # 16 on each of 3 GPUs
+        eval_batch_size=2,
         steps=60_000,
         optimizer="sgd",
         lr=0.01,
-        head_lr=10.0,  # the release, for the fusion and the heads; here for all but the backbone
+        head_lr=10.0,  # there for the fusion and the heads, here for all but the backbone
         momentum=0.9,
         weight_decay=5e-4,
-        decay_norms=False,  # the release
+        decay_norms=False,
         schedule="poly",
         power=0.9,
         warmup=1000,
@@ -36,8 +38,8 @@ def stdc1_seg_cityscapes() -> Recipe:
         workers=8,
         evaluate_every=5000,
         save_every=1000,
-        note="STDC section 5.1 and the release; it reports 72.2 on images of half and 74.5 on "
-        "those of three quarters of the size, where ours sees whole ones",
+        note="the release, whose README reports 72.2 on images of half and 74.5 on those of three "
+        "quarters of the size, where ours sees whole ones",
     )
 
 
@@ -47,8 +49,8 @@ def stdc2_seg_cityscapes() -> Recipe:
         stdc1_seg_cityscapes(),
         name="stdc2_seg_cityscapes",
         model="stdc2_seg",
-        note="STDC section 5.1 and the release; it reports 74.2 on images of half and 77.0 on "
-        "those of three quarters of the size, where ours sees whole ones",
+        note="the release, whose README reports 74.2 on images of half and 77.0 on those of three "
+        "quarters of the size, where ours sees whole ones",
     )
 
 
@@ -59,15 +61,17 @@ def stdc1_seg_camvid() -> Recipe:
         name="stdc1_seg_camvid",
         data="camvid",
         data_root="data/camvid",
-        crop=(720, 960),  # section 5.1
+        crop=(720, 960),  # PaddleSeg's pp_liteseg_stdc1_camvid_960x720_10k.yml, the next four too
         scale=(0.5, 2.5),
         batch_size=24,
         steps=10_000,
         warmup=200,
+        eval_batch_size=0,
         workers=0,
         evaluate_every=1000,
-        note="STDC section 5.1 and the release",
-        paper_miou=0.730,  # CamVid's table, test split, from ImageNet weights
+        note="the release, which has no CamVid; for that PaddleSeg's training of PP-LiteSeg on the "
+        "same backbone",
+        paper_miou=0.730,  # table 4 of PP-LiteSeg, test split, from ImageNet weights
     )
 
 

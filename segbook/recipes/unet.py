@@ -18,14 +18,14 @@ def unet_isbi_em() -> Recipe:
         crop=(388, 388),  # figure 1: one tile of 572 in, 388 out
         scale=(1.0, 1.0),
         flip=0.5,
-        jitter=0.2,  # section 3.1: "gray value variations"
+        jitter=0.2,  # section 3.1 varies grey values; the strength is ours
         elastic=10.0,  # section 3.1: displacements of standard deviation 10 on a 3x3 grid
-        batch_size=1,  # section 3: "reduce the batch to a single image"
+        batch_size=1,  # section 3
         steps=20_000,  # ours: the paper gives ten hours, not a number of steps
         optimizer="sgd",
         momentum=0.99,  # section 3
         lr=1e-3,  # ours: the paper gives none
-        weight_decay=0.0,
+        weight_decay=0.0,  # ours
         schedule="constant",
         loss="cross_entropy",  # without the paper's border weights, which need instances
         evaluate_every=1000,

@@ -20,7 +20,7 @@ def upernet_resnet50_ade20k() -> Recipe:
         scale=(0.5, 1.5),
         flip=0.5,  # random_flip
         jitter=0.0,
-        batch_size=16,  # batch_size_per_gpu 2 on 8
+        batch_size=16,  # batch_size_per_gpu 2, on 8 GPUs
         steps=150_000,  # num_epoch 30 of epoch_iters 5000
         optimizer="sgd",
         lr=0.02,  # lr_encoder, lr_decoder
@@ -43,6 +43,7 @@ def upernet_resnet101_ade20k() -> Recipe:
         upernet_resnet50_ade20k(),
         name="upernet_resnet101_ade20k",
         model="upernet_resnet101",
+        steps=200_000,  # num_epoch 40
         note="the authors' ade20k-resnet101-upernet.yaml (semantic-segmentation-pytorch), with "
         "which they report 42.00 at one scale",
     )

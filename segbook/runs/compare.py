@@ -97,7 +97,7 @@ def cells(recipe: Recipe, run: dict[str, Any], differ: list[str], splits: list[s
 
     result = run["result"]
     with torch.device("meta"):
-        model = build_model(recipe, len(result["classes"]))
+        model = build_model(recipe, len(result["classes"]), pretrained=False)
     size = build_data(recipe)["val"].raw(0)[1].shape
     cpu = run.get("cpu_seconds")
     fields = recipe.to_dict()

@@ -18,10 +18,23 @@ from segbook.runs.training import Run
 from segkit import engine, transforms
 from segkit.metrics import POLICIES
 
+VOC = (
+    "Images: PASCAL VOC 2012, M. Everingham et al., *The PASCAL Visual Object Classes Challenge: A "
+    "Retrospective*, IJCV 2015"
+)
 CREDITS = {
     "camvid": "Images: CamVid, G. Brostow, J. Fauqueur, R. Cipolla, *Semantic Object Classes in "
-    "Video*, Pattern Recognition Letters 2009; shown for research and teaching."
+    "Video*, Pattern Recognition Letters 2009; shown for research and teaching.",
+    "voc": f"{VOC}.",
+    "voc_aug": f"{VOC}; masks to train on: SBD, B. Hariharan et al., *Semantic Contours from "
+    "Inverse Detectors*, ICCV 2011.",
+    "cityscapes": "Images: Cityscapes, M. Cordts et al., *The Cityscapes Dataset for Semantic "
+    "Urban Scene Understanding*, CVPR 2016. Before this page is published: the data's own terms are at "
+    "https://www.cityscapes-dataset.com/license/, and its authors ask to show the images of "
+    "leftImg8bit_blurred.",
+    "ade20k": "Images: ADE20K, B. Zhou et al., *Scene Parsing through ADE20K Dataset*, CVPR 2017.",
 }
+"""Whose pictures a page shows, by the recipe's data."""
 
 
 def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
@@ -135,21 +148,22 @@ def markdown(
     resumed = dict.fromkeys(
         line[line.index("resumed at step") :] for line in log if "resumed at step" in line
     )
+    start = recipe.weights or recipe.weights_backbone or "random weights"
+    tested = "test was counted once with them, images" if "test" in scores else "images"
     commit = described.get("git_commit") or "not a checkout"
     changed = " (with uncommitted changes)" if described.get("git_dirty") else ""
     lines = [
         f"# {recipe.name}",
         "",
-        f"{recipe.model} on {recipe.data}, from "
-        f"{recipe.weights or 'random weights'}; {recipe.note}.",
+        f"{recipe.model} on {recipe.data}, from {start}; {recipe.note}.",
         "",
         f"| split | mIoU ({policy}) | pixel accuracy | class accuracy |",
         "|---|---|---|---|",
         *rows,
         "",
         f"mIoU policy `{policy}`: {POLICIES[policy]}. The weights are those of step "
-        f"{result['step']} of {recipe.steps}, the best on validation; test was counted once with "
-        "them, images whole, one scale, no flip.",
+        f"{result['step']} of {recipe.steps}, the best on validation; {tested} whole, one "
+        "scale, no flip.",
         "",
         "## How it was made",
         "",
@@ -190,7 +204,7 @@ def markdown(
         "",
         "![image, truth, prediction, error](comparison.png)",
         "",
-        "The worst images of the test set, by their own mIoU:",
+        f"The worst images of {'test' if 'test' in scores else 'val'}, by their own mIoU:",
         "",
         "![worst images](worst.png)",
         "",

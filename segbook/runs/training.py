@@ -44,6 +44,7 @@ from segbook.runs.folder import (
     RunFolder,
 )
 from segkit import data, engine, transforms
+from segkit.engine.checkpoint import LAST, PREVIOUS
 from segkit.metrics import ConfusionMatrix
 from segkit.weights import load_weights, save_weights
 
@@ -90,7 +91,8 @@ class Run:
         self.best: dict[str, Any] = {}
         seed_everything(recipe.seed)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = build_model(recipe, self.num_classes)
+        begun = any((folder.checkpoints / name).exists() for name in (LAST, PREVIOUS))
+        self.model = build_model(recipe, self.num_classes, pretrained=not begun)
         if recipe.weights:
             load_weights(self.model, recipe.weights)
         self.model.to(device)
@@ -271,7 +273,8 @@ class Run:
             model,
             data.sequential(
                 self.sets[split].with_transform(transforms.evaluate()),
-                batch_size=self.recipe.batch_size,
+                batch_size=self.recipe.eval_batch_size or self.recipe.batch_size,
+                workers=self.recipe.workers,
             ),
             num_classes=self.num_classes,
             precision=self.precision,
@@ -280,7 +283,7 @@ class Run:
 
     def best_model(self) -> nn.Module:
         """A network with the weights that were best on validation."""
-        model = build_model(self.recipe, self.num_classes)
+        model = build_model(self.recipe, self.num_classes, pretrained=False)
         load_weights(model, self.folder.checkpoints / "best.safetensors")
         model.to(next(self.model.parameters()).device)
         if self.recipe.channels_last:

@@ -16,6 +16,12 @@ PINNED = {
         ("voc_aug", (321, 321), (1.0, 1.0), 10, 20_000, 1e-3, 10, 5e-4, 0.6588),
     "deeplab_v3_resnet101_voc":
         ("voc_aug", (513, 513), (0.5, 2.0), 16, 30_000, 0.007, 1, 1e-4, 0.7721),
+    "deeplab_v2_vgg16_voc":
+        ("voc_aug", (321, 321), (1.0, 1.0), 10, 20_000, 1e-3, 10, 5e-4, 0.6896),
+    "deeplab_v3_resnet101_cityscapes":
+        ("cityscapes", (769, 769), (0.5, 2.0), 16, 90_000, 0.007, 1, 1e-4, None),
+    "deeplab_v3_plus_resnet101_voc":
+        ("voc_aug", (513, 513), (0.5, 2.0), 16, 30_000, 0.007, 1, 1e-4, 0.7885),
     "deeplab_v3_plus_resnet50_cityscapes":
         ("cityscapes", (769, 769), (0.5, 2.0), 16, 90_000, 0.007, 1, 1e-4, None),
     "deeplab_v3_plus_xception65_cityscapes":
@@ -26,6 +32,16 @@ PINNED = {
         ("cityscapes", (713, 713), (0.5, 2.0), 16, 90_000, 0.01, 10, 1e-4, None),
     "fcn_hrnet_w48_cityscapes":
         ("cityscapes", (512, 1024), (0.5, 2.0), 12, 120_000, 0.01, 1, 5e-4, 0.811),
+    "fcn_hrnet_w18_small_cityscapes":
+        ("cityscapes", (512, 1024), (0.5, 2.0), 12, 120_000, 0.01, 1, 5e-4, 0.762),
+    "fcn8s_vgg16_voc":
+        ("voc_aug", (500, 500), (1.0, 1.0), 1, 300_000, 1e-10 * 500 * 375, 1, 5e-4, None),
+    "segnet_camvid":
+        ("camvid", (360, 480), (1.0, 1.0), 5, 40_000, 1e-3, 1, 5e-4, None),
+    "upernet_resnet101_ade20k":
+        ("ade20k", (512, 512), (0.5, 1.5), 16, 200_000, 0.02, 1, 1e-4, None),
+    "ocrnet_resnet101_cityscapes":
+        ("cityscapes", (512, 1024), (0.5, 2.0), 8, 40_000, 0.01, 1, 5e-4, None),
     "ocrnet_resnet101_ade20k":
         ("ade20k", (520, 520), (0.5, 2.0), 16, 150_000, 0.02, 1, 1e-4, None),
     "segformer_b5_ade20k":
@@ -59,6 +75,8 @@ def test_a_name_says_model_and_data():
             data = recipe.data.removesuffix("_aug")
             assert name.removesuffix("_release") == f"{recipe.model}_{data}"
             assert recipe.workers > 0, "its images are not kept in memory"
+        large = recipe.data == "cityscapes"
+        assert (0 < recipe.eval_batch_size <= 2) == large, "2048x1024, in one piece"
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def test_texts_are_read_by_the_fields_type(field, text, value):
         ("lr", "inf", "positive"),
         ("clip", "-1", "clip must be positive"),
         ("aux_weight", "-1", "0 or more"),
+        ("eval_batch_size", "-1", "0 or more"),
         ("evaluate_every", "-1", "0 or more"),
         ("workers", "-1", "0 or more"),
         ("flip", "2", r"in 0\.\.1"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import typing
+
 import pytest
 from PIL import Image
 
 from segbook import recipes
 from segbook.runs.folder import RunFolder
-from segbook.runs.summary import write_summary
+from segbook.runs.summary import CREDITS, write_summary
 from segbook.runs.training import train_run
 from segkit import data
 
@@ -54,3 +56,8 @@ def test_only_of_a_finished_run(finished, tmp_path):
     folder.update(status="stopped")
     with pytest.raises(ValueError, match="is stopped"):
         write_summary(folder, tmp_path / "page")
+
+
+def test_pictures_of_others_are_credited():
+    hints = typing.get_type_hints(recipes.Recipe)
+    assert set(CREDITS) == set(typing.get_args(hints["data"])) - {"synthetic", "folder"}

@@ -124,6 +124,41 @@ def test_leaving_the_loop_stops_the_run(tmp_path):
     assert not folder.is_locked()
 
 
+def test_weights_of_the_backbone_are_taken_once(tmp_path, monkeypatch):
+    asked = []
+
+    def build(recipe, num_classes, *, pretrained=True):
+        asked.append(pretrained)
+        return build_model(recipe, num_classes, pretrained=False)
+
+    monkeypatch.setattr("segbook.runs.training.build_model", build)
+    folder = RunFolder.create("tiny", root=tmp_path, kind="train")
+    Run(tiny(), folder, show=lambda text: None)
+    assert asked == [True]
+    train_run(tiny(), folder, show=lambda text: None, progress=False)
+    assert asked == [True, True, False], "no checkpoint yet; then the best weights are tested"
+    Run(tiny(), folder, show=lambda text: None)
+    assert asked[3:] == [False]
+
+
+@pytest.mark.parametrize(("eval_batch_size", "used"), [(0, 2), (1, 1)])
+def test_whole_images_have_a_batch_size_of_their_own(tmp_path, monkeypatch, eval_batch_size, used):
+    from segkit import data
+
+    asked = []
+
+    def sequential(dataset, batch_size, *, workers):
+        asked.append((batch_size, workers))
+        return whole(dataset, batch_size)
+
+    whole = data.sequential
+    monkeypatch.setattr(data, "sequential", sequential)
+    folder = RunFolder.create("tiny", root=tmp_path, kind="train")
+    recipe = tiny(eval_batch_size=eval_batch_size, workers=3)
+    Run(recipe, folder, show=lambda text: None).evaluate("val")
+    assert asked == [(used, 3)]
+
+
 def test_a_second_writer_is_refused_by_name(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="notebook")
     hold = (

@@ -1,7 +1,7 @@
 """HRNet: high resolution from the first stage to the last, with coarser branches beside it.
 
 Paper: Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition",
-    TPAMI 2020, https://arxiv.org/abs/1908.07919
+    TPAMI 2021, https://arxiv.org/abs/1908.07919
 Idea:  other backbones lose resolution and a decoder wins it back. Here the map at stride 4 is kept
     throughout, each stage adds a branch of half the resolution and twice the width, and after every
     few blocks each branch receives the sum of all branches, brought to its size: by strided
@@ -45,7 +45,7 @@ def concatenate(features: Stages) -> Tensor:
     Returns:
         Shape (B, sum of the channels, H/4, W/4), the coarser maps interpolated bilinearly.
 
-    Source: section 3.4, figure 4 (b).
+    Source: section 3.3, figure 4 (b).
     """
     size = features.c2.shape[-2:]
     return torch.cat([features.c2, *(resize(x, size) for x in features[1:])], dim=1)
@@ -70,7 +70,7 @@ class HRModule(nn.Module):
         depth: residual blocks (two 3x3 convolutions each) on every branch.
         upsampling: how coarser maps reach the size of a finer branch.
 
-    Source: section 3.3.
+    Source: section 3.2, figure 3.
     """
 
     def __init__(

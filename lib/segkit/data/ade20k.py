@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from segkit.data.classes import ADE20K_CLASSES, ADE20K_PALETTE
-from segkit.data.listed import ListedDataset, check_files, check_split, read_lines
+from segkit.data.layout import read_lines
+from segkit.data.listed import ListedDataset, check_files, check_split
 from segkit.outputs import IGNORE
 
 PAIRS = {"train": 20_210, "val": 2000}

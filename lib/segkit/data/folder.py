@@ -69,8 +69,9 @@ class FolderDataset:
         self.transform, self.cache = transform, cache
         if isinstance(ignore, bool) or not isinstance(ignore, int) or not 0 <= ignore <= 255:
             raise ValueError(f"ignore={ignore!r}: give the id of void pixels, 0..255")
-        self._pairs = find_pairs(self.root, split)
+        self._pairs: list[tuple[Path, Path | None]] = [*find_pairs(self.root, split)]
         self.classes, self.palette = find_classes(self.root, classes, palette)
+        self._meaning: Any = ignore
         self._decoded: dict[int, tuple[Tensor, Tensor]] = {}
         self._warned = False
 
@@ -117,12 +118,12 @@ class FolderDataset:
     def manifest(self) -> str:
         """Return a fingerprint of the data: sha256 in hexadecimal.
 
-        It changes with a stem, a class name, the void id, the size of an image file and any byte
-        of a mask; images are not read, so that it takes no longer than reading the masks.
+        It changes with a stem, a class name, the meaning of an id, the size of an image file and
+        any byte of a mask; images are not read, so that it takes no longer than reading the masks.
         """
-        digest = hashlib.sha256(json.dumps([self.classes, self.ignore]).encode())
+        digest = hashlib.sha256(json.dumps([self.classes, self._meaning]).encode())
         for image, mask in self._pairs:
-            content = hashlib.sha256(mask.read_bytes()).hexdigest()
+            content = hashlib.sha256(mask.read_bytes()).hexdigest() if mask else ""
             digest.update(f"{image.stem}\0{image.stat().st_size}\0{content}\n".encode())
         return digest.hexdigest()
 
@@ -145,20 +146,26 @@ class FolderDataset:
         if index in self._decoded:
             return self._decoded[index]
         image_path, mask_path = self._pairs[index]
-        image, mask = read_image(image_path), read_mask(mask_path)
+        image = read_image(image_path)
+        mask = self._read_labels(mask_path, image.shape[1:])
         if image.shape[1:] != mask.shape:
             raise ValueError(
                 f"{image_path} has {image.shape[2]}x{image.shape[1]} pixels (width x height) and "
                 f"{mask_path} {mask.shape[1]}x{mask.shape[0]}: a mask has the size of its image; "
                 "resize with nearest neighbour, or check that the two belong together"
             )
-        pair = image, self._checked(mask, mask_path)
         if self.cache:
-            self._decoded[index] = pair
-        return pair
+            self._decoded[index] = image, mask
+        return image, mask
 
-    def _checked(self, mask: Tensor, path: Path) -> Tensor:
-        """Give void its one id and refuse labels that are no class."""
+    def _read_labels(self, path: Path | None, size: tuple[int, ...]) -> Tensor:
+        """Read a mask, give void its one id and refuse labels that are no class.
+
+        Args:
+            path: the mask's file; only subclasses have pairs without one.
+            size: (height, width) of the image.
+        """
+        mask = read_mask(path)
         counts = torch.bincount(mask.flatten(), minlength=256)
         values = counts.nonzero().flatten().tolist()
         allowed = {*range(self.num_classes), self.ignore, IGNORE}

@@ -44,7 +44,7 @@ def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
                     f"no split {split!r} in {root}: {layout} in {folder}, or a list of stems "
                     f"{listing}"
                 )
-            folder, listed = root, _lines(listing)
+            folder, listed = root, read_lines(listing)
             if not listed:
                 raise ValueError(f"{listing} lists no stem: one a line, without the file's ending")
     for part in ("images", "masks"):
@@ -78,8 +78,12 @@ def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
     return [(images[stem], masks[stem]) for stem in sorted(images)]
 
 
-def _lines(path: Path) -> list[str]:
-    """Lines of a text file that hold something; the mark before Windows's UTF-8 is none of them."""
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text file that hold something, without the space around them.
+
+    Raises:
+        ValueError: no text in UTF-8 (the mark with which Windows begins one is no text).
+    """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -133,7 +137,7 @@ def find_classes(
                 content = content.get("classes", content)
             classes = content
         elif (source := root / "classes.txt").is_file():
-            classes = _lines(source)
+            classes = read_lines(source)
         else:
             raise ValueError(
                 f"the classes of {root} are not known: give classes=(name, ...) in the order of "

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import operator
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +12,7 @@ import torch
 from torch import Tensor
 
 from segkit.data.folder import FolderDataset
-from segkit.data.images import read_image, read_mask
+from segkit.data.images import read_mask
 from segkit.outputs import IGNORE
 
 
@@ -59,7 +56,7 @@ class ListedDataset(FolderDataset):
         self.classes, self.palette = classes, palette
         self.transform, self.cache = transform, cache
         self._pairs, self._decoded = list(pairs), {}
-        self._ids = dict(ids)
+        self._ids, self._meaning = dict(ids), sorted(ids.items())
         self._table = torch.full((256,), IGNORE, dtype=torch.uint8)
         for value, label in self._ids.items():
             self._table[value] = label
@@ -70,47 +67,15 @@ class ListedDataset(FolderDataset):
                 stacklevel=3,
             )
 
-    def manifest(self) -> str:
-        """Return a fingerprint of the data: sha256 in hexadecimal.
-
-        It changes with a stem, a class name, the ids, the size of an image file and any byte of a
-        mask.
-        """
-        what = [self.classes, sorted(self._ids.items())]
-        digest = hashlib.sha256(json.dumps(what).encode())
-        for image, mask in self._pairs:
-            content = hashlib.sha256(mask.read_bytes()).hexdigest() if mask else ""
-            digest.update(f"{image.stem}\0{image.stat().st_size}\0{content}\n".encode())
-        return digest.hexdigest()
-
-    def read_labels(self, path: Path) -> Tensor:
+    def _read_values(self, path: Path) -> Tensor:
         """Read a mask as its file has it: uint8, shape (H, W)."""
         return read_mask(path)
 
-    def _decode(self, index: int) -> tuple[Tensor, Tensor]:
-        index = operator.index(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"pair {index} of {len(self)} in {self!r}")
-        index %= len(self)
-        if index in self._decoded:
-            return self._decoded[index]
-        image_path, mask_path = self._pairs[index]
-        image = read_image(image_path)
-        if mask_path is None:
-            mask = torch.full(image.shape[1:], IGNORE, dtype=torch.uint8)
-        else:
-            mask = self._to_classes(self.read_labels(mask_path), mask_path)
-        if image.shape[1:] != mask.shape:
-            raise ValueError(
-                f"{image_path} has {image.shape[2]}x{image.shape[1]} pixels (width x height) and "
-                f"{mask_path} {mask.shape[1]}x{mask.shape[0]}: unpack the data again"
-            )
-        if self.cache:
-            self._decoded[index] = image, mask
-        return image, mask
-
-    def _to_classes(self, values: Tensor, path: Path) -> Tensor:
+    def _read_labels(self, path: Path | None, size: tuple[int, ...]) -> Tensor:
         """Turn the values of a file into classes and refuse those that stand for none."""
+        if path is None:
+            return torch.full(size, IGNORE, dtype=torch.uint8)
+        values = self._read_values(path)
         counts = torch.bincount(values.flatten(), minlength=256)
         strays = [v for v in counts.nonzero().flatten().tolist() if v not in self._ids]
         if strays:
@@ -120,11 +85,6 @@ class ListedDataset(FolderDataset):
                 "changed or is another kind of label; unpack the data again"
             )
         return self._table[values.long()]
-
-
-def read_lines(path: Path) -> list[str]:
-    """Read the lines of a list that hold something, without the space around them."""
-    return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
 
 
 def check_split(split: str, splits: Mapping[str, int], name: str) -> None:

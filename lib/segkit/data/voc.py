@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from segkit.data.classes import VOC_CLASSES, VOC_PALETTE
-from segkit.data.listed import ListedDataset, check_files, check_split, read_lines
+from segkit.data.layout import read_lines
+from segkit.data.listed import ListedDataset, check_files, check_split
 from segkit.outputs import IGNORE
 
 PAIRS = {"train": 1464, "train_aug": 10_582, "trainval": 2913, "val": 1449}
@@ -95,10 +96,10 @@ class VOC2012(ListedDataset):
             cache=cache,
         )
 
-    def read_labels(self, path: Path) -> Tensor:
+    def _read_values(self, path: Path) -> Tensor:
         """Read a mask: VOC's PNG, or SBD's .mat."""
         if path.suffix != ".mat":
-            return super().read_labels(path)
+            return super()._read_values(path)
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError
 

@@ -129,7 +129,7 @@ class AttentionUNet(nn.Module):
         self.up_convs = nn.ModuleList(
             nn.Identity() if grid else ConvBNReLU(below, above) for below, above in levels
         )
-        if grid:  # the top skip is too early to be worth a gate (section 2.2)
+        if grid:  # the paper leaves the first skip without a gate
             self.gates = nn.ModuleList(grid_gate(above, below) for below, above in levels[:-1])
         else:
             self.gates = nn.ModuleList(full_gate(above) for _, above in levels)

@@ -14,16 +14,16 @@ Idea:  what needs resolution needs few layers, what needs many layers needs no r
                          └ booster   └ booster └ booster └ booster
 
 Differs from the paper:
-    - The paper's figures leave open how wide a head is between its two convolutions and how the
-      boosters look. Here it is CoinCheung's implementation, which most follow: 1,024 channels in
-      the head; in a booster 128, then twice the size, then a 3x3 convolution to (stride)^2. With
-      these the network has 5,231,487 parameters in training and 3,358,627 in use. In use that is
-      also mmsegmentation's, up to 256, but its boosters are heads of two convolutions with 16, 64,
+    - A head of the paper, boosters included, is a 3x3 convolution and a 1x1, of a width in between
+      that it leaves open. Here it is CoinCheung's implementation: 1,024 channels in the head; in a
+      booster 128, then twice the size, then a 3x3 convolution to (stride)^2. With these the network
+      has 5,231,487 parameters in training and 3,358,627 in use. In use that is also
+      mmsegmentation's, up to 256, but its boosters are heads of two 3x3 convolutions with 16, 64,
       256 and 1,024 channels: 14.80 M in training. PaddleSeg's heads are plain and narrow (2.52 M
       and 2.32 M); see the builder's options.
-    - As in all of these, a ReLU follows the last depthwise convolution of a gather-and-expansion
-      layer, the last one of the context embedding and that of the aggregation, where the figures
-      show none.
+    - As in CoinCheung's and mmsegmentation's, a ReLU follows the last depthwise convolution of a
+      gather-and-expansion layer, the last one of the context embedding and that of the aggregation,
+      where the paper, as CoinCheung notes, shows none.
     - Upsampling is bilinear, as in the figures; CoinCheung's takes the nearest value.
 """
 

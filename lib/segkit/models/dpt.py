@@ -16,9 +16,11 @@ Idea:  a ViT never loses resolution after its patches and sees the whole image i
 
 Differs from the paper: this is the network that its authors released.
     - DPT-Large takes blocks 6, 12, 18 and 24; the text says 5 for the first.
-    - DPT-Base reassembles at 96, 192, 384 and 768 channels, which the text does not say.
-    - The paper's ViTs were trained on ImageNet-21k at 384 pixels; here the weights are
-      torchvision's, and so is their number of position embeddings.
+    - Maps are resampled at widths of their own, DPT-Base's at 96, 192, 384 and 768 channels, and
+      then a 3x3 convolution gives all of them 256; the text projects to 256 at once.
+    - Transposed convolutions have kernels as large as their stride, 4 and 2; the text says 3x3.
+    - The release starts from ViTs for 384 pixels; here the weights are torchvision's, and so is
+      their number of position embeddings.
     - DPT-Hybrid, whose first two stages are a ResNet's, is not here.
 Differs from the release:
     - It has parameters that it never uses: a residual unit for the skip that the deepest fusion
@@ -49,7 +51,7 @@ class ReadoutProject(nn.Module):
 
     Tokens of (B, C, h, w) and (B, C) -> (B, C, h, w); C is `channels`.
 
-    Source: section 3.2, Eq. 5.
+    Source: section 3, Eq. 4.
     """
 
     def __init__(self, channels: int) -> None:
@@ -63,14 +65,14 @@ class ReadoutProject(nn.Module):
 
 
 class ReadoutAdd(nn.Module):
-    """Add the class token to every patch (Eq. 4)."""
+    """Add the class token to every patch (Eq. 3)."""
 
     def forward(self, tokens: Tokens) -> Tensor:
         return tokens.patches + tokens.class_token[:, :, None, None]
 
 
 class ReadoutIgnore(nn.Module):
-    """Leave the class token aside (Eq. 3)."""
+    """Leave the class token aside (Eq. 2)."""
 
     def forward(self, tokens: Tokens) -> Tensor:
         return tokens.patches
@@ -89,7 +91,7 @@ class Reassemble(nn.Module):
     Returns:
         Shape (B, D, H/stride, W/stride).
 
-    Source: section 3.2, Eq. 1.
+    Source: section 3, Eq. 1 to 6; the order of the convolutions is the release's.
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class Fusion(nn.Module):
         channels: of everything here.
         skip: whether something comes from below; the deepest fusion has its map alone.
 
-    Source: section 3.2 and figure 1, right, after RefineNet, https://arxiv.org/abs/1611.06612
+    Source: section 3 and figure 1, right, after RefineNet, https://arxiv.org/abs/1611.06612
     """
 
     def __init__(self, channels: int, *, skip: bool = True) -> None:

@@ -11,8 +11,8 @@ Idea:  a convolution is taken apart (ESP): a 1x1 one reduces the channels to a f
                   └ 3 ESP ─ x2 /4 ┬ 1x1 ───────────────── cat ─ ESP ─ up
                                   └ 9 ESP ─ x3 /8 ─ 1x1 ─ up
 
-Differs from the paper: this is the network that its authors released, tensor for tensor. It decides
-what the text leaves open:
+Differs from the paper: this is the network that its authors released, tensor for tensor
+(sacmehta/ESPNet, train/Model.py). In it:
     - Of five branches the first, with dilation 1, takes the channels that a division by five leaves
       over, and stays out of the sums.
     - An ESP module that halves the size has a 3x3 convolution for its 1x1 and no residual.

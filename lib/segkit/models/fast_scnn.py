@@ -17,9 +17,9 @@ Differs from the paper:
       paper says 1.11 million. Tramac's implementation has 1,138,051, for biases that batch
       normalisation cancels. mmsegmentation's has a 3x3 convolution after pyramid pooling, 1,399,939
       (pyramid_kernel=3); the paper has no room for it.
-    - All of these put a ReLU between the two halves of a separable convolution, and do not dilate
-      the depthwise convolution of the fusion. Here both are as in the paper, section 3.2.1 and
-      Table 3.
+    - Neither of these dilates the depthwise convolution of the fusion, and Tramac's puts a ReLU
+      between the two halves of a separable convolution. Here both are as in the paper, section
+      3.2.1 and Table 3.
     - The paper says where its two auxiliary losses are and that they weigh 0.4, not which head they
       have; it is mmsegmentation's, a 3x3 convolution to 32 channels.
 """

@@ -1,7 +1,7 @@
 """HRNetV2: a backbone that never gives up its resolution needs no decoder.
 
 Paper: Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition",
-    TPAMI 2020, https://arxiv.org/abs/1908.07919, sections 3.4 and 5
+    TPAMI 2021, https://arxiv.org/abs/1908.07919, sections 3.3 and 5
 Idea:  HRNet's four branches carry everything from detail to context, each already mixed with the
     others. Interpolated to the finest and concatenated, one 1x1 convolution mixes them once more
     and another scores every pixel.

@@ -16,8 +16,9 @@ Idea:  what downsampling loses is lost for a decoder; pooling indices bring back
 
 Differs from the paper:
     - Images may have any size: what a transposed convolution makes too large by one is cut off.
-    - The authors' code has biases in front of batch normalisation, which cancels them, an epsilon
-      of 0.001 there, and a ReLU on sums of what is not negative anyway.
+    - The authors' PyTorch code has two biases in front of batch normalisation, which cancels them.
+      Their Torch code has more of them, most epsilons at 0.001, and a ReLU on sums of what is not
+      negative anyway.
     - `form="smp"` is smp.Linknet: transposed kernels of 4, the unpooled stem at stride 2 as the
       last skip, one more block up to the image's size and a 1x1 convolution for the scores.
 """

@@ -19,8 +19,8 @@ Idea:  a U-Net concatenates what it has, important or not. The position-wise att
 Differs from the paper:
     - The hidden units of the squeeze start in mirrored pairs, so that none starts with all of
       them dead.
-    - Its encoder is a U-Net's with residual blocks, made for CT slices; here it is a ResNet, as in
-      smp.MAnet, whose widths these are, parameter for parameter.
+    - It was made for CT of the liver; here the encoder is a ResNet, as in smp.MAnet, whose widths
+      these are, parameter for parameter.
     - smp.MAnet normalises its attention over all pairs of pixels at once, where each weight is
       about one over the square of the pixels, and reads the result back without transposing it.
       Here the weights of each pixel sum to 1, and what it gathers stays at its place.

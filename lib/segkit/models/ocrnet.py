@@ -65,7 +65,7 @@ def soft_regions(logits: Tensor) -> Tensor:
 
 
 def gather(pixels: Tensor, maps: Tensor) -> Tensor:
-    """Object region representations: the mean pixel of each region (Eq. 2).
+    """Object region representations: the mean pixel of each region (f_k).
 
     Args:
         pixels: shape (B, C, h, w).
@@ -79,7 +79,7 @@ def gather(pixels: Tensor, maps: Tensor) -> Tensor:
 
 
 class ObjectContext(nn.Module):
-    """Each pixel, augmented by the regions that fit it (Eq. 3 to 5).
+    """Each pixel, augmented by the regions that fit it (z_i).
 
     Attention from h * w pixels to K regions: the relation is as small as the logits, so that it can
     be formed and looked at.

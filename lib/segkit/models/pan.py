@@ -18,15 +18,16 @@ Idea:  pooling to fixed grids loses where things are. Feature pyramid attention 
                          └ /2 ─ 5x5 ─┬ 5x5 ───── + ─ x2
                                      └ /2 ─ 3x3 ─ 3x3 ─ x2
 
-The paper gives no widths and there is no code of the authors. The widths, the biases in front of
-batch normalisation and the 3x3 convolution to the scores are those of smp.PAN, parameter for
-parameter: 32 channels in the decoder, one in the pyramid.
+No code of the authors is known. The widths, the biases in front of batch normalisation and the 3x3
+convolution to the scores are those of smp.PAN, parameter for parameter: 32 channels in the decoder,
+one in the pyramid.
 
 Differs from the paper:
     - The ResNet is torchvision's, with a 7x7 stem instead of three 3x3 convolutions.
     - Halving rounds up, so images may have any size.
 Differs from smp.PAN:
-    - Its gate is a sigmoid, the paper's a ReLU; `gate="sigmoid"` is theirs.
+    - Its gate is a sigmoid, and `gate="sigmoid"` is theirs. The text has batch normalisation and a
+      nonlinearity there; here that is the ReLU that follows batch normalisation everywhere else.
     - It aligns the corners of what it enlarges, and needs images of 128 pixels and more.
     - It dilates all of layer4, torchvision leaves out the first of its 3x3 convolutions.
 """

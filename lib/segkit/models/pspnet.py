@@ -80,7 +80,7 @@ class PSPNet(nn.Module):
 
         self.aux_losses: dict[str, AuxLoss] = (
             {"c4": AuxLoss(0.4)} if aux else {}
-        )  # the best of Table 1
+        )  # the best of Table 2
         self.backbone = backbone
         self.pyramid = PyramidPooling(c5, reduced, bins=bins)
         self.head = FCNHead(

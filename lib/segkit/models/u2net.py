@@ -153,7 +153,7 @@ class U2Net(nn.Module):
         self.fuse = nn.Conv2d(6 * num_classes, num_classes, 1)
 
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # section 4.2
+            if isinstance(module, nn.Conv2d):  # Xavier's, as in the paper
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 

@@ -160,7 +160,7 @@ class UNetPlusPlus(nn.Module):
         Raises:
             ValueError: there is no such level, or it has no head (deep supervision is off).
 
-        Source: section 3.3 of the 2018 paper.
+        Source: the 2018 paper, on deep supervision.
         """
         if f"x0{level}" not in self.heads:
             raise ValueError(
