@@ -11,7 +11,8 @@ Idea:  leave out the last two subsamplings of VGG-16, and let the convolutions b
             ─ fc6, rate 12 ─ fc7 ─ scores /8 ─ x8 ─ logits
 
 Differs from the paper:
-    - The fully connected CRF that refines the result is not here: it has no part in the training.
+    - The fully connected CRF that refines the result has no part in the training: it is
+      `segkit.crf.refine`.
     - The network is the authors' released model, which averages 3x3 pixels after pool5 and aligns
       the corners of what it enlarges; the text mentions neither.
     - The paper's loss compares the scores at stride 8 with labels brought down to that size; here

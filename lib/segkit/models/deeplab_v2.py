@@ -14,7 +14,7 @@ With ``scales=(0.5, 0.75, 1.0)`` the images are seen at three sizes, and the lar
 class at each pixel counts; in training each size is also scored alone. Nearly twice the cost.
 
 Differs from the paper:
-    - The fully connected CRF that refines the result is not here.
+    - The fully connected CRF that refines the result is `segkit.crf.refine`.
     - One scale unless `scales` says otherwise; the paper's best results have three.
     - The paper's loss compares the scores at stride 8 with labels brought down to that size; here
       the logits have the image's size in training too, and corners are aligned as in the release.
