@@ -71,6 +71,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         ocrnet.ocrnet_resnet101_cityscapes,
         one_protocol.one_protocol_bisenet_v2,
         one_protocol.one_protocol_deeplab_v3_plus_resnet18,
+        one_protocol.one_protocol_deeplab_v3_plus_resnet18_near,
         one_protocol.one_protocol_ocrnet_hrnet_w18_small,
         one_protocol.one_protocol_pp_liteseg_t,
         one_protocol.one_protocol_segformer_b0,

@@ -12,14 +12,18 @@ nothing, not what they reach: a paper's figure starts from ImageNet weights and 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from segbook.recipes.recipe import Recipe
 
 
-def one_protocol(model: str) -> Recipe:
-    """The protocol, for one network of the catalogue."""
+def one_protocol(model: str, **options: Any) -> Recipe:
+    """The protocol, for one network of the catalogue with its builder's options."""
     return Recipe(
         name=f"one_protocol_{model}",
         model=model,
+        model_options=options,
         data="camvid",
         data_root="data/camvid",
         crop=(192, 256),
@@ -49,6 +53,17 @@ def one_protocol_bisenet_v2() -> Recipe:
 def one_protocol_deeplab_v3_plus_resnet18() -> Recipe:
     """DeepLabV3+ on ResNet-18 under the one protocol."""
     return one_protocol("deeplab_v3_plus_resnet18")
+
+
+def one_protocol_deeplab_v3_plus_resnet18_near() -> Recipe:
+    """The same with the taps of ASPP half as far apart.
+
+    A crop of 192x256 is a map of 12x16 at stride 16. The paper's rates, 6, 12 and 18, are for maps
+    of 33x33: here the outer taps of 12 and 18 see nothing but padding, stay as they were drawn, and
+    on whole images, which are larger, add noise.
+    """
+    recipe = one_protocol("deeplab_v3_plus_resnet18", rates=(3, 6, 9))
+    return replace(recipe, name="one_protocol_deeplab_v3_plus_resnet18_near")
 
 
 def one_protocol_ocrnet_hrnet_w18_small() -> Recipe:

@@ -152,6 +152,7 @@ def deeplab_v3_plus_resnet18(
     weights: Source | None = None,
     weights_backbone: str | None = None,
     output_stride: int = 16,
+    rates: tuple[int, ...] | None = None,
 ) -> DeepLabV3Plus:
     """DeepLabV3+ on ResNet-18: 12,338,115 parameters at 19 classes.
 
@@ -160,7 +161,7 @@ def deeplab_v3_plus_resnet18(
     backbone = resnet18(
         in_channels=in_channels, output_stride=output_stride, weights=weights_backbone
     )
-    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes), weights)
+    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes, rates=rates), weights)
 
 
 def deeplab_v3_plus_resnet50(
@@ -170,6 +171,7 @@ def deeplab_v3_plus_resnet50(
     weights: Source | None = None,
     weights_backbone: str | None = None,
     output_stride: int = 16,
+    rates: tuple[int, ...] | None = None,
 ) -> DeepLabV3Plus:
     """DeepLabV3+ on ResNet-50: 26,695,619 parameters at 19 classes.
 
@@ -179,6 +181,8 @@ def deeplab_v3_plus_resnet50(
         weights: where to load weights from; None draws them at random.
         weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
         output_stride: of c5, 16 or 8; the rates of ASPP follow it.
+        rates: of ASPP, where the crops of training are small: a tap that lies outside the map of
+            every crop is never trained, and on larger images it answers at random.
 
     Raises:
         ValueError: fewer than two classes, another output stride, or backbone weights of an unknown
@@ -187,7 +191,7 @@ def deeplab_v3_plus_resnet50(
     backbone = resnet50(
         in_channels=in_channels, output_stride=output_stride, weights=weights_backbone
     )
-    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes), weights)
+    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes, rates=rates), weights)
 
 
 def deeplab_v3_plus_resnet101(
@@ -197,6 +201,7 @@ def deeplab_v3_plus_resnet101(
     weights: Source | None = None,
     weights_backbone: str | None = None,
     output_stride: int = 16,
+    rates: tuple[int, ...] | None = None,
 ) -> DeepLabV3Plus:
     """DeepLabV3+ on ResNet-101: 45,687,747 parameters at 19 classes.
 
@@ -205,7 +210,7 @@ def deeplab_v3_plus_resnet101(
     backbone = resnet101(
         in_channels=in_channels, output_stride=output_stride, weights=weights_backbone
     )
-    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes), weights)
+    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes, rates=rates), weights)
 
 
 def deeplab_v3_plus_mobilenet_v2(
@@ -215,6 +220,7 @@ def deeplab_v3_plus_mobilenet_v2(
     weights: Source | None = None,
     weights_backbone: str | None = None,
     output_stride: int = 16,
+    rates: tuple[int, ...] | None = None,
 ) -> DeepLabV3Plus:
     """DeepLabV3+ on MobileNetV2, decoder and all: 2,719,299 parameters at 19 classes.
 
@@ -223,7 +229,7 @@ def deeplab_v3_plus_mobilenet_v2(
     backbone = mobilenet_v2(
         in_channels=in_channels, output_stride=output_stride, weights=weights_backbone
     )
-    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes), weights)
+    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes, rates=rates), weights)
 
 
 def deeplab_v3_plus_xception65(
@@ -232,10 +238,11 @@ def deeplab_v3_plus_xception65(
     in_channels: int = 3,
     weights: Source | None = None,
     output_stride: int = 16,
+    rates: tuple[int, ...] | None = None,
 ) -> DeepLabV3Plus:
     """DeepLabV3+ on aligned Xception-65, the paper's best: 41,054,899 parameters at 19 classes.
 
     Arguments and errors as `deeplab_v3_plus_resnet50`.
     """
     backbone = xception65(in_channels=in_channels, output_stride=output_stride)
-    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes), weights)
+    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes, rates=rates), weights)

@@ -14,7 +14,9 @@ from segkit.nn.conv import ConvBNReLU
 def atrous_rates(stride: int) -> tuple[int, int, int]:
     """The rates of ASPP for a map of this stride: 6, 12 and 18 at stride 16, twice that at 8.
 
-    In pixels of the image the taps are then as far apart at any stride.
+    In pixels of the image the taps are then as far apart at any stride. They are meant for crops of
+    513 pixels, maps of 33: on crops of less than 18 * 16 pixels the outer taps of the last branch
+    never meet anything but padding, are never trained, and disturb every larger image.
 
     Args:
         stride: of the map, in image pixels, up to 32.
