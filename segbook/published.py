@@ -108,12 +108,21 @@ def import_weights(name: str, source: str | Path, out: str | Path) -> Path:
         The path of the file that was written.
 
     Raises:
-        ValueError: an unknown name, another file than the one that is known, or another suffix.
-        FileNotFoundError: there is no such file.
+        ValueError: an unknown name, no source file, another file than the one that is known, or an
+            ``out`` that is a folder or has another suffix.
     """
     if name not in PUBLISHED:
         raise ValueError(f"no published weights are named {name!r}; known are {sorted(PUBLISHED)}")
     sha256, build, rename, header = PUBLISHED[name]
+    if not Path(source).is_file():
+        raise ValueError(
+            f"{source} is no file: fetch the authors' file from {header['source']} and give its "
+            "path"
+        )
+    if Path(out).is_dir():
+        raise ValueError(
+            f"{out} is a folder: name the file to write, such as {Path(out) / name}.safetensors"
+        )
     with open(source, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:

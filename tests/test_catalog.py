@@ -126,3 +126,44 @@ def test_a_weights_file_that_does_not_say_its_network(tmp_path):
     save_weights(torch.nn.Linear(1, 1), tmp_path / "model.safetensors", header={"licence": "none"})
     with pytest.raises(ValueError, match="does not say which network"):
         load_model(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("further", ["weights", "weights_backbone"])
+@pytest.mark.parametrize("value", ["/etc/passwd", "http://localhost:9/x#sha256=" + "0" * 64, None])
+def test_a_header_opens_no_other_weights(tmp_path, monkeypatch, further, value):
+    from segkit import catalog
+    from segkit.weights import save_weights
+
+    built = []
+    monkeypatch.setattr(catalog, "create_model", lambda name, **arguments: built.append(name))
+    path = tmp_path / "model.safetensors"
+    header = {"builder": "unet_resnet18", "arguments": {"num_classes": 2, further: value}}
+    save_weights(torch.nn.Linear(1, 1), path, header=header)
+    with pytest.raises(ValueError, match=rf"model.safetensors has {further} among the arguments"):
+        catalog.load_model(path)
+    assert not built
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"builder": ["unet"]}, "needs a builder's name"),
+        ({"builder": None, "arguments": {}}, "needs a builder's name"),
+        ({"builder": "unet", "arguments": [2]}, "arguments as an object, got .* arguments .2."),
+        ({"builder": "unet", "arguments": None}, "arguments as an object"),
+        ({"builder": "unet"}, "missing .* 'num_classes'"),
+        ({"builder": "unet", "arguments": {"num_classes": 2, "depth": 9}}, "'depth'"),
+        ({"builder": "unet", "arguments": {"num_classes": "two"}}, "to build unet with .*'two'"),
+        ({"builder": "unet", "arguments": {"num_classes": 1}}, "to build unet with .* 1}"),
+        ({"builder": "unet", "arguments": {"num_classes": 2, "name": "fpn"}}, "'name'"),
+        ({"builder": "un_et", "arguments": {"num_classes": 2}}, "no model named 'un_et'"),
+    ],
+)
+def test_a_header_that_no_builder_takes_is_refused_by_its_file(tmp_path, header, message):
+    from segkit.catalog import load_model
+    from segkit.weights import save_weights
+
+    save_weights(torch.nn.Linear(1, 1), tmp_path / "model.safetensors", header=header)
+    with pytest.raises(ValueError, match=message) as error:
+        load_model(tmp_path / "model.safetensors")
+    assert "model.safetensors" in str(error.value)

@@ -72,11 +72,13 @@ def test_an_unknown_name_lists_the_known_ones(authors_file, tmp_path):
         import_weights("espnet", authors_file, tmp_path / "espnet.safetensors")
 
 
-def test_another_suffix_and_a_missing_file_are_refused(authors_file, tmp_path):
+def test_another_suffix_a_folder_and_a_missing_file_are_refused(authors_file, tmp_path):
     with pytest.raises(ValueError, match="does not end in .safetensors"):
         import_weights("espnet_camvid", authors_file, tmp_path / "espnet.pth")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match="nowhere.pth is no file: fetch .* from https://"):
         import_weights("espnet_camvid", tmp_path / "nowhere.pth", tmp_path / "espnet.safetensors")
+    with pytest.raises(ValueError, match="is a folder: .*/espnet_camvid.safetensors"):
+        import_weights("espnet_camvid", authors_file, tmp_path)
 
 
 def test_pixels_are_normalised_as_the_authors_do():

@@ -193,7 +193,8 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
         The network in eval mode, and the header: classes, palette, normalisation, metric.
 
     Raises:
-        ValueError: the header does not say what to build, or the weights do not fit.
+        ValueError: the header does not say what to build, or says what no builder takes, or names
+            further weights; or the weights do not fit.
     """
     path = fetch(source)
     header = read_header(path)
@@ -202,7 +203,26 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
             f"{path} does not say which network it is of: build the network and use "
             "segkit.weights.load_weights, or save it with a header that names its builder"
         )
-    model = create_model(header["builder"], **header.get("arguments", {}))
+    name, arguments = header["builder"], header.get("arguments", {})
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise ValueError(
+            f"the header of {path} needs a builder's name and its arguments as an object, got "
+            f"builder {name!r:.80} and arguments {arguments!r:.80}: save the file again"
+        )
+    # A header may be anybody's: it has no say in what else is opened or downloaded.
+    if further := sorted({"weights", "weights_backbone"} & arguments.keys()):
+        raise ValueError(
+            f"the header of {path} has {' and '.join(further)} among the arguments of {name}, but "
+            "a weights file brings its own weights: save it with a header without them"
+        )
+    try:
+        model = create_model(name, **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"the header of {path} says to build {name} with {arguments!r:.200}, which fails: "
+            f"{error}. Save it with a header that names a model of segkit.list_models() and "
+            "arguments that it takes"
+        ) from error
     load_weights(model, path)
     return model.eval(), header
 

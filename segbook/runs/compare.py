@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,12 +15,32 @@ from segbook.recipes import Recipe
 from segbook.runs.build import build_model
 from segbook.runs.folder import FINISHED, RunFolder
 from segbook.runs.summary import result_of, spell_command
+from segbook.runs.summary import spell as per_cent
 from segkit.metrics import POLICIES
+from segkit.metrics.policies import check_policy
 
-NAMES = ("name", "note", "paper_miou")
-"""Fields of a recipe that change nothing in the training."""
+NAMES = ("name", "note", "paper_miou", "data_root")
+"""Fields of a recipe that change nothing in the training, once the data is the same."""
 COMMON = ("data", "crop", "scale", "batch_size", "steps", "optimizer", "lr", "schedule", "seed")
 """Fields worth a line where all runs share them."""
+NEEDED = {
+    "recipe": dict, "data_manifest": dict, "precision": str, "threads": int, "result": dict,
+    "result.miou": int | float, "result.policy": str, "result.classes": list,
+}  # fmt: skip
+"""What ``run.json`` must hold, and as what."""
+NEEDED_OF_TEST = {
+    "result.test": dict, "result.test.miou": int | float, "result.test.accuracy": int | float,
+}  # fmt: skip
+NEEDED_OF_TRAIN = {"recipe_name": str, "overrides": dict}
+NEEDED_OF_NOTEBOOK = {"notebook": str, "overrides": dict}
+
+
+class Described(NamedTuple):
+    """A finished run: its folder, its ``run.json`` and the recipe in it."""
+
+    folder: RunFolder
+    run: dict[str, Any]
+    recipe: Recipe
 
 
 def compare(folders: list[RunFolder]) -> str:
@@ -27,90 +50,152 @@ def compare(folders: list[RunFolder]) -> str:
         folders: finished runs on the same data.
 
     Raises:
-        ValueError: no runs, one that is not finished, or runs of several data sets or policies.
+        ValueError: no runs, one that is not finished or lacks what is compared, or runs of several
+            data sets or policies.
     """
     if not folders:
         raise ValueError("name the runs to compare: segbook compare RUN RUN …")
-    runs = [(folder, described(folder)) for folder in folders]
-    recipes = [Recipe.from_dict(run["recipe"]) for _, run in runs]
+    runs = sorted(map(described, folders), key=rank)
+    recipes = [run.recipe for run in runs]
     for field in ("data", "policy"):
-        values = {getattr(recipe, field) for recipe in recipes}
-        if len(values) > 1:
-            raise ValueError(f"the runs differ in {field}, {sorted(values)}: they do not compare")
-    manifests = {json.dumps(run["data_manifest"], sort_keys=True) for _, run in runs}
-    if len(manifests) > 1:
+        if len({getattr(recipe, field) for recipe in recipes}) > 1:
+            values = ", ".join(f"{run.folder.name}: {getattr(run.recipe, field)}" for run in runs)
+            raise ValueError(f"the runs differ in {field} ({values}): they do not compare")
+    if len({json.dumps(run["data_manifest"], sort_keys=True) for _, run, _ in runs}) > 1:
         raise ValueError("the runs saw different versions of the data: they do not compare")
     first, fields = recipes[0], [recipe.to_dict() for recipe in recipes]
     differ = [
         field
         for field in fields[0]
-        if field not in (*NAMES, "model") and len({json.dumps(f[field]) for f in fields}) > 1
+        if field not in (*NAMES, "model")
+        and len({json.dumps(f[field], sort_keys=True) for f in fields}) > 1
     ]
-    order = sorted(runs, key=lambda run: -run[1]["result"]["miou"])
-    splits = ["val"] + ["test"] * ("test" in runs[0][1]["result"])
+    untested = [folder.name for folder, run, _ in runs if "test" not in run["result"]]
+    splits = ["val"] if untested else ["val", "test"]
     heads = ["network", *differ, "parameters", "GFLOPs", "CPU minutes"]
     heads += [f"{split} mIoU" for split in splits] + ["test accuracy"] * ("test" in splits)
     lines = [
         "| " + " | ".join(heads) + " |",
         "|---" * (1 + len(differ)) + "|---:" * (len(heads) - 1 - len(differ)) + "|",
+        *("| " + " | ".join(cells(run, differ, splits)) + " |" for run in runs),
     ]
-    for _, run in order:
-        recipe = Recipe.from_dict(run["recipe"])
-        lines.append("| " + " | ".join(cells(recipe, run, differ, splits)) + " |")
     common = {field: getattr(first, field) for field in COMMON if field not in differ}
     lines += [
         "",
         f"- mIoU policy `{first.policy}`: {POLICIES[first.policy]}. By the weights that were best "
         "on validation; images whole, one scale, no flip.",
-        "- In common: " + ", ".join(f"{field} {value}" for field, value in common.items()) + ".",
+        "- In common: " + ", ".join(f"{field} {spell(v)}" for field, v in common.items()) + ".",
+    ]
+    if not {"weights", "weights_backbone"} & set(differ):
+        start = first.weights or first.weights_backbone or "random weights"
+        lines.append(f"- From {spell(start)}.")
+    if 0 < len(untested) < len(runs):
+        lines.append(f"- Test is not shown: there is none of {', '.join(untested)}.")
+    lines += [
         "- GFLOPs of one whole image in evaluation, a multiply-add counted as two; parameters with "
         "the auxiliary heads.",
-        f"- {runs[0][1]['precision']}; threads: "
-        + ", ".join(sorted({str(run["threads"]) for _, run in runs}))
-        + "; CPU minutes are the process's, of training steps.",
-        "- Commits: " + ", ".join(sorted({str(run.get("git_commit"))[:12] for _, run in runs})),
+        f"- Precision: {several(run['precision'] for _, run, _ in runs)}; threads: "
+        f"{several(run['threads'] for _, run, _ in runs)}; CPU minutes are the process's, of "
+        "training steps.",
+        "- Commits: " + several((run.get("git_commit") or "unknown")[:12] for _, run, _ in runs),
         "",
         "```",
-        *(spell_command(run, folder) for folder, run in order),
-        "segbook compare " + " ".join(folder.name for folder, _ in order),
+        *(spell_command(run, folder) for folder, run, _ in runs),
+        "segbook compare " + " ".join(folder.name for folder, *_ in runs),
         "```",
     ]
     return "\n".join(lines) + "\n"
 
 
-def described(folder: RunFolder) -> dict[str, Any]:
-    """A finished run's description.
+def described(folder: RunFolder) -> Described:
+    """A finished run that has all that is compared.
 
     Raises:
-        ValueError: the run is not finished.
+        ValueError: the run is not finished, lacks something, or was measured by another policy
+            than its recipe's.
     """
     run = folder.read()
     if run.get("status") != FINISHED:
         raise ValueError(f"run {folder.name} is {run.get('status')}: segbook resume {folder.name}")
-    return run
+    needed = dict(NEEDED)
+    if "test" in (run.get("result") or {}):
+        needed |= NEEDED_OF_TEST
+    if run.get("kind") == "train":
+        needed |= NEEDED_OF_TRAIN
+    elif "notebook" in run:
+        needed |= NEEDED_OF_NOTEBOOK
+    absent = [path for path, kind in needed.items() if not isinstance(look_up(run, path), kind)]
+    if absent:
+        raise ValueError(
+            f"run {folder.name} does not compare: its run.json has no usable {', '.join(absent)}. "
+            "Only runs of segbook's training do; leave it out or train it again"
+        )
+    try:
+        recipe = Recipe.from_dict(run["recipe"])
+        check_policy(recipe.policy)
+    except ValueError as error:
+        raise ValueError(f"the recipe of run {folder.name}: {error}") from None
+    result = run["result"]
+    policies = {result["policy"], result.get("test", {}).get("policy", recipe.policy)}
+    if policies != {recipe.policy}:
+        raise ValueError(
+            f"run {folder.name} was measured by {several(policies)}, but its recipe says "
+            f"{recipe.policy}: its figures do not compare; leave it out or train it again"
+        )
+    return Described(folder, run, recipe)
 
 
-def cells(recipe: Recipe, run: dict[str, Any], differ: list[str], splits: list[str]) -> list[str]:
+def look_up(fields: Any, path: str) -> Any:
+    """What a dotted path leads to in nested dicts, or None."""
+    for key in path.split("."):
+        fields = fields.get(key) if isinstance(fields, dict) else None
+    return fields
+
+
+def rank(described: Described) -> float:
+    """Sorts the best by validation first, and what has no score last."""
+    miou = described.run["result"]["miou"]
+    return math.inf if math.isnan(miou) else -miou
+
+
+def cells(described: Described, differ: list[str], splits: list[str]) -> list[str]:
     """One run's line."""
     from segbook.certificates import measure  # the flop counter is slow to import
     from segbook.runs.build import build_data
 
+    _, run, recipe = described
     result = run["result"]
     with torch.device("meta"):
         model = build_model(recipe, len(result["classes"]), pretrained=False)
     size = build_data(recipe)["val"].raw(0)[1].shape
     cpu = run.get("cpu_seconds")
     fields = recipe.to_dict()
-    scores = {"val": result["miou"], **({"test": result["test"]["miou"]} if splits[1:] else {})}
+    scores = [result["miou"]]
+    if "test" in splits:
+        scores += [result["test"]["miou"], result["test"]["accuracy"]]
     return [
         recipe.model,
-        *(str(fields[field]) for field in differ),
+        *(spell(fields[field]) for field in differ),
         f"{sum(p.numel() for p in model.parameters()):,}",
         f"{measure.flops(model, tuple(size)) / 1e9:.1f}",
-        "?" if cpu is None else f"{cpu / 60:.1f}",
-        *(f"{100 * scores[split]:.1f}" for split in splits),
-        *([f"{100 * result['test']['accuracy']:.1f}"] if splits[1:] else []),
+        f"{cpu / 60:.1f}" if isinstance(cpu, int | float) else "?",
+        *(per_cent(score) for score in scores),
     ]
+
+
+def spell(value: Any) -> str:
+    """A recipe's value as a text that no table breaks at: ``rates=(3, 6, 9)``; nothing if empty."""
+    if isinstance(value, dict):
+        return ", ".join(f"{spell(key)}={spell(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        end = ",)" if len(value) == 1 else ")"
+        return "(" + ", ".join(map(spell, value)) + end if value else ""
+    return re.sub(r"([\\|])", r"\\\1", " ".join(str(value).split()))
+
+
+def several(values: Iterable[Any]) -> str:
+    """Each value once, sorted."""
+    return ", ".join(sorted({spell(value) for value in values}))
 
 
 def write_comparison(folders: list[RunFolder], out: Path) -> Path:
@@ -121,7 +206,9 @@ def write_comparison(folders: list[RunFolder], out: Path) -> Path:
     """
     text = compare(folders)
     out.mkdir(parents=True, exist_ok=True)
-    results = [result_of(described(folder)) for folder in folders]
+    results = [result_of(described(folder).run) for folder in folders]
+    for result in results:  # JSON has no NaN
+        result["miou"] = {split: v for split, v in result["miou"].items() if not math.isnan(v)}
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     path = out / "README.md"
     path.write_text(f"# {out.name}\n\n{text}", encoding="utf-8")

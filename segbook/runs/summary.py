@@ -29,9 +29,9 @@ CREDITS = {
     "voc_aug": f"{VOC}; masks to train on: SBD, B. Hariharan et al., *Semantic Contours from "
     "Inverse Detectors*, ICCV 2011.",
     "cityscapes": "Images: Cityscapes, M. Cordts et al., *The Cityscapes Dataset for Semantic "
-    "Urban Scene Understanding*, CVPR 2016. Before this page is published: the data's own terms are at "
-    "https://www.cityscapes-dataset.com/license/, and its authors ask to show the images of "
-    "leftImg8bit_blurred.",
+    "Urban Scene Understanding*, CVPR 2016. Before this page is published: the data's "
+    "terms are at https://www.cityscapes-dataset.com/license/, and its authors ask to show the "
+    "images of leftImg8bit_blurred.",
     "ade20k": "Images: ADE20K, B. Zhou et al., *Scene Parsing through ADE20K Dataset*, CVPR 2017.",
 }
 """Whose pictures a page shows, by the recipe's data."""

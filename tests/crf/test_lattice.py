@@ -117,3 +117,15 @@ def test_features_of_a_picture():
 def test_too_many_cells_for_an_integer_are_an_error():
     with pytest.raises(ValueError, match="wider Gaussians"):
         PermutohedralLattice(torch.tensor([[0.0] * 5, [1e6] * 5]))
+
+
+@pytest.mark.parametrize("value", [1e20, -1e20, float("inf"), float("nan")])
+def test_features_that_no_integer_counts_are_an_error(value):
+    with pytest.raises(ValueError, match="the features reach up to .* wider Gaussians"):
+        PermutohedralLattice(torch.tensor([[0.0, 1.0], [value, 0.0]]))
+
+
+def test_a_large_picture_fits_at_a_width_of_1():
+    box = [[0.0, 1023], [0.0, 2047], [0.0, 255], [0.0, 255], [0.0, 255]]
+    corners = torch.cartesian_prod(*map(torch.tensor, box))
+    assert len(PermutohedralLattice(corners)) >= len(corners)

@@ -57,6 +57,21 @@ def test_fast_agrees_with_exact(index, normalisation):
     assert (fast - probs).abs().mean() > 0.05
 
 
+# Measured over 4 discs: mean difference 0.0013, labels equal at 99.6 % or more. After ten rounds
+# without smoothness it may be 90 %: of a region of noise that favours no class, any difference
+# grows until one of the two has won it.
+@pytest.mark.parametrize("smoothness", [0.0, 3.0])
+def test_one_round_of_fast_agrees_with_exact_where_classes_tie(smoothness):
+    image, mask = (each[..., 8:40, 12:52] for each in two_colours())
+    noise = torch.randn(2, *mask.shape, generator=torch.Generator().manual_seed(0))
+    fast, exact = (
+        refine(image, noise.softmax(0), iterations=1, smoothness_weight=smoothness, method=method)
+        for method in ("fast", "exact")
+    )
+    assert (fast - exact).abs().mean() < 0.004
+    assert (fast.argmax(0) == exact.argmax(0)).float().mean() > 0.985
+
+
 def test_one_round_by_hand():
     """Three pixels in a row; the sums written out from the paper's equations."""
     image = torch.tensor([0, 10, 200], dtype=torch.uint8).expand(3, 1, 3)
@@ -178,6 +193,7 @@ def test_layout_and_type_of_the_input_do_not_matter():
 
 
 IMAGE = torch.zeros(3, 6, 7, dtype=torch.uint8)
+COLOURS = torch.arange(126, dtype=torch.uint8).view(3, 6, 7)
 PROBS = torch.full((2, 6, 7), 0.5)
 
 
@@ -222,3 +238,53 @@ def test_wrong_tensors(image, probs, match):
 def test_wrong_options(options, match):
     with pytest.raises(ValueError, match=match):
         refine(IMAGE, PROBS, **options)
+
+
+@pytest.mark.parametrize("method", ["fast", "exact"])
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"appearance_colour": 1e-40}, "appearance_colour=1e-40: float32 .* widths of 1"),
+        ({"appearance_position": 1e-300}, "appearance_position=1e-300, .*: float32"),
+        ({"smoothness_position": 1e-44}, "smoothness_position=1e-44: float32"),
+        ({"compatibility": torch.full((2, 2), 1e38)}, r"compatibility is up to 1e\+38"),
+        ({"compatibility": 1e39}, "compatibility holds NaN or infinity"),
+        ({"compatibility": -5e29}, r"appearance_weight=4.0 with a compatibility of up to 5e\+29"),
+        ({"appearance_weight": 1e39}, r"appearance_weight=1e\+39 .* weights of 1 to 10"),
+        ({"smoothness_weight": 1e300}, r"smoothness_weight=1e\+300"),
+    ],
+)
+def test_numbers_beyond_float32(options, match, method):
+    with pytest.raises(ValueError, match=match):
+        refine(COLOURS, PROBS, method=method, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"appearance_colour": 1e-20}, "appearance_colour=1e-20: the features reach .* widths of"),
+        ({"smoothness_position": 1e-18}, "smoothness_position=1e-18: the features reach"),
+        ({"smoothness_position": 1e-10}, "smoothness_position=1e-10: the features span [0-9]+ x"),
+    ],
+)
+def test_widths_beyond_the_lattice(options, match):
+    with pytest.raises(ValueError, match=match):
+        refine(COLOURS, PROBS, **options)
+    assert refine(COLOURS, PROBS, method="exact", **options).isfinite().all()
+
+
+@pytest.mark.parametrize("method", ["fast", "exact"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"appearance_weight": 1e30, "smoothness_weight": 1e30},
+        {"compatibility": torch.full((2, 2), 1e29)},
+        {"appearance_position": 1e300, "appearance_colour": 1e300, "smoothness_position": 1e300},
+        {"smoothness_position": 1e-6},
+        {"normalisation": "symmetric", "compatibility": -2e29},
+    ],
+)
+def test_extremes_that_float32_can_hold(options, method):
+    probs = torch.rand(2, 6, 7, generator=torch.Generator().manual_seed(0)).softmax(0)
+    refined = refine(COLOURS, probs, method=method, **options)
+    torch.testing.assert_close(refined.sum(0), torch.ones(6, 7))

@@ -105,3 +105,21 @@ def test_it_goes_to_a_worker_process(tmp_path):
     batches = list(sequential(ADE20K(tmp_path, "train"), 2, workers=1))
     assert batches[0][0].shape == (2, 3, 40, 60)
     assert batches[0][1].dtype == torch.uint8
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    folder = fill(tmp_path)
+    (folder / "images" / "validation" / "._ADE_val_00000001.jpg").write_bytes(b"a resource")
+    assert len(ADE20K(tmp_path, "val")) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["images/validation/ADE_val_00000001.jpg", "annotations/validation/ADE_val_00000001.png"],
+)
+def test_a_link_to_nothing_is_named(tmp_path, name):
+    path = fill(tmp_path) / name
+    path.unlink()
+    path.symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=rf"{path.name} is a link to .*gone, where no file is"):
+        ADE20K(tmp_path, "val")

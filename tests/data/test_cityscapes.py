@@ -116,3 +116,30 @@ def test_another_kind_of_labels_is_refused(tmp_path):
     Image.fromarray(np.full((40, 60), 34, np.uint8)).save(path)
     with pytest.raises(ValueError, match=r"holds 34 \(2400 pixels\), which no class of Cityscapes"):
         Cityscapes(tmp_path, "val")[0]
+
+
+def test_hidden_files_are_no_scenes(tmp_path):
+    images = fill(tmp_path) / "leftImg8bit" / "val"
+    (images / "frankfurt" / "._frankfurt_000000_000294_leftImg8bit.png").write_bytes(b"a resource")
+    (images / ".trash").mkdir()
+    (images / ".trash" / "frankfurt_000000_000295_leftImg8bit.png").write_bytes(b"")
+    assert len(Cityscapes(tmp_path, "val")) == 1
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_an_image_that_links_to_nothing_is_named(tmp_path, split):
+    city, stem = SCENES[split][0]
+    image = fill(tmp_path) / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png"
+    image.unlink()
+    image.symlink_to(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match=rf"{image.name} is a link to .*gone\.png.*leftImg8bit_t"):
+        Cityscapes(tmp_path, split)
+
+
+def test_a_mask_that_links_to_nothing_is_named(tmp_path):
+    city, stem = SCENES["val"][0]
+    mask = fill(tmp_path) / "gtFine" / "val" / city / f"{stem}_gtFine_labelIds.png"
+    mask.unlink()
+    mask.symlink_to(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match=rf"{mask.name} is a link to .*gone\.png.*gtFine_t"):
+        Cityscapes(tmp_path, "val")

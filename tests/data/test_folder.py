@@ -31,6 +31,23 @@ def fill(root, stems=("a", "b", "c"), *, split="", suffix=".png", values=(0, 1, 
     return root
 
 
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_an_entry_that_is_no_file_is_named(tmp_path, part):
+    path = fill(tmp_path) / part / "b.png"
+    path.rename(tmp_path / "moved.png")
+    path.symlink_to(tmp_path / "moved.png")
+    assert len(FolderDataset(tmp_path, classes=CLASSES)) == 3
+    (tmp_path / "moved.png").unlink()
+    with pytest.raises(
+        ValueError, match=rf"{part}/b\.png is a link to .*moved\.png, where no file"
+    ):
+        FolderDataset(tmp_path, classes=CLASSES)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match=rf"{part}/b\.png is a folder, not a file"):
+        FolderDataset(tmp_path, classes=CLASSES)
+
+
 def test_pairs_in_the_order_of_their_stems(tmp_path):
     data = FolderDataset(fill(tmp_path, ("b", "c.2", "a")), classes=CLASSES)
     assert len(data) == 3

@@ -187,3 +187,86 @@ def test_a_damaged_pair_is_named(tmp_path):
     save_mask(folder / "SegmentationClass" / "a.png", np.zeros((60, 40)))
     with pytest.raises(ValueError, match="60x40 pixels .width x height. and .*40x60"):
         VOC2012(tmp_path, "train")[0]
+
+
+def write_labels(path, labels):
+    """A .mat file as SBD's, with ``labels`` for its mask."""
+    record = np.zeros((1, 1), dtype=[("Segmentation", "O")])
+    record["Segmentation"][0, 0] = labels
+    pytest.importorskip("scipy.io").savemat(path, {"GTcls": record})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_sbd_mask_with_a_random_body_is_named(tmp_path, seed):
+    path = add_sbd(fill(tmp_path)) / "benchmark_RELEASE" / "dataset" / "cls" / "x.mat"
+    header = path.read_bytes()[:128]
+    path.write_bytes(header + np.random.default_rng(seed).bytes(400))
+    with pytest.raises(ValueError, match=r"x\.mat is no mask of SBD .*copy it again"):
+        VOC2012(tmp_path, "train_aug")[2]
+
+
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [(-1, "-1"), (np.nan, "nan"), (1.7, "1.7"), (256, "256"), (np.inf, "inf")],
+)
+def test_sbd_labels_that_no_byte_holds_are_refused(tmp_path, value, match):
+    path = add_sbd(fill(tmp_path)) / "benchmark_RELEASE" / "dataset" / "cls" / "x.mat"
+    labels = np.full((40, 60), 7, np.float64 if value % 1 != 0 else np.int16)
+    labels[0, :2] = value
+    write_labels(path, labels)
+    with pytest.raises(ValueError, match=rf"x\.mat holds {match}\b.* \(2 pixels\)"):
+        VOC2012(tmp_path, "train_aug")[2]
+
+
+@pytest.mark.parametrize("labels", ["text", np.zeros((40, 60)) + 1j, np.zeros((2, 40, 60))])
+def test_an_sbd_mask_that_is_no_matrix_is_refused(tmp_path, labels):
+    path = add_sbd(fill(tmp_path)) / "benchmark_RELEASE" / "dataset" / "cls" / "x.mat"
+    write_labels(path, labels)
+    with pytest.raises(ValueError, match=r"x\.mat is no mask of SBD"):
+        VOC2012(tmp_path, "train_aug")[2]
+
+
+def test_whole_numbers_of_any_type_are_labels(tmp_path):
+    path = add_sbd(fill(tmp_path)) / "benchmark_RELEASE" / "dataset" / "cls" / "x.mat"
+    for kind in (np.float64, np.int16, np.uint8):
+        labels = np.full((40, 60), 20, kind)
+        labels[0] = IGNORE
+        write_labels(path, labels)
+        mask = VOC2012(tmp_path, "train_aug")[2][1]
+        assert mask.unique().tolist() == [20, IGNORE]
+
+
+def test_a_missing_file_is_blamed_on_its_own_archive(tmp_path):
+    root = add_sbd(fill(tmp_path))
+    mask = root / "benchmark_RELEASE" / "dataset" / "cls" / "x.mat"
+    mask.unlink()
+    with pytest.raises(ValueError, match=r"x\.mat is missing \(1 of 3 files\).*SBD") as caught:
+        VOC2012(root, "train_aug")
+    assert ".tar" not in str(caught.value)
+    own = root / "VOCdevkit" / "VOC2012" / "SegmentationClass" / "a.png"
+    own.unlink()
+    with pytest.raises(ValueError, match=r"a\.png is missing \(1 of 2 files\).*\.tar"):
+        VOC2012(root, "train_aug")
+
+
+def test_hidden_files_are_no_masks(tmp_path):
+    folder = add_pictures(fill(tmp_path)) / "VOCdevkit" / "VOC2012"
+    (folder / "SegmentationClassAug" / "._a.png").write_bytes(b"a resource")
+    assert len(VOC2012(tmp_path, "train_aug")) == 5
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    folder = add_pictures(fill(tmp_path)) / "VOCdevkit" / "VOC2012"
+    for path in (folder / "SegmentationClassAug" / "x.png", folder / "SegmentationClass" / "a.png"):
+        path.rename(tmp_path / "moved.png")
+        path.symlink_to(tmp_path / "moved.png")
+        assert len(VOC2012(tmp_path, "train_aug")) == 5
+        (tmp_path / "moved.png").unlink()
+        with pytest.raises(ValueError, match=rf"{path.name} is a link to .*moved\.png, where no"):
+            VOC2012(tmp_path, "train_aug")
+        path.unlink()
+        path.symlink_to(path)  # a circle
+        with pytest.raises(ValueError, match=rf"{path.name} is a link to"):
+            VOC2012(tmp_path, "train_aug")
+        path.unlink()
+        save_mask(path, np.zeros((40, 60)))

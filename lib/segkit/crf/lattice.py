@@ -28,6 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# A double still tells positions of this size a small part of a cell apart.
+_FARTHEST = 2**48
 # Channels filtered at a time: bounds the memory at M x 32 numbers, whatever the number of classes.
 _CHANNELS = 32
 
@@ -43,7 +45,7 @@ class PermutohedralLattice:
         features: one point per row in units of the Gaussian's width, shape (N, d), N and d >= 1.
 
     Raises:
-        ValueError: the features span more cells than 64 bits can number.
+        ValueError: a feature is NaN or infinite, or they span more cells than 64 bits can number.
 
     Example:
         >>> lattice = PermutohedralLattice(torch.rand(100, 2))
@@ -111,6 +113,12 @@ def _enclosing_simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     dims = features.shape[1]
     size = dims + 1
     position = features.double() @ _onto_the_plane(dims).to(features.device)
+    farthest = position.abs().max().item()
+    if not farthest < _FARTHEST:  # NaN is not
+        raise ValueError(
+            f"the features reach up to {farthest:.3g} lattice cells from 0, more than "
+            f"{_FARTHEST:.3g}: use wider Gaussians"
+        )
     multiple = (position / size).round()
     residual = position - multiple * size
     rank = residual.argsort(1, descending=True).argsort(1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segkit.data.classes import ADE20K_CLASSES, ADE20K_PALETTE
 from segkit.data.layout import read_lines
-from segkit.data.listed import ListedDataset, check_files, check_split
+from segkit.data.listed import ListedDataset, check_files, check_split, find_files
 from segkit.outputs import IGNORE
 
 PAIRS = {"train": 20_210, "val": 2000}
@@ -65,10 +65,11 @@ class ADE20K(ListedDataset):
         for part in (images, labels):
             if not part.is_dir():
                 raise ValueError(f"no ADE20K in {root}: expected {part}; unpack {SOURCE} there")
-        pairs = [(path, labels / f"{path.stem}.png") for path in sorted(images.glob("*.jpg"))]
+        pairs = [(path, labels / f"{path.stem}.png") for path in find_files(images, "*.jpg")]
         if not pairs:
             raise ValueError(f"{images} has no .jpg file: unpack {SOURCE} again")
-        check_files([mask for _, mask in pairs], f"unpack {SOURCE} again")
+        for files in zip(*pairs, strict=True):
+            check_files(files, f"unpack {SOURCE} again")
         super().__init__(
             root,
             split,

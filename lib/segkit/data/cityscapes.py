@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from segkit.data.classes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
-from segkit.data.listed import ListedDataset, check_files, check_split
+from segkit.data.listed import ListedDataset, check_files, check_split, find_files
 from segkit.outputs import IGNORE
 
 PAIRS = {"train": 2975, "val": 500, "test": 1525}
@@ -72,7 +72,7 @@ class Cityscapes(ListedDataset):
                     f"unpack {archive} there, from {SOURCE}"
                 )
         pairs = []
-        for image in sorted(images.glob("*/*_leftImg8bit.png")):
+        for image in find_files(images, "*/*_leftImg8bit.png"):
             name = f"{image.stem.removesuffix('_leftImg8bit')}_gtFine_labelIds.png"
             pairs.append((image, None if split == "test" else labels / image.parent.name / name))
         if not pairs:
@@ -80,6 +80,7 @@ class Cityscapes(ListedDataset):
                 f"{images} has no file */*_leftImg8bit.png: unpack {needed[0][0]} again, from "
                 f"{SOURCE}"
             )
+        check_files([image for image, _ in pairs], f"unpack {needed[0][0]} again, from {SOURCE}")
         if split != "test":
             masks = [mask for _, mask in pairs]
             check_files(masks, f"unpack gtFine_trainvaltest.zip again, from {SOURCE}")

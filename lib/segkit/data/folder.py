@@ -47,8 +47,9 @@ class FolderDataset:
 
     Raises:
         ValueError: a missing folder, no pairs, an image without its mask or the other way round,
-            two files of one stem, or classes and palette that do not fit. On access: a damaged
-            file, two sizes in a pair, or a label out of range. The message names the file.
+            two files of one stem, a link that leads to no file, or classes and palette that do
+            not fit. On access: a damaged file, two sizes in a pair, or a label out of range. The
+            message names the file.
 
     Warns:
         UserWarning: a mask of a two-class data set that holds 0 and 255 only, once.

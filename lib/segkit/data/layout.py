@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
         (image, mask), sorted by stem.
 
     Raises:
-        ValueError: a missing folder or list, no pairs, a file without its other half, or two files
-            of one stem.
+        ValueError: a missing folder or list, no pairs, a file without its other half, two files of
+            one stem, or a link that leads to no file.
     """
     layout = "expected images/ and masks/ with files of equal stems"
     if not root.is_dir():
@@ -91,11 +92,38 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+def file_names(folder: Path) -> set[str]:
+    """The names of a folder's files, and of the links that lead to one; none of no folder."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        # Of what is no link the folder itself knows the kind, which spares a look at every file.
+        return {
+            entry.name
+            for entry in entries
+            if entry.is_file(follow_symlinks=False) or Path(entry.path).is_file()
+        }
+
+
+def what_is_there(path: Path) -> str:
+    """What a message says of a path that is no file."""
+    if path.is_dir():
+        return "is a folder, not a file"
+    if path.is_symlink():
+        return f"is a link to {os.readlink(path)}, where no file is"
+    return "is missing"
+
+
 def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
+    files = file_names(folder)
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
+        if path.name not in files:
+            raise ValueError(
+                f"{path} {what_is_there(path)}: put the file there, or remove the entry"
+            )
         if path.stem in found:
             raise ValueError(
                 f"{found[path.stem]} and {path} have one stem: pairs are made by stem, so only one "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from segkit.data.folder import FolderDataset
 from segkit.data.images import read_mask
+from segkit.data.layout import file_names, what_is_there
 from segkit.outputs import IGNORE
 
 
@@ -97,6 +97,20 @@ def check_split(split: str, splits: Mapping[str, int], name: str) -> None:
         raise ValueError(f"split={split!r}: {name} has {', '.join(map(repr, splits))}")
 
 
+def find_files(folder: Path, pattern: str) -> list[Path]:
+    """Find what a layout's pattern names, sorted, without what systems hide there (``._a.png``).
+
+    Args:
+        folder: where to look.
+        pattern: glob relative to ``folder``.
+    """
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
 def check_files(files: Sequence[Path], cure: str) -> None:
     """Refuse data of which a file is missing, at once instead of hours into a training.
 
@@ -106,11 +120,11 @@ def check_files(files: Sequence[Path], cure: str) -> None:
         cure: what to do about it.
 
     Raises:
-        ValueError: files are missing; the first and their number are told.
+        ValueError: files are missing, or links lead to none; the first and their number are told.
     """
-    there: dict[Path, set[str]] = {}
-    for folder in {path.parent for path in files}:
-        there[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+    there = {folder: file_names(folder) for folder in {path.parent for path in files}}
     lost = [path for path in files if path.name not in there[path.parent]]
     if lost:
-        raise ValueError(f"{lost[0]} is missing ({len(lost)} of {len(files)} files): {cure}")
+        raise ValueError(
+            f"{lost[0]} {what_is_there(lost[0])} ({len(lost)} of {len(files)} files): {cure}"
+        )

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from segkit.data.classes import VOC_CLASSES, VOC_PALETTE
 from segkit.data.layout import read_lines
-from segkit.data.listed import ListedDataset, check_files, check_split
+from segkit.data.listed import ListedDataset, check_files, check_split, find_files
 from segkit.outputs import IGNORE
 
 PAIRS = {"train": 1464, "train_aug": 10_582, "trainval": 2913, "val": 1449}
@@ -76,14 +77,19 @@ class VOC2012(ListedDataset):
                 f"no VOC 2012 in {root}: expected {places[0]} with JPEGImages/, SegmentationClass/ "
                 f"and ImageSets/Segmentation/; unpack {SOURCE} there"
             )
+        own = folder / "SegmentationClass"
         if split == "train_aug":
             masks = _augmented(root, folder)
         else:
-            own = folder / "SegmentationClass"
             masks = {stem: own / f"{stem}.png" for stem in _stems(folder, split)}
         pairs = [(folder / "JPEGImages" / f"{stem}.jpg", mask) for stem, mask in masks.items()]
-        for files in zip(*pairs, strict=True):
-            check_files(files, f"the folder is incomplete; unpack {SOURCE} again")
+        cure = f"the folder is incomplete; unpack {SOURCE} again"
+        check_files([image for image, _ in pairs], cure)
+        check_files([mask for mask in masks.values() if mask.parent == own], cure)
+        check_files(
+            [mask for mask in masks.values() if mask.parent != own],
+            f"the masks added to VOC's are incomplete; SBD has them: {SBD_SOURCE}",
+        )
         super().__init__(
             root,
             split,
@@ -101,14 +107,25 @@ class VOC2012(ListedDataset):
         if path.suffix != ".mat":
             return super()._read_values(path)
         from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
 
+        cure = f"copy it again from {SBD_SOURCE}"
         try:
             labels = loadmat(path)["GTcls"][0]["Segmentation"][0]
-        except (MatReadError, KeyError, IndexError, ValueError, OSError) as error:
+        except Exception as error:  # a damaged body makes scipy raise errors of any kind
+            raise ValueError(f"{path} is no mask of SBD ({error}): {cure}") from error
+        if (
+            not isinstance(labels, np.ndarray)
+            or labels.ndim != 2
+            or labels.dtype.kind not in "buif"
+        ):
+            raise ValueError(f"{path} is no mask of SBD (its Segmentation is no matrix): {cure}")
+        strays = labels[~((labels >= 0) & (labels <= 255) & (labels == np.floor(labels)))]
+        if strays.size:
+            shown = ", ".join(str(value) for value in np.unique(strays)[:5])
             raise ValueError(
-                f"{path} is no mask of SBD ({error}): copy it again from {SBD_SOURCE}"
-            ) from error
+                f"{path} holds {shown} ({strays.size} pixels), but class ids are 0..20 and 255 for "
+                f"void: {cure}"
+            )
         return torch.from_numpy(labels.astype("uint8"))
 
 
@@ -128,7 +145,7 @@ def _augmented(root: Path, folder: Path) -> dict[str, Path]:
     added = None
     for base in dict.fromkeys((root, folder, folder.parent, folder.parent.parent)):
         if (pictures := base / "SegmentationClassAug").is_dir():
-            added = {path.stem: path for path in pictures.glob("*.png")}
+            added = {path.stem: path for path in find_files(pictures, "*.png")}
             break
         if (sbd := base / "benchmark_RELEASE" / "dataset").is_dir():
             added = _sbd(sbd)
