@@ -258,11 +258,16 @@ def model_card(name: str) -> dict[str, Any]:
         "name": name,
         "summary": (builder.__doc__ or "").strip().splitlines()[0],
         "paper": _paragraph(module.__doc__ or "", "Paper:"),
-        "differs": _paragraph(module.__doc__ or "", "Differs from the paper:"),
+        "differs": _rest(module.__doc__ or "", "Differs from the paper:"),
         "file": module.__name__.replace(".", "/") + ".py",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "aux": {key: loss.weight for key, loss in model.aux_losses.items()},
     }
+
+
+def _rest(text: str, start: str) -> str:
+    """Return what follows `start`, to the end of the text, as one line."""
+    return " ".join(text.partition(start)[2].split())
 
 
 def _paragraph(text: str, start: str) -> str:

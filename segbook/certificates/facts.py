@@ -44,6 +44,7 @@ class Facts(NamedTuple):
         references: counts to match.
         others: who has which variant under the same name.
         lr: learning rate that learns two images by heart.
+        coarse: why the network cannot do that, where it cannot.
     """
 
     family: str
@@ -51,6 +52,7 @@ class Facts(NamedTuple):
     references: tuple[Reference, ...] = ()
     others: str = ""
     lr: float = 1e-3
+    coarse: str = ""
 
 
 @cache

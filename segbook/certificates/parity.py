@@ -129,6 +129,10 @@ def compare(pair: Pair, *, seed: int = 0) -> dict[str, dict[str, float]]:
             right = _run(theirs, images, pair.run_theirs, {k: v[1] for k, v in pair.stages.items()})
         if not right.keys() <= left.keys():
             raise ValueError(f"{pair.id}: ours gives {[*left]}, theirs {[*right]}")
+        if silent := pair.stages.keys() - right.keys():
+            raise ValueError(f"{pair.id}: nothing went through {sorted(silent)} in {mode} mode")
+        if not right.keys() - pair.stages.keys():
+            raise ValueError(f"{pair.id}: no result to compare, only stages")
         differences[mode] = {k: _distance(pair, k, left[k], right[k]) for k in right}
         if mode == "train":
             differences[mode]["running"] = _running_distance(pair, ours, theirs)
@@ -247,6 +251,8 @@ def _distance(pair: Pair, name: str, left: Tensor, right: Tensor) -> float:
         raise ValueError(f"{pair.id}: {name} is {[*left.shape]} here and {[*right.shape]} there")
     if left.numel() and left.std() == 0:
         raise ValueError(f"{pair.id}: {name} is constant, which proves nothing")
+    if not (left.isfinite().all() and right.isfinite().all()):
+        raise ValueError(f"{pair.id}: {name} is not finite, which proves nothing")
     return (left - right).abs().max().item()
 
 

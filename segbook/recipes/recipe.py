@@ -155,7 +155,10 @@ class Recipe:
             if choices and getattr(self, field) not in choices:
                 raise ValueError(f"{field} is one of {choices}, got {getattr(self, field)!r}")
         if not 0 <= self.warmup < self.steps:
-            raise ValueError(f"warmup ({self.warmup}) must be shorter than steps ({self.steps})")
+            raise ValueError(
+                f"warmup ({self.warmup}) must be shorter than steps ({self.steps}): "
+                "set warmup=0 for a short run"
+            )
         ends = [phase.until for phase in self.phases]
         if ends and (ends != sorted(set(ends)) or ends[0] <= 0 or ends[-1] != 1):
             raise ValueError(f"phases end at rising shares of the steps, the last at 1; got {ends}")

@@ -64,13 +64,13 @@ def test_the_largest_score_of_several_scales_counts():
     images = torch.randn(1, 3, 65, 97, dtype=torch.float64)
     seen = []
     scores = []
-    for size in [(32, 48), (49, 73), (65, 97)]:  # halves to even
-        resized = F.interpolate(images, size, mode="bilinear")
+    for size in [(33, 49), (49, 73), (65, 97)]:  # corners on corners
+        resized = F.interpolate(images, size, mode="bilinear", align_corners=True)
         c5 = single.backbone(resized).c5
         score = sum(branch(c5) for branch in single.branches)
         seen.append(score.shape[-2:])
         scores.append(F.interpolate(score, (9, 13), mode="bilinear", align_corners=True))
-    assert [tuple(s) for s in seen] == [(4, 6), (7, 10), (9, 13)]
+    assert [tuple(s) for s in seen] == [(5, 7), (7, 10), (9, 13)]
     largest = torch.stack(scores).amax(dim=0)
     expected = F.interpolate(largest, (65, 97), mode="bilinear", align_corners=True)
     logits = model(images).logits
@@ -84,7 +84,7 @@ def test_each_scale_is_trained():
     images, labels = torch.randn(2, 3, 33, 47), torch.randint(3, (2, 33, 47))
     output = model(images)
     assert {name: tuple(a.shape) for name, a in output.aux.items()} == {
-        "x0.5": (2, 3, 2, 3),
+        "x0.5": (2, 3, 3, 3),
         "x0.75": (2, 3, 4, 5),
         "x1": (2, 3, 5, 6),
     }
@@ -119,3 +119,27 @@ def test_refusals():
         DeepLabV2(Plain(), num_classes=2, scales=(0.0, 1.0))
     with pytest.raises(ValueError, match="num_classes is 1"):
         DeepLabV2(Plain(), num_classes=1)
+
+
+class Coordinates(nn.Module):
+    """A backbone that tells where it looks: c5 holds the column of each eighth pixel."""
+
+    channels = strides = Stages(1, 1, 1, 1)
+
+    def forward(self, images):
+        c5 = images[:, :1, ::8, ::8]
+        return Stages(c5, c5, c5, c5)
+
+
+@torch.no_grad()
+def test_scales_lie_on_each_other():
+    model = DeepLabV2(Coordinates(), num_classes=2, rates=(1,), scales=(0.5, 1.0)).train()
+    kernel = torch.zeros(2, 1, 3, 3)
+    kernel[:, :, 1, 1] = 1
+    model.branches[0].weight.copy_(kernel)
+    columns = torch.arange(321.0).expand(1, 1, 321, 321)
+    output = model(columns.repeat(1, 3, 1, 1))
+    small, whole = output.aux["x0.5"], output.aux["x1"]
+    assert small.shape[-1] == 21
+    torch.testing.assert_close(small[0, 0, 0], whole[0, 0, 0, ::2], atol=1e-3, rtol=0)
+    torch.testing.assert_close(output.logits[0, 0, 0], torch.arange(321.0), atol=1e-3, rtol=0)

@@ -104,8 +104,7 @@ def test_multi_grid():
             num_classes=3, output_stride=16, multi_grid=(1, 2, 4)
         )
         plain = deeplab_v3.deeplab_v3_resnet101(num_classes=3)
-    # The first unit's convolution had the stride and still reads the map before it.
-    assert [unit.conv2.dilation[0] for unit in model.backbone.layer4] == [1, 4, 8]
+    assert [unit.conv2.dilation[0] for unit in model.backbone.layer4] == [2, 4, 8]
     assert parameters(model) == parameters(plain)
 
 

@@ -41,3 +41,16 @@ def test_a_difference_shows():
 def test_a_tensor_without_a_partner_is_named():
     with pytest.raises(ValueError, match=r"0\.bias"):
         compare(conv_pair(keys=[(r"^0\.bias", "0.other")]))
+
+
+def test_what_is_not_finite_is_no_agreement():
+    def call(model, images):
+        return {"logits": model(images) * float("nan")}
+
+    with pytest.raises(ValueError, match="not finite"):
+        compare(conv_pair(run_theirs=call, run_ours=call))
+
+
+def test_a_pair_that_compares_nothing_is_refused():
+    with pytest.raises(ValueError, match="no result"):
+        compare(conv_pair(run_theirs=lambda model, images: {}))

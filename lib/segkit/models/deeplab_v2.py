@@ -132,8 +132,9 @@ class DeepLabV2(nn.Module):
         return SegOutput(resize_logits(x, images.shape[-2:], align_corners=True), aux)
 
     def _score(self, images: Tensor, scale: float) -> Tensor:
-        if scale != 1:
-            images = resize(images, [round(scale * side) for side in images.shape[-2:]])
+        if scale != 1:  # corners on corners, as the scores are enlarged: the maps then lie aligned
+            size = [round(scale * (side - 1)) + 1 for side in images.shape[-2:]]
+            images = resize(images, size, align_corners=True)
         c5 = self.backbone(images).c5
         first, *rest = (branch(c5) for branch in self.branches)
         return sum(rest, start=first)
