@@ -167,7 +167,7 @@ def deeplab_v3_resnet50(
         output_stride=output_stride,
         weights=weights_backbone,
         multi_grid=multi_grid,
-        # Unit rates multiply the rate of the whole stage, its first unit's too: 2, 4, 8 at stride 16.
+        # The rates of the units multiply that of the whole stage: 2, 4 and 8 at stride 16.
         dilate_first=tuple(multi_grid) != (1, 1, 1),
     )
     model = DeepLabV3(backbone, num_classes=num_classes, aspp_channels=aspp_channels)
@@ -193,7 +193,7 @@ def deeplab_v3_resnet101(
         output_stride=output_stride,
         weights=weights_backbone,
         multi_grid=multi_grid,
-        # Unit rates multiply the rate of the whole stage, its first unit's too: 2, 4, 8 at stride 16.
+        # The rates of the units multiply that of the whole stage: 2, 4 and 8 at stride 16.
         dilate_first=tuple(multi_grid) != (1, 1, 1),
     )
     model = DeepLabV3(backbone, num_classes=num_classes, aspp_channels=aspp_channels)
