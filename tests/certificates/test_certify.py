@@ -62,7 +62,7 @@ def test_hash_sees_code_but_no_comment(tmp_path, monkeypatch):
 
     path.write_text(text.replace('"""U-Net: a path', '"""U-Net, a path') + "\n# a comment\n")
     assert code.code_hash(MODELS["unet"]) == before
-    path.write_text(text.replace('mode="nearest"', 'mode="bilinear"'))
+    path.write_text(text.replace("6 * self.scale - 4", "6 * self.scale - 5"))
     assert code.code_hash(MODELS["unet"]) != before
     path.write_text(text)
 
