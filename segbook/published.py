@@ -92,12 +92,16 @@ class AuthorsNormalize:
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give float32 (3, H, W) and int64 (H, W)."""
         check_pair(image, mask)
+        return self.image(image), mask.to(torch.int64)
+
+    def image(self, image: Tensor) -> Tensor:
+        """Give float32 (3, H, W) of an image alone, uint8 RGB."""
         pixels = image[self.order].to(torch.float32)
-        return pixels.div_(255).sub_(self.mean).div_(self.std), mask.to(torch.int64)
+        return pixels.div_(255).sub_(self.mean).div_(self.std)
 
 
 def import_weights(name: str, source: str | Path, out: str | Path) -> Path:
-    """Turn the authors' file into one that `segkit.load_model` reads.
+    """Turn the authors' file into one that `segkit.catalog.load_model` reads.
 
     Args:
         name: what it is, a key of `PUBLISHED`.

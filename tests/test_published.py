@@ -108,3 +108,13 @@ def test_scores_come_under_every_policy_and_beside_the_authors(authors_file, cam
     assert rows["class_accuracy"][1:] == ["68.30"]
     assert rows["void_as_fp_in_truth"] == [f"{100 * scores['void_as_fp_in_truth']:.2f}", "55.64"]
     assert len(rows["dataset"]) == 1
+
+
+def test_an_image_alone_is_made_as_one_of_a_pair():
+    normalise = AuthorsNormalize(channels="BGR", mean=[0.1, 0.2, 0.3], std=[0.5, 1.0, 2.0])
+    image = torch.tensor([255, 51, 0], dtype=torch.uint8)[:, None, None].expand(3, 2, 2)
+    alone = normalise.image(image)
+    expected = [(0 - 0.1) / 0.5, 0.2 - 0.2, (1 - 0.3) / 2]
+    torch.testing.assert_close(alone[:, 0, 0], torch.tensor(expected), atol=1e-6, rtol=0)
+    pair, _ = normalise(image, torch.zeros(2, 2, dtype=torch.uint8))
+    assert torch.equal(pair, alone)

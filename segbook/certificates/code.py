@@ -17,8 +17,8 @@ PARTS = ("models", "backbones", "nn")
 
 
 def files(builder: Callable[..., Any]) -> list[Path]:
-    """The source files of a builder's network: its own, and all of `PARTS` that they import."""
-    found: dict[Path, None] = {}
+    """The files that a builder's network is made of: its own, and all of `PARTS` they import."""
+    found: dict[Path, None] = {ROOT / "outputs.py": None}  # whose order of stages all rely on
     waiting = [Path(inspect.getsourcefile(builder) or "")]
     while waiting:
         path = waiting.pop()
@@ -41,6 +41,7 @@ def imported(path: Path) -> list[Path]:
         names = [base / f"{alias.name}.py" for alias in node.names]
         candidates = [base.with_suffix(".py"), *names]
         if base.is_dir():  # names that a package hands on: the files that they are defined in
+            candidates.append(base / "__init__.py")
             candidates += _defining(base, {alias.name for alias in node.names})
         paths += [candidate for candidate in candidates if candidate.is_file()]
     return paths
@@ -63,6 +64,8 @@ def code_hash(builder: Callable[..., Any]) -> str:
     digest = hashlib.sha256()
     for path in files(builder):
         tree = ast.parse(path.read_text(encoding="utf-8"))
+        if path.name == "__init__.py":  # what it hands on counts where it is defined
+            tree.body = [node for node in tree.body if not _hands_on(node)]
         digest.update(f"{path.relative_to(ROOT).as_posix()}\n{_canonical(tree)}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -81,6 +84,12 @@ def _canonical(node: Any) -> str:
             continue
         fields.append(f"{name}={_canonical(value)}")
     return f"{type(node).__name__}({','.join(fields)})"
+
+
+def _hands_on(node: ast.AST) -> bool:
+    if isinstance(node, ast.Assign):
+        return [getattr(target, "id", "") for target in node.targets] == ["__all__"]
+    return isinstance(node, ast.ImportFrom)
 
 
 def _is_docstring(node: ast.AST) -> bool:

@@ -1,5 +1,6 @@
 """How certificates are made: counts, costs, hashes, and that each of them can be red."""
 
+import ast
 import json
 import shutil
 from pathlib import Path
@@ -69,6 +70,39 @@ def test_hash_sees_code_but_no_comment(tmp_path, monkeypatch):
     block = root / "nn" / "conv.py"  # which unet.py has through `from segkit.nn import …`
     block.write_text(block.read_text().replace("kernel_size // 2", "kernel_size // 3"))
     assert code.code_hash(MODELS["unet"]) != before
+
+
+def test_hash_sees_what_a_package_does_to_its_names(tmp_path, monkeypatch):
+    root = tmp_path / "segkit"
+    shutil.copytree(code.ROOT, root)
+    source = root / "models" / "unet.py"
+    monkeypatch.setattr(code, "ROOT", root)
+    monkeypatch.setattr(code.inspect, "getsourcefile", lambda builder: str(source))
+    before = code.code_hash(MODELS["unet"])
+    package = root / "nn" / "__init__.py"
+    text = package.read_text()
+
+    package.write_text(text + "\nfrom segkit.nn.aspp import ASPP as _unused\n")
+    assert code.code_hash(MODELS["unet"]) == before
+    package.write_text(text + "\nresize = print\n")
+    assert code.code_hash(MODELS["unet"]) != before
+    package.write_text(text)
+    outputs = root / "outputs.py"
+    outputs.write_text(
+        outputs.read_text().replace("    c2: Any\n    c3: Any\n", "    c3: Any\n    c2: Any\n")
+    )
+    assert code.code_hash(MODELS["unet"]) != before
+
+
+@pytest.mark.parametrize("part", code.PARTS)
+def test_networks_import_in_the_way_that_the_hash_follows(part):
+    for path in (code.ROOT / part).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not [a for a in node.names if a.name.startswith("segkit")], path
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, path
+                assert node.module != "segkit", path
 
 
 def test_files_of_a_network_are_those_it_imports():
