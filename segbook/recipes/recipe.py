@@ -34,10 +34,11 @@ _RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     ),
     "0 or more": (
         lambda value: value >= 0,
-        ("aux_weight", "elastic", "eval_batch_size", "evaluate_every", "jitter", "momentum",
-         "power", "weight_decay", "workers"),
+        ("aux_weight", "bad_samples", "elastic", "eval_batch_size", "evaluate_every", "jitter",
+         "momentum", "power", "weight_decay", "worker_timeout", "workers"),
     ),
     "positive": (lambda value: value > 0, ("lr", "head_lr", "clip")),
+    "in (0, 1]": (lambda value: 0 < value <= 1, ("stage_lr",)),
     "in 0..1": (lambda value: 0 <= value <= 1, ("flip",)),
     "between 0 and 1": (lambda value: 0 < value < 1, ("ema",)),
     "in 0..4294967295": (lambda value: 0 <= value < 2**32, ("seed",)),
@@ -53,7 +54,9 @@ class Recipe:
         name: the recipe's name, that of its function.
         model: a name of segkit's catalog.
         model_options: further arguments of the model's builder.
-        weights: one of our checkpoints to start from; empty starts from random weights.
+        weights: what to start from: one of our weights files, or torchvision's weights by name,
+            such as "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"; a head for another number of
+            classes starts from random weights. Empty starts from random weights.
         weights_backbone: torchvision's weights of the backbone to start from, by name, such as
             "IMAGENET1K_V1", downloaded on first use; empty starts from random ones.
         data: "synthetic", "camvid", "cityscapes", "ade20k", "voc" (trained on its own train list),
@@ -67,13 +70,17 @@ class Recipe:
         flip: probability of a horizontal flip.
         jitter: strength of the colour jitter (brightness, contrast, saturation), 0 for none.
         elastic: displacement in pixels of U-Net's elastic deformation, 0 for none.
-        batch_size: images a batch.
+        batch_size: images a batch, those of all processes together.
         eval_batch_size: whole images a batch when evaluating; 0 for ``batch_size``.
         accumulate: batches a step.
         steps: optimizer steps.
         optimizer: "sgd" or "adamw".
         lr: initial learning rate.
         head_lr: what the learning rate is multiplied by outside the network's backbone.
+        stage_lr: what the learning rate is multiplied by for each stage of the backbone, once for
+            the last and once more for each one before it; 1 learns all at one rate.
+        freeze: "backbone" leaves the backbone's weights as they are and its BatchNorms in eval
+            mode, "backbone_norms" its BatchNorms only, "none" nothing.
         momentum: of SGD.
         weight_decay: of the weights.
         decay_norms: whether biases and what scales normalised maps, all weights of one dimension,
@@ -87,8 +94,17 @@ class Recipe:
         clip: largest norm of the gradient; None does not clip.
         ema: decay of the moving average of the weights that is evaluated; None for none.
         precision: "auto" (bfloat16 where the machine has it), "float32", "bfloat16", "float16".
-        channels_last: memory format.
+        channels_last: memory format; None for the faster one, measured where a run is long
+            enough.
+        sync_bn: whether BatchNorm counts the images of all processes: "auto" where there are
+            several, each with a GPU of its own, "on", "off".
         workers: loader processes; 0 loads in the main one.
+        worker_timeout: seconds that a batch may take a loader process before it counts as hung; 0
+            waits for ever.
+        bad_samples: how many samples that cannot be read a run may leave out, each named in its
+            log, before it stops.
+        doctor: what the preflight's errors do: "stop" the run before its first step, "warn" and
+            train, or "off" for no preflight.
         evaluate_every: steps between validations; 0 validates at the end only.
         save_every: steps between checkpoints.
         policy: the mIoU policy by which the best weights are chosen.
@@ -122,6 +138,8 @@ class Recipe:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float
     head_lr: float = 1.0
+    stage_lr: float = 1.0
+    freeze: Literal["none", "backbone", "backbone_norms"] = "none"
     momentum: float = 0.9
     weight_decay: float = 1e-4
     decay_norms: bool = True
@@ -134,8 +152,12 @@ class Recipe:
     clip: float | None = None
     ema: float | None = None
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    channels_last: bool = True
+    channels_last: bool | None = None
+    sync_bn: Literal["auto", "on", "off"] = "auto"
     workers: int = 0
+    worker_timeout: float = 300.0
+    bad_samples: int = 10
+    doctor: Literal["stop", "warn", "off"] = "stop"
     evaluate_every: int = 0
     save_every: int = 200
     policy: str = "dataset"

@@ -81,6 +81,7 @@ class Run:
         self.sets = build_data(recipe)
         self.num_classes = self.sets["train"].num_classes
         self.precision = choose_precision(recipe.precision)
+        self.channels_last = recipe.channels_last is not False
         if folder is None:
             given = os.environ.get(FOLDER_VARIABLE)
             folder = RunFolder(given) if given else RunFolder.create(recipe.name, kind="notebook")
@@ -96,7 +97,7 @@ class Run:
         if recipe.weights:
             load_weights(self.model, recipe.weights)
         self.model.to(device)
-        if recipe.channels_last:
+        if self.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self.ema = engine.averaged(self.model, recipe.ema) if recipe.ema else None
         self.optimizer = build_optimizer(recipe, self.model)
@@ -163,7 +164,7 @@ class Run:
             ema=self.ema,
             precision=self.precision,
             scaler=self.scaler,
-            channels_last=recipe.channels_last,
+            channels_last=self.channels_last,
         )
         window: list[engine.Step] = []
         busy = time.process_time()
@@ -278,7 +279,7 @@ class Run:
             ),
             num_classes=self.num_classes,
             precision=self.precision,
-            channels_last=self.recipe.channels_last,
+            channels_last=self.channels_last,
         )
 
     def best_model(self) -> nn.Module:
@@ -286,7 +287,7 @@ class Run:
         model = build_model(self.recipe, self.num_classes, pretrained=False)
         load_weights(model, self.folder.checkpoints / "best.safetensors")
         model.to(next(self.model.parameters()).device)
-        if self.recipe.channels_last:
+        if self.channels_last:
             model.to(memory_format=torch.channels_last)
         return model.eval()
 

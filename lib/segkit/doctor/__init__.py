@@ -1,0 +1,1 @@
+"""Preflight: looks at data, network, settings and machine before the first step."""
