@@ -341,6 +341,7 @@ def _finish(folder: RunFolder, described: dict[str, Any]) -> NoReturn:
     if status != FINISHED:
         step = described.get("step")
         where = f"   (from step {step} of {described.get('steps')})" if step else ""
-        lines.append(f"go on   segbook resume {folder.name}{where}")
+        cause = "   once the cause is mended" if status == FAILED else ""
+        lines.append(f"go on   segbook resume {folder.name}{where}{cause}")
     click.echo("\n".join(lines))
     sys.exit(EXIT_CODES.get(status, EXIT_FAILED))

@@ -265,6 +265,8 @@ def _convert(value: Any, kind: Any) -> Any:
         return float(value)
     if isinstance(value, str):
         value = ast.literal_eval(value)
+    if (origin is tuple or hasattr(kind, "_fields")) and not isinstance(value, tuple | list):
+        raise ValueError("values in brackets are needed, as in (256, 352)")
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
         hints = typing.get_type_hints(kind)
         if len(value) != len(hints):

@@ -178,7 +178,7 @@ def find_classes(
             "object and background)"
         )
     if palette is None:
-        palette = [_distinct(index) for index in range(len(classes))]
+        palette = [distinct(index) for index in range(len(classes))]
     try:
         colours = tuple(tuple(map(operator.index, colour)) for colour in palette)
     except TypeError:
@@ -192,7 +192,7 @@ def find_classes(
     return tuple(classes), colours
 
 
-def _distinct(index: int) -> tuple[int, int, int]:
+def distinct(index: int) -> tuple[int, int, int]:
     """Colour number ``index`` of PASCAL VOC's palette: its bits spread over red, green, blue."""
     colour = [0, 0, 0]
     for bit in range(8):

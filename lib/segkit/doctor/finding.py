@@ -1,0 +1,75 @@
+"""What the doctor finds: one record for everything, data, model, recipe and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+Severity = Literal["error", "warning", "note"]
+
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+"""From the one that stops a run to the one that only tells."""
+
+_SHOWN = 5
+
+
+class Place(NamedTuple):
+    """A file in which something was found.
+
+    Attributes:
+        file: path of the file, or the name of a sample that has none.
+        pixels: how many of its pixels are concerned; 0 where pixels are not the matter.
+        marked: bool (H, W), True at those pixels; only for a few places of a finding.
+    """
+
+    file: str
+    pixels: int = 0
+    marked: Tensor | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file} ({self.pixels:,} pixels)" if self.pixels else self.file
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the doctor has to say.
+
+    Attributes:
+        severity: "error" stops a run, "warning" is kept with it, "note" only tells.
+        check: name of the check, as snake_case.
+        what: what was found, with numbers.
+        why: why it hurts.
+        fix: what to do, one line.
+        places: where, the worst first; not all where there are many.
+        count: how many places there are, listed or not.
+    """
+
+    severity: Severity
+    check: str
+    what: str
+    why: str
+    fix: str
+    places: tuple[Place, ...] = ()
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        if self.severity not in SEVERITIES:
+            raise ValueError(f"severity={self.severity!r}: choose from {', '.join(SEVERITIES)}")
+        if self.count < len(self.places):
+            object.__setattr__(self, "count", len(self.places))
+
+    def __str__(self) -> str:
+        """Return the form for a terminal."""
+        lines = [f"{self.severity:<7} {self.check}  {self.what}"]
+        lines += [f"  where  {place}" for place in self.places[:_SHOWN]]
+        if (rest := self.count - len(self.places[:_SHOWN])) > 0 and self.places:
+            lines.append(f"         and {rest:,} more")
+        return "\n".join([*lines, f"  why    {self.why}", f"  fix    {self.fix}"])
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort: errors first, then warnings, then notes, each in the order in which they came."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
