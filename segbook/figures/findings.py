@@ -72,11 +72,15 @@ def _tell(axes: Axes, finding: Finding) -> None:
 
 
 def _draw(axes: Axes, place: Place) -> None:
-    name = Path(place.file).name
+    name = " = ".join(Path(part).name for part in place.file.split(" = "))
     title = f"{textwrap.shorten(name, 30, placeholder='…')}"
     if place.pixels:
         title += f"\n{place.pixels:,} px"
-    shown = _picture(Path(place.file))
+    paths = place.file.split(" = ")  # so are files written that show the same
+    seen = [_picture(Path(path)) for path in paths]
+    shown = seen[0]
+    if len(seen) > 1 and all(one is not None and one.shape == shown.shape for one in seen):
+        shown = np.concatenate(seen, axis=1)
     if shown is None:
         axes.set(xticks=[], yticks=[], facecolor=PALE)
         axes.spines[:].set_visible(False)

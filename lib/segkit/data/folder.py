@@ -109,6 +109,15 @@ class FolderDataset:
         """Return the name by which image and mask number ``index`` are paired."""
         return self._pairs[index][0].stem
 
+    def files(self, index: int) -> tuple[Path, Path | None]:
+        """Return the files of image and mask number ``index``; None for a mask there is none of."""
+        return self._pairs[index]
+
+    @property
+    def meaning(self) -> dict[int, int]:
+        """The class, or IGNORE, of each value that a mask's file may hold."""
+        return {**{k: k for k in range(self.num_classes)}, self.ignore: IGNORE, IGNORE: IGNORE}
+
     def with_transform(self, transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None) -> Self:
         """Return the same data set with another transform; both share what was decoded."""
         other = copy.copy(self)

@@ -67,6 +67,11 @@ class ListedDataset(FolderDataset):
                 stacklevel=3,
             )
 
+    @property
+    def meaning(self) -> dict[int, int]:
+        """The class, or IGNORE, of each value that a mask's file may hold."""
+        return dict(self._ids)
+
     def _read_values(self, path: Path) -> Tensor:
         """Read a mask as its file has it: uint8, shape (H, W)."""
         return read_mask(path)

@@ -73,3 +73,9 @@ class Finding:
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
     """Sort: errors first, then warnings, then notes, each in the order in which they came."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def counted(number: int, noun: str) -> str:
+    """Spell a number with its noun: "1 mask", "2,975 masks", "3 classes"."""
+    plural = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{plural}"

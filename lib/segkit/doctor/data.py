@@ -1,0 +1,126 @@
+"""The examination of data: one scan, then every check on its records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segkit.data.layout import find_classes
+from segkit.doctor import files, labels, splits
+from segkit.doctor.finding import Finding, by_severity
+from segkit.doctor.machine import available_memory
+from segkit.doctor.record import Scan
+from segkit.doctor.scan import Progress, scan_data, scan_folder
+from segkit.outputs import IGNORE
+
+CHECKS: tuple[Callable[[Scan], Iterator[Finding]], ...] = (
+    files.unreadable_or_truncated,
+    files.image_without_mask,
+    files.mask_without_image,
+    files.listed_without_files,
+    files.several_files_of_one_stem,
+    files.size_mismatch,
+    files.sixteen_bit,
+    files.animated_pictures,
+    files.odd_sizes,
+    labels.classes_unknown,
+    labels.lossy_masks,
+    labels.colour_masks,
+    labels.zero_and_255_masks,
+    labels.off_by_one,
+    labels.values_out_of_range,
+    labels.void_share,
+    splits.tiny_split,
+    splits.classes_never_present,
+    splits.class_frequencies,
+    splits.near_duplicates,
+    splits.exact_duplicates,
+)
+"""Every check of a scan; `files.too_large_for_memory` is told the memory as well."""
+
+
+def inspect(scan: Scan, *, memory: int | None = None) -> list[Finding]:
+    """Judge what a scan has found.
+
+    Args:
+        scan: from `scan_folder` or `scan_data`.
+        memory: bytes that one image may take; None for what is free on this machine.
+
+    Returns:
+        Errors, then warnings, then notes.
+    """
+    memory = available_memory() if memory is None else memory
+    findings = [finding for check in CHECKS for finding in check(scan)]
+    return by_severity([*findings, *files.too_large_for_memory(scan, memory)])
+
+
+def inspect_folder(
+    root: str | Path,
+    *,
+    splits: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    palette: Sequence[tuple[int, int, int]] | None = None,
+    ignore: int = IGNORE,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    memory: int | None = None,
+) -> list[Finding]:
+    """Look at a folder of pairs and say everything that is wrong with it.
+
+    Args:
+        root: as `segkit.data.FolderDataset` takes it, or with a folder for each split.
+        splits: the ones to look at; None for all.
+        classes: names in the order of the ids; None reads classes.json or classes.txt.
+        palette: RGB of each class, 0..255; None for that of classes.json.
+        ignore: the id by which the files mark void; 255 does so as well.
+        workers: processes; 0 for this one, None for a number that suits cores and pairs.
+        progress: told after each pair how many of how many are done.
+        memory: bytes that one image may take; None for what is free on this machine.
+
+    Returns:
+        Errors, then warnings, then notes.
+
+    Raises:
+        ValueError: no such folder, nothing that looks like pairs, no such split, or classes and
+            palette that do not fit.
+    """
+    root = Path(root)
+    named = classes is not None or any(
+        (root / f"classes.{end}").is_file() for end in ("json", "txt")
+    )
+    names, colours = find_classes(root, classes, palette) if named else ((), ())
+    scan = scan_folder(
+        root,
+        splits=None if splits is None else tuple(splits),
+        classes=names,
+        palette=colours,
+        ignore=ignore,
+        workers=workers,
+        progress=progress,
+    )
+    return inspect(scan, memory=memory)
+
+
+def inspect_data(
+    sets: Mapping[str, Any],
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    memory: int | None = None,
+) -> list[Finding]:
+    """Look at data sets, as training gets them, and say everything that is wrong with them.
+
+    Args:
+        sets: data set by split, such as ``{"train": ..., "val": ...}``.
+        workers: processes; 0 for this one, None for a number that suits cores and pairs.
+        progress: told after each pair how many of how many are done.
+        memory: bytes that one image may take; None for what is free on this machine.
+
+    Returns:
+        Errors, then warnings, then notes.
+
+    Raises:
+        ValueError: no data set, or two of them have different classes.
+    """
+    return inspect(scan_data(sets, workers=workers, progress=progress), memory=memory)
