@@ -20,7 +20,10 @@ from typing import Any, NoReturn
 import click
 
 from segbook import __version__
+from segbook.bench.command import bench
 from segbook.certificates.command import certify
+from segbook.doctor.command import doctor
+from segbook.runs.commands import changes_option, forecast, prove_resume, read_changes
 from segbook.runs.folder import FAILED, FINISHED, STOPPED, RunBusyError, RunFolder, find
 from segbook.runs.stopping import read_duration, spell_duration
 
@@ -137,24 +140,36 @@ def run(
 
 @main.command(epilog=EPILOG)
 @click.argument("recipe")
+@changes_option
 @click.option(
-    "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe."
+    "--nproc",
+    "processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that train together, one a GPU; they share batch_size.",
 )
 @name_option
 @time_limit_option
-def train(recipe: str, changes: tuple[str, ...], name: str | None, time_limit: float) -> None:
+def train(
+    recipe: str, changes: tuple[str, ...], processes: int, name: str | None, time_limit: float
+) -> None:
     """Train RECIPE without a notebook; needs no Jupyter. `segbook recipes` lists them."""
-    from segbook.runs import headless
+    from segbook.runs import headless, launch
 
-    given = {}
-    for change in changes:
-        field, equals, text = change.partition("=")
-        if not equals:
-            raise ValueError(f"a field is given as FIELD=VALUE, got {change!r}")
-        given[field.strip()] = text
-    folder = headless.create(recipe, given, name=name, time_limit=_finite(time_limit))
-    click.echo(f"run {_short(folder.path)}")
-    _finish(folder, headless.execute(folder, show=click.echo))
+    given = read_changes(changes)
+
+    def create(processes: int) -> RunFolder:
+        limit = _finite(time_limit)
+        folder = headless.create(recipe, given, name=name, time_limit=limit, processes=processes)
+        click.echo(f"run {_short(folder.path)}")
+        return folder
+
+    if not launch.started_by_hand():
+        folder = create(processes)
+        _finish(folder, headless.execute(folder, show=click.echo))
+    elif folder := launch.train_by_hand(create, show=click.echo):
+        _finish(folder, folder.read())
 
 
 @main.command(epilog=EPILOG)
@@ -282,20 +297,8 @@ def import_weights(name: str, source: Path, out: Path, camvid: Path | None) -> N
         click.echo(published.compare(path, published.evaluate_published(path, camvid)))
 
 
-@main.command()
-@click.option("--quick", is_flag=True, help="Few pairs each, to see that it works.")
-def bench(quick: bool) -> None:
-    """Print the library's speed against others', side by side, as ratios.
-
-    Exit code 1 where a promised ratio was missed.
-    """
-    from segbook import bench as benchmarks
-
-    if not benchmarks.main(click.echo, quick=quick):
-        sys.exit(EXIT_FAILED)
-
-
-main.add_command(certify)
+for command in (bench, certify, doctor, forecast, prove_resume):
+    main.add_command(command)
 
 
 def _finite(seconds: float) -> float | None:

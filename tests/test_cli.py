@@ -67,7 +67,7 @@ for name in ("papermill", "nbformat", "nbclient", "nbconvert", "IPython", "ipyke
 training = types.ModuleType("training")
 training.train_run = lambda recipe, folder, **options: {"miou": 0.5, "policy": "dataset",
                                                         "split": "val"}
-sys.modules["segbook.runs.training"] = training
+sys.modules["segbook.runs.unattended"] = training
 from segbook.cli import main
 main(["train", "unet_synthetic", "--set", "lr=0.5", "--name", "tiny"], prog_name="segbook")
 """

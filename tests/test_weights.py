@@ -14,8 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from segkit import weights
-from segkit.weights import WeightsEntry, fetch, load_weights, read_header, save_weights
+from segkit.weights import (
+    WeightsEntry,
+    downloads,
+    fetch,
+    files,
+    load_weights,
+    read_header,
+    save_weights,
+)
 
 HEADER = {
     "builder": "pp_liteseg_t",
@@ -90,7 +97,7 @@ def test_file_has_the_usual_permissions(saved):
     assert saved.stat().st_mode == other.stat().st_mode
 
 
-@pytest.mark.parametrize("failing", ["save_file", "_sync", "replace"])
+@pytest.mark.parametrize("failing", ["save_file", "sync", "replace"])
 def test_a_failed_save_leaves_the_old_file(saved, monkeypatch, failing):
     before = saved.read_bytes()
 
@@ -99,7 +106,7 @@ def test_a_failed_save_leaves_the_old_file(saved, monkeypatch, failing):
             raise SafetensorError("I/O error: No space left on device")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(weights.os if failing == "replace" else weights, failing, full_disk)
+    monkeypatch.setattr(files.os if failing == "replace" else files, failing, full_disk)
     with pytest.raises(OSError, match="No space"):
         save_weights(small_model(seed=1), saved, header=HEADER)
     assert saved.read_bytes() == before
@@ -336,7 +343,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(saved, tmp_path, monkeypatch):
     monkeypatch.setenv("SEGBOOK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(weights.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     server = Server(saved.read_bytes())
@@ -353,7 +360,7 @@ def entry(server, sha256=None):
 
 
 def cached(kind=""):
-    return sorted(p.name for p in weights.cache_dir().iterdir() if p.name.endswith(kind))
+    return sorted(p.name for p in downloads.cache_dir().iterdir() if p.name.endswith(kind))
 
 
 def test_download_once_then_from_the_cache(server):
@@ -361,7 +368,7 @@ def test_download_once_then_from_the_cache(server):
     assert load_weights(model, entry(server)) == HEADER
     assert same(model.state_dict(), small_model().state_dict())
     path = fetch(entry(server))
-    assert path.parent == weights.cache_dir()
+    assert path.parent == downloads.cache_dir()
     assert path.name == entry(server).sha256[:16] + "-model.safetensors"
     assert server.requests == [None]
     assert cached(".part") == []
@@ -380,11 +387,11 @@ def test_a_cut_connection_is_resumed(server):
 
 
 def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server):
-    server.cuts = [100] + [0] * weights.ATTEMPTS
+    server.cuts = [100] + [0] * downloads.ATTEMPTS
     with pytest.raises(ConnectionError, match=r"ended after 100 of \d+ bytes.*\.part.*call again"):
         fetch(entry(server))
-    assert len(server.requests) == 1 + weights.ATTEMPTS
-    assert [len((weights.cache_dir() / p).read_bytes()) for p in cached(".part")] == [100]
+    assert len(server.requests) == 1 + downloads.ATTEMPTS
+    assert [len((downloads.cache_dir() / p).read_bytes()) for p in cached(".part")] == [100]
     server.requests.clear()
     assert fetch(entry(server)).read_bytes() == server.content
     assert server.requests == ["bytes=100-"]
@@ -407,7 +414,7 @@ def test_a_server_that_resumes_elsewhere_is_not_believed(server):
     server.cuts, server.skew = [100], 7
     with pytest.raises(ConnectionError, match="another place"):
         fetch(entry(server))
-    assert [len((weights.cache_dir() / p).read_bytes()) for p in cached(".part")] == [100]
+    assert [len((downloads.cache_dir() / p).read_bytes()) for p in cached(".part")] == [100]
 
 
 def test_a_wrong_checksum_keeps_nothing(server):
@@ -427,7 +434,7 @@ def test_a_damaged_cache_is_downloaded_again(server):
     assert server.requests == [None, None]
 
 
-@pytest.mark.parametrize(("status", "requests"), [(404, 1), (503, weights.ATTEMPTS)])
+@pytest.mark.parametrize(("status", "requests"), [(404, 1), (503, downloads.ATTEMPTS)])
 def test_a_refusal_is_told_and_only_a_busy_server_asked_again(server, status, requests):
     server.status = status
     with pytest.raises(ConnectionError, match=f"127.0.0.1.*{status}"):
@@ -446,7 +453,7 @@ def test_names_in_a_url_stay_in_the_cache(server):
     base = server.url.rpartition("/")[0]
     for name in ("..%2f..%2fevil.safetensors", "a%00b%20c.safetensors?x=1", ""):
         path = fetch(WeightsEntry(f"{base}/{name}", digest))
-        assert path.resolve().parent == weights.cache_dir().resolve()
+        assert path.resolve().parent == downloads.cache_dir().resolve()
 
 
 def test_processes_that_ask_together_download_once(server):
@@ -480,6 +487,6 @@ def test_sources_that_cannot_be_checked_are_refused(source, message):
 def test_cache_dir(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SEGBOOK_CACHE", raising=False)
-    assert weights.cache_dir() == tmp_path / ".cache" / "segbook"
+    assert downloads.cache_dir() == tmp_path / ".cache" / "segbook"
     monkeypatch.setenv("SEGBOOK_CACHE", os.fspath(tmp_path / "elsewhere"))
-    assert weights.cache_dir() == tmp_path / "elsewhere"
+    assert downloads.cache_dir() == tmp_path / "elsewhere"

@@ -1,17 +1,19 @@
-"""What the doctor found, as pictures: the bad file with its bad pixels marked."""
+"""What the doctor found, as pictures: the bad sample with its bad pixels marked."""
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
-from segbook.figures.overlays import show
 from segbook.figures.pictures import WRONG, Picture, label_picture
 from segbook.figures.style import GREY, INK, PALE, VERMILION, YELLOW, styled
 from segkit.data.images import MAX_PIXELS
@@ -24,18 +26,38 @@ _LARGEST = 480
 _IDS = 64
 """A grey picture with more values than these is a photograph, one with fewer a mask."""
 _PALETTE = [distinct(index) for index in range(255)]
+_TEXT, _WIDE, _TALL = 6.0, 1.75, 1.3
+"""Inches: the width of the text, the width and height of a picture."""
+_LETTERS = 80
+_LINE, _TITLE, _GAP = 0.16, 0.24, 0.16
+_FEW = 20
+"""So many marked pixels, or fewer, are ringed: they could be missed."""
+
+
+class _Tile(NamedTuple):
+    """A file to draw, with the place if that is about it; (height, width) is what it is drawn in.
+
+    The files of a place share their scale: that two have different sizes is seen.
+    """
+
+    path: Path
+    picture: Picture | None
+    place: Place | None
+    room: tuple[int, int]
 
 
 @styled
 def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False) -> Figure:
-    """A row for each finding: what, why and the fix, and the worst files with bad pixels marked.
+    """A row for each finding: what, why and the fix, and the worst samples with bad pixels marked.
 
-    The marked pixels are vermilion, the others of the picture pale. A file that is no picture any
-    more is an empty tile with its name.
+    Of files in images/ or masks/ both halves of the pair are shown. The marked pixels are
+    vermilion, the others of the picture pale; a few that could be missed have rings, and where all
+    are meant the picture has a frame. A file that is no picture any more is an empty tile. Names
+    are told from the folder on that holds all of them.
 
     Args:
         found: from `segkit.doctor`.
-        pictures: how many files are shown of each finding.
+        pictures: how many samples are shown of each finding.
         notes: whether what is neither error nor warning is shown too.
 
     Returns:
@@ -46,61 +68,131 @@ def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False
         figure = Figure(figsize=(6, 0.6))
         figure.text(0.01, 0.5, "The doctor found nothing to mend.", va="center")
         return figure
-    columns = max((min(len(one.places), pictures) for one in rows), default=0)
-    figure = Figure(figsize=(5.2 + 2.3 * columns, 1.95 * len(rows)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.05)
-    grid = figure.add_gridspec(len(rows), 1 + columns, width_ratios=[5.2] + [2.3] * columns)
-    for row, one in enumerate(rows):
-        _tell(figure.add_subplot(grid[row, 0]), one)
-        for column, place in enumerate(one.places[:pictures]):
-            _draw(figure.add_subplot(grid[row, 1 + column]), place)
+    folder = _common_folder(rows)
+    tiles = [[tile for place in one.places[:pictures] for tile in _tiles(place)] for one in rows]
+    told = [_lines(one, folder) for one in rows]
+    tall = [
+        max(_TITLE + _LINE * len(lines), _TITLE + _TALL if row else 0) + _GAP
+        for lines, row in zip(told, tiles, strict=True)
+    ]
+    width, height = _TEXT + _WIDE * max(map(len, tiles)), sum(tall)
+    figure = Figure(figsize=(width, height))
+    top = height
+    for one, lines, row, inches in zip(rows, told, tiles, tall, strict=True):
+        top -= inches
+        words = figure.add_axes((0, top / height, _TEXT / width, inches / height))
+        _tell(words, one, lines, inches)
+        for number, tile in enumerate(row):
+            left, bottom = _TEXT + number * _WIDE, top + inches - _TITLE - _TALL
+            axes = figure.add_axes(
+                (left / width, bottom / height, (_WIDE - 0.12) / width, _TALL / height)
+            )
+            _draw(axes, tile)
+            [*_, name] = textwrap.wrap(_without(str(tile.path), folder), 30)  # its end tells more
+            count = f" · {tile.place.pixels:,} px" if tile.place and tile.place.pixels else ""
+            axes.set_title(name + count, fontsize=7.5, color=INK, pad=3)
     return figure
 
 
-def _tell(axes: Axes, finding: Finding) -> None:
-    axes.axis("off")
-    axes.axvline(0, color=_COLOURS[finding.severity], linewidth=6)
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    title = f"{finding.severity}: {finding.check.replace('_', ' ')}"
-    axes.text(0.03, 1, title, va="top", weight="bold", color=INK)
-    said = [
-        *textwrap.wrap(finding.what, 68)[:3],
-        *textwrap.wrap(f"Why: {finding.why}", 68)[:3],
-        *textwrap.wrap(f"Fix: {finding.fix}", 68)[:2],
+def _common_folder(found: Sequence[Finding]) -> str:
+    """The folder that holds every file of the findings; "" where there is none."""
+    parents = [
+        str(path.parent)
+        for one in found
+        for place in one.places
+        for path in _paths(place)
+        if path.is_file()
     ]
-    axes.text(0.03, 0.86, "\n".join(said), va="top", fontsize=8.5, color=INK, linespacing=1.3)
+    try:
+        return os.path.commonpath(parents)
+    except ValueError:  # no files, or absolute and relative names
+        return ""
 
 
-def _draw(axes: Axes, place: Place) -> None:
-    name = " = ".join(Path(part).name for part in place.file.split(" = "))
-    title = f"{textwrap.shorten(name, 30, placeholder='…')}"
-    if place.pixels:
-        title += f"\n{place.pixels:,} px"
-    paths = place.file.split(" = ")  # so are files written that show the same
-    seen = [_picture(Path(path)) for path in paths]
-    shown = seen[0]
-    if len(seen) > 1 and all(one is not None and one.shape == shown.shape for one in seen):
-        shown = np.concatenate(seen, axis=1)
+def _without(text: str, folder: str) -> str:
+    return text.replace(folder.rstrip(os.sep) + os.sep, "") if folder else text
+
+
+def _lines(finding: Finding, folder: str) -> list[tuple[str, str]]:
+    """The lines of a finding, each with its colour."""
+    said = []
+    for start, text, colour in (
+        ("", finding.what, INK),
+        ("why  ", finding.why, GREY),
+        ("fix  ", finding.fix, INK),
+    ):
+        for line in _without(text, folder).splitlines():
+            wrapped = textwrap.wrap(start + line, _LETTERS, break_on_hyphens=False)
+            said += [(part, colour) for part in wrapped]
+    return said
+
+
+def _tell(axes: Axes, finding: Finding, lines: list[tuple[str, str]], inches: float) -> None:
+    axes.axis("off")
+    axes.set(xlim=(0, _TEXT), ylim=(inches, 0))  # so that positions are inches from the top
+    axes.fill_betweenx((0.04, inches - _GAP), 0.02, 0.08, color=_COLOURS[finding.severity])
+    title = f"{finding.severity}: {finding.check.replace('_', ' ')}"
+    axes.text(0.18, 0.03, title, va="top", weight="bold", color=INK)
+    for number, (line, colour) in enumerate(lines):
+        axes.text(0.18, _TITLE + _LINE * number, line, va="top", fontsize=8.5, color=colour)
+
+
+def _paths(place: Place) -> list[Path]:
+    return [Path(part) for part in place.file.split(" = ")]  # so are files written that look alike
+
+
+def _tiles(place: Place) -> list[_Tile]:
+    """The files to show of a place: one that it names, with its other half, or several."""
+    paths = _paths(place)
+    halves = {"images": "masks", "masks": "images"}
+    named = set(paths)
+    if len(paths) == 1 and (folder := paths[0].parent).name in halves:
+        other = folder.parent / halves[folder.name]
+        partners = sorted(path for path in other.glob("*.*") if path.stem == paths[0].stem)
+        paths.append(partners[0] if partners else other / paths[0].name)
+        paths.sort(key=lambda path: path.parent.name)  # the image first
+    shown = [_picture(path) for path in paths]
+    sizes = [picture.shape[:2] for picture in shown if picture is not None]
+    room = tuple(map(max, zip(*sizes, strict=True))) if sizes else (1, 1)
+    return [
+        _Tile(path, picture, place if path in named else None, room)
+        for path, picture in zip(paths, shown, strict=True)
+    ]
+
+
+def _draw(axes: Axes, tile: _Tile) -> None:
+    path, shown, place, (tall, wide) = tile
+    axes.set(xticks=[], yticks=[], anchor="NW")
+    axes.spines[:].set_visible(False)
     if shown is None:
-        axes.set(xticks=[], yticks=[], facecolor=PALE)
-        axes.spines[:].set_visible(False)
-        axes.text(0.5, 0.5, "cannot be shown", ha="center", va="center", color=GREY)
-    elif place.marked is not None and place.marked.shape == shown.shape[:2]:
-        marked = place.marked.numpy()
-        pale = (0.35 * shown.astype(np.float32) + 0.65 * 255).astype(np.uint8)
-        step = max(1, -(-max(marked.shape) // _LARGEST))
-        # A block is marked where one of its pixels is: a single bad pixel must be seen.
-        tall, wide = (-(-side // step) * step for side in marked.shape)
-        padded = np.zeros((tall, wide), dtype=bool)
-        padded[: marked.shape[0], : marked.shape[1]] = marked
-        blocks = padded.reshape(tall // step, step, wide // step, step).any(axis=(1, 3))
-        small = pale[::step, ::step]
-        small[blocks[: small.shape[0], : small.shape[1]]] = WRONG
-        show(axes, small)
-    else:
-        step = max(1, -(-max(shown.shape[:2]) // _LARGEST))
-        show(axes, shown[::step, ::step])
-    axes.set_title(title, fontsize=7.5)
+        axes.set_facecolor(PALE)
+        said = "cannot be read" if path.is_file() else "is missing"
+        axes.text(0.5, 0.5, said, ha="center", va="center", color=GREY, transform=axes.transAxes)
+        return
+    height, width = shown.shape[:2]
+    step = max(1, -(-max(height, width) // _LARGEST))
+    seen = shown[::step, ::step]
+    marked = None if place is None or place.marked is None else place.marked.numpy()
+    if marked is not None and marked.shape == shown.shape[:2] and not marked.all():
+        seen = (0.35 * seen.astype(np.float32) + 0.65 * 255).astype(np.uint8)
+        blocks = _blocks(marked, step)
+        seen[blocks] = WRONG
+        rows, columns = blocks.nonzero()
+        if len(rows) <= _FEW:
+            ring = dict(markersize=11, markerfacecolor="none", markeredgecolor=VERMILION)
+            axes.plot((columns + 0.5) * step, (rows + 0.5) * step, "o", **ring, clip_on=False)
+    elif marked is not None:
+        axes.spines[:].set(visible=True, color=VERMILION, linewidth=4)
+    axes.imshow(seen, extent=(0, width, height, 0))
+    axes.set(xlim=(0, wide), ylim=(tall, 0))
+
+
+def _blocks(marked: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
+    """Marks of a picture made smaller: a block is marked where one of its pixels is."""
+    tall, wide = (-(-side // step) * step for side in marked.shape)
+    padded = np.zeros((tall, wide), dtype=bool)
+    padded[: marked.shape[0], : marked.shape[1]] = marked
+    return padded.reshape(tall // step, step, wide // step, step).any(axis=(1, 3))
 
 
 def _picture(path: Path) -> Picture | None:
@@ -112,7 +204,7 @@ def _picture(path: Path) -> Picture | None:
             if opened.mode in ("1", "L", "I", "I;16"):
                 values = np.asarray(opened).astype(np.int64)
                 if len(np.unique(values)) <= _IDS:
-                    return label_picture(values % 256, _PALETTE)
+                    return label_picture(values % 256, _PALETTE, hatch=True)
             return np.array(opened.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

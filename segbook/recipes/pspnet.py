@@ -102,3 +102,37 @@ def pspnet_resnet101_voc() -> Recipe:
         note="PSPNet section 5.1; its rotation and blur are not here; the release's own validation "
         "figure is 79.07",
     )
+
+
+def pspnet_resnet101_cityscapes_sync_bn() -> Recipe:
+    """PSPNet on ResNet-101 on Cityscapes, two images a GPU, BatchNorm over all four GPUs.
+
+    Give it --nproc 4, and `pspnet_resnet101_cityscapes_local_bn` too: their difference is what
+    BatchNorm loses by counting the images of one GPU only.
+    """
+    return replace(
+        pspnet_resnet101_cityscapes(),
+        name="pspnet_resnet101_cityscapes_sync_bn",
+        crop=(769, 769),  # the toolbox's train.py; its paper has 768
+        scale=(0.7, 2.1),  # its data set, in tenths there
+        batch_size=8,  # table 2: on 4 GPUs
+        steps=40_000,  # its run_local.sh; table 2 has 108 epochs, which is as much
+        lr=0.01,  # its run_local.sh, weight decay too
+        head_lr=1.0,  # its train.py: one group of weights
+        weight_decay=5e-4,
+        sync_bn="auto",
+        note="Huang et al., A PyTorch Semantic Segmentation Toolbox, 2018, and its release "
+        "speedinghzl/pytorch-segmentation-toolbox; its running statistics and weights of ImageNet "
+        "are not ours",
+        paper_miou=0.783,  # table 1, one scale
+    )
+
+
+def pspnet_resnet101_cityscapes_local_bn() -> Recipe:
+    """The same, with BatchNorm over the two images of each GPU."""
+    return replace(
+        pspnet_resnet101_cityscapes_sync_bn(),
+        name="pspnet_resnet101_cityscapes_local_bn",
+        sync_bn="off",
+        paper_miou=0.761,  # table 1
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from segbook.recipes.recipe import Recipe
-from segkit import create_model, data, engine, losses, transforms
+from segbook.runs.optimizer import build_optimizer, build_schedule
+from segkit import create_model, data, losses, transforms
 from segkit.catalog import MODELS
 from segkit.data.statistics import class_pixels
+from segkit.engine.freeze import freeze
 from segkit.metrics.policies import check_policy
-from segkit.weights import load_weights
+from segkit.weights import Loaded, load_for_classes, torchvision_weights
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     function.__name__: function
@@ -37,29 +39,73 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 def check(recipe: Recipe) -> None:
     """Refuse a recipe that cannot be built, before there is a run folder for it.
 
-    No picture is decoded and nothing is trained: a damaged file shows when its turn comes.
+    No picture is decoded, nothing is trained, and none of torchvision's weights are downloaded: a
+    damaged file shows when its turn comes.
 
     Raises:
         ValueError: an unknown model, option of it, loss or policy, missing data, weights of
-            another network, or a value out of its range.
+            another network, something to freeze that is not there, or a value out of its range.
     """
     check_policy(recipe.policy)
     if recipe.loss not in LOSSES:
         raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(LOSSES)}")
-    if recipe.weights and "://" not in recipe.weights and not Path(recipe.weights).is_file():
+    named = torchvision_weights.is_name(recipe.weights)
+    if named:
+        check_named_weights(recipe)
+    elif recipe.weights and "://" not in recipe.weights and not Path(recipe.weights).is_file():
         raise ValueError(
             f"weights={recipe.weights!r}: there is no such file; give a .safetensors file, such as "
-            "a run's checkpoints/best.safetensors"
+            "a run's checkpoints/best.safetensors, or torchvision's weights by name, such as "
+            "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"
         )
-    num_classes = build_data(recipe)["train"].num_classes
-    with torch.device("cpu" if recipe.weights else "meta"):  # on meta it takes no time or memory
-        model = build_model(recipe, num_classes, pretrained=False)
-    if recipe.weights:
-        load_weights(model, recipe.weights)
+    train_set = build_data(recipe)["train"]
+    loads = recipe.weights and not named
+    with torch.device("cpu" if loads else "meta"):  # on meta it takes no time or memory
+        model = build_model(recipe, train_set.num_classes, pretrained=False)
+    if loads:
+        load_start(recipe, model, train_set.classes)
+    freeze(model, recipe.freeze)
     build_optimizer(recipe, model)
     build_schedule(recipe)
     for _, crop, scale in recipe.schedule_of_crops():
         build_augmentation(recipe, crop, scale)
+
+
+def check_named_weights(recipe: Recipe) -> None:
+    """Refuse torchvision's weights that there are not, or of another network; downloads nothing.
+
+    Raises:
+        ValueError: no weights of this name, or not for the recipe's model.
+    """
+    name = str(torchvision_weights.find(recipe.weights)).partition(".")[0]
+    model = name.removesuffix("_Weights").lower().replace("deeplabv3", "deeplab_v3")
+    if recipe.model != model:
+        raise ValueError(
+            f"weights={recipe.weights!r} are for the model {model}, not for {recipe.model}"
+        )
+
+
+def load_start(recipe: Recipe, model: nn.Module, classes: Sequence[str]) -> Loaded:
+    """Load the recipe's ``weights``, all but the scores where they are of other classes.
+
+    Args:
+        recipe: whose weights.
+        model: the recipe's network, as `build_model` gives it.
+        classes: of the data, in the order of their ids.
+
+    Returns:
+        What was loaded; as text, a line for the run's log.
+
+    Raises:
+        ValueError: another network's weights; and as `segkit.weights.load_for_classes`.
+    """
+    return load_for_classes(
+        model,
+        recipe.weights,
+        rebuild=lambda number: build_model(recipe, number, pretrained=False),
+        num_classes=len(classes),
+        classes=classes,
+    )
 
 
 def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> nn.Module:
@@ -76,6 +122,11 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
             that has none.
     """
     options = dict(recipe.model_options)
+    if given := sorted({"weights", "weights_backbone"} & options.keys()):
+        raise ValueError(
+            f"model_options hold {' and '.join(given)}: weights are fields of the recipe itself, "
+            f"--set {given[0]}={options[given[0]]}"
+        )
     if recipe.model in MODELS:
         taken = list(inspect.signature(MODELS[recipe.model]).parameters)
         taken.remove("num_classes")  # the data's to say
@@ -171,60 +222,11 @@ def build_loss(
     return losses.combine(main, aux)
 
 
-def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD or AdamW over the weights that are trained.
-
-    Raises:
-        ValueError: ``head_lr`` for a network that has no backbone.
-    """
-    groups = group_weights(recipe, model)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum)
-    return torch.optim.AdamW(groups)
-
-
-def group_weights(recipe: Recipe, model: nn.Module) -> list[dict[str, Any]]:
-    """The weights that are trained, in groups of one learning rate and one decay.
-
-    Returns:
-        Groups as optimizers take them, first that of the network's first weight; one group where
-        the recipe makes no difference between weights.
-
-    Raises:
-        ValueError: ``head_lr`` for a network that has no backbone.
-    """
-    if recipe.head_lr != 1 and not isinstance(getattr(model, "backbone", None), nn.Module):
-        raise ValueError(
-            f"head_lr={recipe.head_lr} is for what follows a backbone, and {recipe.model} has no "
-            "backbone: leave it at 1"
-        )
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            lr = recipe.lr if name.startswith("backbone.") else recipe.lr * recipe.head_lr
-            decays = recipe.decay_norms or weight.ndim > 1
-            groups.setdefault((lr, recipe.weight_decay * decays), []).append(weight)
-    return [
-        {"params": weights, "lr": lr, "weight_decay": decay}
-        for (lr, decay), weights in groups.items()
-    ]
-
-
-def build_schedule(recipe: Recipe) -> engine.schedules.Schedule:
-    """The recipe's learning-rate schedule."""
-    if recipe.schedule == "poly":
-        return engine.poly(recipe.steps, power=recipe.power, warmup=recipe.warmup)
-    make = engine.cosine if recipe.schedule == "cosine" else engine.constant
-    return make(recipe.steps, warmup=recipe.warmup)
-
-
 def choose_precision(wanted: str) -> str:
     """The precision that "auto" means on this machine: bfloat16 where it is in the hardware."""
     if wanted != "auto":
         return wanted
-    if torch.cuda.is_available():
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+    return engine.best_precision("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def seed_everything(seed: int) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from segbook import recipes
 from segbook.runs.describe import environment
-from segbook.runs.folder import DISK_FULL, FAILED, FINISHED, RUNNING, STOPPED, RunFolder
+from segbook.runs.folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder
+from segbook.runs.launch import check_processes, describe, started_by_hand, train_in
 from segbook.runs.stopping import Stopper
 
 
@@ -21,6 +22,7 @@ def create(
     *,
     name: str | None = None,
     time_limit: float | None = None,
+    processes: int = 1,
 ) -> RunFolder:
     """Make the run folder of a training; nothing is trained.
 
@@ -29,15 +31,18 @@ def create(
         changes: value by field, as typed.
         name: the run's name; default the recipe's.
         time_limit: seconds for each attempt; None for no limit.
+        processes: how many processes of this machine train it together; a resume takes as many.
 
     Raises:
         ValueError: no such recipe or field, a value of another type, or a recipe that cannot be
-            built: an unknown model, missing data, weights of another network.
+            built: an unknown model, missing data, weights of another network; or a number of
+            processes that cannot share its batches.
     """
     recipe = recipes.override(recipes.get(recipe_name), changes)
     from segbook.runs.build import check
 
     check(recipe)
+    check_processes(recipe, processes)
     return RunFolder.create(
         name or recipe_name,
         kind="train",
@@ -46,6 +51,7 @@ def create(
         recipe=recipe.to_dict(),
         steps=recipe.steps,
         time_limit=time_limit,
+        processes=processes,
         **environment(),
     )
 
@@ -78,14 +84,11 @@ def execute(folder: RunFolder, *, show: Callable[[str], None] = print) -> dict[s
                     error=None,
                     result=None,
                 )
-                from segbook.runs.training import train_run
-
-                result = train_run(recipe, folder, show=show, progress=sys.stderr.isatty())
-            outcome: dict[str, Any] = {"status": FINISHED, "result": result}
+                outcome = _train(recipe, folder, described.get("processes", 1), show)
         except KeyboardInterrupt:
             outcome = {"status": STOPPED, "reason": stopper.reason or "stopped by Ctrl-C"}
         except Exception as error:
-            outcome = {"status": FAILED, "error": _describe(error)}
+            outcome = {"status": FAILED, "error": describe(error)}
             with contextlib.suppress(OSError):  # a full disk is being reported already
                 folder.log(traceback.format_exc())
         seconds = described.get("seconds_total", 0.0) + time.monotonic() - began
@@ -93,17 +96,19 @@ def execute(folder: RunFolder, *, show: Callable[[str], None] = print) -> dict[s
         return folder.read()
 
 
+def _train(
+    recipe: recipes.Recipe, folder: RunFolder, processes: int, show: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train, here or in processes of their own; the fields of ``run.json`` about the end."""
+    if processes == 1 or started_by_hand():
+        from segbook.runs.unattended import train_run
+
+        result = train_run(recipe, folder, show=show, progress=sys.stderr.isatty())
+        return {"status": FINISHED, "result": result}
+    if error := train_in(processes, folder):
+        return {"status": FAILED, "error": error}
+    return {"status": FINISHED, "result": folder.read().get("result")}
+
+
 def _interrupt() -> None:
     raise KeyboardInterrupt
-
-
-def _describe(error: Exception) -> dict[str, Any]:
-    message = str(error)
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        message = f"the disk is full: {message}"
-    described: dict[str, Any] = {"name": type(error).__name__, "message": message}
-    if not isinstance(
-        error, ValueError | OSError | ArithmeticError
-    ):  # those say what to do; others are puzzles
-        described["traceback"] = traceback.format_exc().splitlines()[-12:]
-    return described

@@ -13,7 +13,8 @@ import torch
 
 from segkit import transforms
 from segkit.data import batches, sequential
-from segkit.data.loader import _hash
+from segkit.data.loader import LoaderError
+from segkit.data.samples import mix
 
 
 class Numbered:
@@ -136,10 +137,10 @@ def test_every_library_is_seeded_for_each_sample():
 
 
 def test_hash_spreads():
-    values = {_hash("sample", seed, number) for seed in range(50) for number in range(200)}
+    values = {mix("sample", seed, number) for seed in range(50) for number in range(200)}
     assert len(values) == 10_000
     assert all(0 <= value < 2**63 for value in values)
-    assert _hash("epoch", 0, 1) != _hash("sample", 0, 1)
+    assert mix("epoch", 0, 1) != mix("sample", 0, 1)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -213,7 +214,7 @@ def test_an_error_in_a_worker_names_the_file_and_ends_the_workers():
 
 
 def test_a_killed_worker_is_told():
-    with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid.*\d+"):
+    with pytest.raises(LoaderError, match=r"loader process \d+ died \(SIGKILL\) at sample 5 of"):
         list(batches(Dying(10), batch_size=2, seed=0, stop=20, workers=1))
 
 
@@ -271,6 +272,12 @@ def test_two_sizes_in_a_batch_are_refused():
         ({"workers": -1}, "workers=-1"),
         ({"workers": True}, "workers=True"),
         ({"seed": None}, "seed=None"),
+        ({"timeout": -1}, "timeout=-1: give seconds"),
+        ({"bad_samples": -1}, "bad_samples=-1"),
+        ({"ranks": 0}, "ranks=0: give a whole number, 1 or more"),
+        ({"rank": 2, "ranks": 2}, "rank=2: the ranks of 2 processes are 0 to 1"),
+        ({"batch_size": 7, "ranks": 3}, "must be a multiple of 3: take 6 or 9"),
+        ({"batch_size": 2, "ranks": 3}, "must be a multiple of 3: take 3$"),
         ({"dataset": Numbered(0)}, "is empty: there is nothing to train on"),
     ],
 )

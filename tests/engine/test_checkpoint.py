@@ -5,8 +5,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from segkit.engine import load_checkpoint, save_checkpoint
+from segkit.engine import checkpoint, load_checkpoint, save_checkpoint
 from segkit.engine.checkpoint import LAST, PREVIOUS
 
 STATE = {
@@ -63,6 +65,8 @@ def test_damaged_newest_falls_back_with_a_word(tmp_path, damage):
     path.write_bytes(content)
     with pytest.warns(UserWarning, match=r"damaged.*going on from previous"):
         assert load_checkpoint(tmp_path)["step"] == 1
+    load_checkpoint(tmp_path, tell=(told := []).append)
+    assert "going on from previous" in told[0]
 
 
 def test_nothing_whole_is_an_error(tmp_path):
@@ -82,8 +86,23 @@ def test_previous_is_kept(tmp_path):
     save_checkpoint(tmp_path, {"step": 1})
     save_checkpoint(tmp_path, {"step": 2})
     (tmp_path / LAST).unlink()  # a kill between the two renames
-    assert load_checkpoint(tmp_path)["step"] == 1
+    with pytest.warns(UserWarning, match=r"last\.safetensors is missing.*going on from previous"):
+        assert load_checkpoint(tmp_path)["step"] == 1
     assert (tmp_path / PREVIOUS).exists()
+
+
+def test_a_checkpoint_of_before_is_read(tmp_path):
+    path = save_checkpoint(tmp_path, STATE)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    before = "segkit.checkpoint.1"
+    digest = checkpoint._digest(metadata["tree"], tensors, before)
+    save_file(tensors, path, {**metadata, "format": before, "digest": digest})
+    assert same(load_checkpoint(tmp_path), STATE)
+    save_file(tensors, path, {**metadata, "format": "segkit.checkpoint.99"})
+    with pytest.raises(ValueError, match="not written by segkit"):
+        load_checkpoint(tmp_path)
 
 
 def test_refuses_what_would_need_a_pickle(tmp_path):

@@ -299,3 +299,37 @@ def test_on_a_gpu(precision):
     )
     assert steps[-1].loss < 0.8 * steps[0].loss
     assert next(model.parameters()).is_cuda
+
+
+def test_frozen_modules_stay_in_eval_mode_whoever_calls_train_between_the_steps():
+    model, optimizer, loss = make(dropout=0.0)
+    model.bn.frozen = True
+    before = model.bn.running_mean.clone()
+    for _ in engine.train(model, batches(), loss=loss, optimizer=optimizer, steps=3):
+        assert not model.bn.training
+        assert model.conv.training
+        model.train()  # as evaluation does when it puts a network back
+    assert torch.equal(before, model.bn.running_mean)
+
+
+def test_memory_that_ends_says_what_to_lower():
+    model, optimizer, _ = make()
+
+    def greedy(output, labels):
+        torch.empty(1 << 60, dtype=torch.uint8)  # the allocator's real refusal
+
+    with pytest.raises(
+        MemoryError, match=r"step 1 .*\(4, 3, 16, 16\).*batch_size.*crop.*precision"
+    ):
+        next(engine.train(model, batches(), loss=greedy, optimizer=optimizer, steps=1))
+
+
+def test_other_errors_stay_what_they_are():
+    model, optimizer, _ = make()
+
+    def wrong(output, labels):
+        return output.logits @ labels
+
+    with pytest.raises(RuntimeError, match="must match|dtype|size") as caught:
+        next(engine.train(model, batches(), loss=wrong, optimizer=optimizer, steps=1))
+    assert not isinstance(caught.value, MemoryError)

@@ -1,11 +1,16 @@
 """DeepLabV3 against torchvision and segmentation-models-pytorch."""
 
+import functools
+
+import torch
+
 from segbook.certificates.parity import Pair
 from segkit.backbones.resnet import resnet34
 from segkit.models.deeplab_v3 import (
     DeepLabV3,
     deeplab_v3_mobilenet_v3_large,
     deeplab_v3_resnet50,
+    from_torchvision,
 )
 from segkit.nn import resize, resize_logits
 
@@ -15,6 +20,14 @@ def torchvision_deeplab(name):
 
     build = getattr(segmentation, name)
     return build(weights=None, weights_backbone=None, num_classes=5, aux_loss=True)
+
+
+@functools.cache
+def their_names(name):
+    """torchvision's name of each of our tensors, from the function that renames its weights."""
+    with torch.device("meta"):
+        names = list(torchvision_deeplab(name).state_dict())
+    return dict(zip(from_torchvision(dict.fromkeys(names)), names, strict=True))
 
 
 def smp_deeplab():
@@ -44,23 +57,11 @@ def run_smp(model, images):
     return resize_logits(scores, images.shape[-2:])
 
 
-ASPP = [
+SMP = [
     (r"^aspp\.pool\.conv\.", "aspp.convs.4.1."),
     (r"^aspp\.pool\.bn\.", "aspp.convs.4.2."),
     (r"^(aspp\..*)\.conv\.", r"\1.0."),
     (r"^(aspp\..*)\.bn\.", r"\1.1."),
-]
-TORCHVISION = [
-    *ASPP,
-    (r"^aspp\.", "classifier.0."),
-    (r"^backbone\.features\.", "backbone."),
-    (r"^head_conv\.conv\.", "classifier.1."),
-    (r"^head_conv\.bn\.", "classifier.2."),
-    (r"^head\.", "classifier.4."),
-    (r"^aux_head\.", "aux_classifier."),
-]
-SMP = [
-    *ASPP,
     (r"^aspp\.", "decoder.aspp."),
     (r"^backbone\.", "encoder."),
     (r"^head_conv\.", "decoder."),
@@ -74,7 +75,7 @@ PAIRS = [
         reference=f"torchvision {theirs}",
         ours=lambda build=build: build(num_classes=5),
         theirs=lambda theirs=theirs: torchvision_deeplab(theirs),
-        keys=TORCHVISION,
+        keys=[(".+", lambda key, theirs=theirs: their_names(theirs).get(key[0], key[0]))],
         stages={
             "rate 24": ("aspp.convs.2", "classifier.0.convs.2"),
             "aspp": ("aspp.project", "classifier.0.project"),

@@ -1,7 +1,11 @@
 """FCN on dilated ResNets against torchvision."""
 
+import functools
+
+import torch
+
 from segbook.certificates.parity import Pair
-from segkit.models.fcn import fcn_resnet50, fcn_resnet101
+from segkit.models.fcn import fcn_resnet50, fcn_resnet101, from_torchvision
 
 
 def torchvision_fcn(name):
@@ -9,6 +13,14 @@ def torchvision_fcn(name):
 
     build = getattr(segmentation, name)
     return build(weights=None, weights_backbone=None, num_classes=5, aux_loss=True)
+
+
+@functools.cache
+def their_names(name):
+    """torchvision's name of each of our tensors, from the function that renames its weights."""
+    with torch.device("meta"):
+        names = list(torchvision_fcn(name).state_dict())
+    return dict(zip(from_torchvision(dict.fromkeys(names)), names, strict=True))
 
 
 STAGES = {
@@ -25,7 +37,7 @@ def pair(build, **changes):
         "reference": f"torchvision.{build.__name__}",
         "ours": lambda: build(num_classes=5),
         "theirs": lambda: torchvision_fcn(build.__name__),
-        "keys": [(r"^head\.", "classifier."), (r"^aux_head\.", "aux_classifier.")],
+        "keys": [(".+", lambda key: their_names(build.__name__).get(key[0], key[0]))],
         "stages": STAGES,
         "run_theirs": lambda model, images: model(images)["out"],
         "size": (48, 64),

@@ -1,13 +1,25 @@
 """LR-ASPP against torchvision."""
 
+import functools
+
+import torch
+
 from segbook.certificates.parity import Pair
-from segkit.models.lraspp import lraspp_mobilenet_v3_large
+from segkit.models.lraspp import from_torchvision, lraspp_mobilenet_v3_large
 
 
 def torchvision_lraspp():
     from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
     return lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=5)
+
+
+@functools.cache
+def their_names():
+    """torchvision's name of each of our tensors, from the function that renames its weights."""
+    with torch.device("meta"):
+        names = list(torchvision_lraspp().state_dict())
+    return dict(zip(from_torchvision(dict.fromkeys(names)), names, strict=True))
 
 
 PAIRS = [
@@ -17,14 +29,7 @@ PAIRS = [
         reference="torchvision.lraspp_mobilenet_v3_large",
         ours=lambda: lraspp_mobilenet_v3_large(num_classes=5),
         theirs=torchvision_lraspp,
-        keys=[
-            (r"^backbone\.features\.", "backbone."),
-            (r"^project\.conv\.", "classifier.cbr.0."),
-            (r"^project\.bn\.", "classifier.cbr.1."),
-            (r"^gate\.", "classifier.scale."),
-            (r"^score_c3\.", "classifier.low_classifier."),
-            (r"^score_c5\.", "classifier.high_classifier."),
-        ],
+        keys=[(".+", lambda key: their_names().get(key[0], key[0]))],
         stages={
             "c3": ("backbone.features.4", "backbone.4"),
             "c5": ("backbone.features.16", "backbone.16"),

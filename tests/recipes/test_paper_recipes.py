@@ -1,5 +1,7 @@
 """The papers' recipes: what decides a figure is pinned, and each can be built."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch import nn
 
 from segbook import recipes
 from segbook.recipes import Recipe
-from segbook.runs.build import build_data, build_model, build_optimizer, check, group_weights
+from segbook.runs.build import build_data, build_model, check
+from segbook.runs.optimizer import build_optimizer, group_weights
 
 PINNED = {
     # name: (data, crop, scale, batch_size, steps, lr, head_lr, weight_decay, paper_miou)
@@ -73,7 +76,8 @@ def test_a_name_says_model_and_data():
         recipe = recipes.get(name)
         if recipe.data in ("cityscapes", "ade20k", "voc_aug"):
             data = recipe.data.removesuffix("_aug")
-            assert name.removesuffix("_release") == f"{recipe.model}_{data}"
+            plain = re.sub("_(release|local_bn|sync_bn)$", "", name)
+            assert plain == f"{recipe.model}_{data}"
             assert recipe.workers > 0, "its images are not kept in memory"
         large = recipe.data == "cityscapes"
         assert (0 < recipe.eval_batch_size <= 2) == large, "2048x1024, in one piece"

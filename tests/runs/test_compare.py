@@ -14,7 +14,7 @@ from segbook.cli import main
 from segbook.runs.build import build_data
 from segbook.runs.compare import compare, spell, write_comparison
 from segbook.runs.folder import RunFolder
-from segbook.runs.training import train_run
+from segbook.runs.unattended import train_run
 
 SMALL = {"image_size": (64, 64), "crop": (64, 64), "length": 4, "batch_size": 2, "steps": 3,
          "warmup": 1}  # fmt: skip

@@ -16,8 +16,8 @@ from segbook.runs.folder import RunFolder
 def train(monkeypatch, tmp_path):
     """Sets what the training does: a function of (recipe, folder)."""
     monkeypatch.setenv("SEGBOOK_RUNS", str(tmp_path))
-    module = types.ModuleType("segbook.runs.training")
-    monkeypatch.setitem(sys.modules, "segbook.runs.training", module)
+    module = types.ModuleType("segbook.runs.unattended")
+    monkeypatch.setitem(sys.modules, "segbook.runs.unattended", module)
 
     def use(function):
         module.train_run = lambda recipe, folder, *, show, progress: function(recipe, folder)

@@ -10,7 +10,7 @@ from PIL import Image
 from segbook import recipes
 from segbook.runs.folder import RunFolder
 from segbook.runs.summary import CREDITS, write_summary
-from segbook.runs.training import train_run
+from segbook.runs.unattended import train_run
 from segkit import data
 
 

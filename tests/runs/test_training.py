@@ -14,8 +14,10 @@ from safetensors import safe_open
 
 from segbook import recipes
 from segbook.runs.build import LOSSES, build_data, build_loss, build_model
+from segbook.runs.feed import train_batches
 from segbook.runs.folder import RunBusyError, RunFolder
-from segbook.runs.training import Run, train_run
+from segbook.runs.training import Run
+from segbook.runs.unattended import train_run
 from segkit.metrics import ConfusionMatrix
 
 TINY = {
@@ -147,7 +149,7 @@ def test_whole_images_have_a_batch_size_of_their_own(tmp_path, monkeypatch, eval
 
     asked = []
 
-    def sequential(dataset, batch_size, *, workers):
+    def sequential(dataset, batch_size, *, workers, **_):
         asked.append((batch_size, workers))
         return whole(dataset, batch_size)
 
@@ -189,10 +191,10 @@ def test_a_diverging_run_fails_with_its_reason(tmp_path):
 def test_phases_change_the_resolution(tmp_path):
     phases = "[(0.5, (64, 64), (0.5, 1.0)), (1.0, (96, 64), (0.5, 1.0))]"
     run = Run(tiny(phases=phases), RunFolder.create("t", root=tmp_path), show=lambda text: None)
-    shapes = [tuple(images.shape[-2:]) for images, _ in zip_first(run._batches(), 6)]
+    shapes = [tuple(images.shape[-2:]) for images, _ in zip_first(train_batches(run), 6)]
     assert shapes == [(64, 64)] * 3 + [(96, 64)] * 3
     run.step = 4  # a resumed run begins inside its phase
-    assert tuple(next(run._batches())[0].shape[-2:]) == (96, 64)
+    assert tuple(next(train_batches(run))[0].shape[-2:]) == (96, 64)
 
 
 def zip_first(stream, count):
@@ -225,7 +227,7 @@ import torch
 torch.set_num_threads(1)
 from segbook import recipes
 from segbook.runs.folder import RunFolder
-from segbook.runs.training import train_run
+from segbook.runs.unattended import train_run
 from segkit import data
 whole = data.SyntheticStreets
 data.SyntheticStreets = lambda split, *, size, length: whole(split, size=size, length=length or 8)

@@ -9,16 +9,18 @@ from segkit.data.camvid import CamVid
 from segkit.data.cityscapes import Cityscapes
 from segkit.data.folder import FolderDataset
 from segkit.data.images import mask_from_colours, read_image, read_mask
-from segkit.data.loader import batches, sequential
+from segkit.data.loader import BadSample, LoaderError, batches, sequential
 from segkit.data.streets import SyntheticStreets
 from segkit.data.voc import VOC2012
 
 __all__ = [
     "ADE20K",
     "VOC2012",
+    "BadSample",
     "CamVid",
     "Cityscapes",
     "FolderDataset",
+    "LoaderError",
     "SyntheticStreets",
     "batches",
     "mask_from_colours",

@@ -18,6 +18,9 @@ IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 89_000_000
 """Largest picture that is read; a file of a few bytes may claim to be far larger."""
 
+# Nothing else is tried: for some kinds PIL starts other programs, PostScript's interpreter among
+# them, and the ending of a name says nothing about what is in a file.
+_FORMATS = ("PNG", "WEBP", "JPEG", "BMP", "TIFF")
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 # PIL stretches grey values of 2 and 4 bits to 0..255; class ids have to be squeezed back.
 _STRETCH = {"L;2": 85, "L;4": 17}
@@ -26,8 +29,9 @@ _STRETCH = {"L;2": 85, "L;4": 17}
 def read_image(path: str | Path) -> Tensor:
     """Read an image as RGB.
 
-    Grey becomes RGB, transparency is dropped, and the orientation that a camera noted (EXIF) is
-    applied, so that the image lies as viewers show it.
+    Grey and CMYK (by the plain formula, without colour profiles) become RGB, transparency is
+    dropped, and the orientation that a camera noted (EXIF) is applied, so that the image lies as
+    viewers show it.
 
     Args:
         path: PNG, WebP, JPEG, BMP or TIFF of 8 bits a channel.
@@ -37,8 +41,8 @@ def read_image(path: str | Path) -> Tensor:
         last), which resizes up to four times faster.
 
     Raises:
-        ValueError: no such file, empty, damaged, not a picture, more than `MAX_PIXELS`, or more
-            than 8 bits.
+        ValueError: no such file, empty, damaged, not a picture, animated, more than `MAX_PIXELS`,
+            or more than 8 bits.
     """
     picture, _ = _open(path)
     if picture.mode.startswith(("I", "F")):
@@ -46,8 +50,12 @@ def read_image(path: str | Path) -> Tensor:
             f"{path} has {picture.mode!r} pixels, more than 8 bits: scale it to 0..255 and save it "
             "as 8-bit PNG (which range to keep is a choice that only you can make)"
         )
+    try:
+        upright = ImageOps.exif_transpose(picture)
+    except Exception as error:
+        raise _unreadable(path, error) from error
     # A plain copy: PIL's own memory may not be written, and torch wants to be able to.
-    pixels = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    pixels = np.array(upright.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -62,8 +70,8 @@ def read_mask(path: str | Path) -> Tensor:
         uint8, shape (H, W), the values of the file.
 
     Raises:
-        ValueError: no such file, empty, damaged, not a picture, more than `MAX_PIXELS`, colours
-            instead of ids, a lossy format, or an id above 255.
+        ValueError: no such file, empty, damaged, not a picture, animated, more than `MAX_PIXELS`,
+            colours instead of ids, a lossy format, or an id above 255.
     """
     picture, raw_mode = _open(path)
     if picture.format in _LOSSY:
@@ -123,19 +131,34 @@ def _open(path: str | Path) -> tuple[Image.Image, str]:
     if not path.stat().st_size:
         raise ValueError(f"{path} is empty (0 bytes): copy it again from its source")
     try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise _too_large(path, f"{picture.width}x{picture.height} pixels")
+        with Image.open(path, formats=_FORMATS) as picture:
+            width, height = picture.size
+            # MPO is a camera's JPEG with its preview.
+            frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
             raw_mode = str(picture.tile[0][3]) if picture.tile else ""
-            picture.load()
-            return picture, raw_mode
+            if width * height <= MAX_PIXELS and frames == 1:
+                picture.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path, str(error)) from error
-    except (OSError, SyntaxError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what PIL raises for a damaged file depends on where the damage is
+        raise _unreadable(path, error) from error
+    if width * height > MAX_PIXELS:
+        raise _too_large(path, f"{width}x{height} pixels")
+    if frames != 1:
         raise ValueError(
-            f"{path} cannot be read as a picture ({error}): it is damaged, incomplete or of "
-            "another kind; copy it again from its source"
-        ) from error
+            f"{path} holds {frames} pictures (an animation, or pages), and which of them is meant "
+            "is a choice that only you can make: save that one by itself"
+        )
+    return picture, raw_mode
+
+
+def _unreadable(path: str | Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} cannot be read as a picture ({error}): it is damaged, incomplete or of another "
+        "kind; copy it again from its source"
+    )
 
 
 def _too_large(path: Path, claim: str) -> ValueError:

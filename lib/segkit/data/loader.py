@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import data as torch_data
 
+from segkit.data.samples import BadSample, BatchMaker, Made, Pairs, mix, spell, stack
+from segkit.data.workers import LoaderError, in_processes
 
-class Pairs(Protocol):
-    """What a data set is to a loader: a length and pairs of image and mask by index."""
-
-    def __len__(self) -> int:
-        """Return the number of pairs."""
-        ...
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return image and mask number ``index``."""
-        ...
+__all__ = ["BadSample", "LoaderError", "Pairs", "batches", "sequential"]
 
 
 def batches(
@@ -36,6 +26,11 @@ def batches(
     stop: int | None = None,
     workers: int = 0,
     context: str | None = None,
+    timeout: float = 0,
+    rank: int = 0,
+    ranks: int = 1,
+    on_bad: Callable[[BadSample], None] | None = None,
+    bad_samples: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield shuffled batches for training, without end or up to batch ``stop``.
 
@@ -46,26 +41,41 @@ def batches(
     two epochs: all are full, and each epoch takes every sample once, also where ``batch_size``
     does not divide the data set or exceeds it.
 
+    Several training processes share each batch: the parts of ranks 0, 1, ... one after the other
+    are the batch that one process would get.
+
+    A sample whose files cannot be read is replaced by another, chosen by its position, and told;
+    at most ``bad_samples`` different ones (each rank counts its own). Only ValueError and OSError
+    count as unreadable; other exceptions are mistakes in code and are raised.
+
     Inside a sample the global generators of torch (CPU), numpy and ``random`` are seeded; the
     caller's are left as they were. Workers are processes with one thread each, ended when the
     iterator is closed, collected or exhausted. With images cached in memory no workers are the
     fastest on a CPU; each worker would fill a cache of its own.
 
     Args:
-        dataset: pairs (image, mask) by index; all of a batch must have one size.
-        batch_size: samples in a batch, 1 or more.
+        dataset: pairs (image, mask) by index; all of a batch must have one size. Where it has
+            ``stem(index)``, errors name samples by it.
+        batch_size: samples in a batch, 1 or more, those of all ranks together.
         seed: any whole number.
         start: number of the first batch.
         stop: number of the batch before which to end; None for never.
         workers: processes that prepare batches; 0 for this one.
         context: how they start: "fork", "spawn", "forkserver"; None for the platform's way.
+        timeout: seconds that a batch may take a worker; 0 waits for ever.
+        rank: which part of each batch, from 0.
+        ranks: number of training processes; divides ``batch_size``.
+        on_bad: is told of each replaced sample once, in this process; None warns.
+        bad_samples: how many different samples may be unreadable.
 
     Yields:
-        Images (B, 3, h, w) and labels (B, h, w) with the dtypes of the data set's transform.
+        Images (B, 3, h, w) and labels (B, h, w), B = batch_size / ranks, with the dtypes of the
+        data set's transform.
 
     Raises:
-        ValueError: an empty data set, a number out of range, or images of two sizes in a batch.
-        RuntimeError: a worker was killed (memory, usually); the message names its process.
+        ValueError: an empty data set, a number out of range, images of two sizes in a batch, or
+            more unreadable samples than ``bad_samples``.
+        LoaderError: a worker died, hung or failed; the message names the sample.
     """
     if not len(dataset):
         raise ValueError(f"{dataset!r} is empty: there is nothing to train on")
@@ -75,94 +85,151 @@ def batches(
     _check_count("start", start, 0)
     if stop is not None:
         _check_count("stop", stop, start)
-    _check_count("workers", workers, 0)
-    loader = torch_data.DataLoader(
-        _Seeded(dataset, seed),
-        batch_sampler=_Stream(len(dataset), batch_size, seed, start, stop),
-        collate_fn=_stack,
-        num_workers=workers,
-        multiprocessing_context=context if workers else None,
-        generator=torch.Generator(),  # else the loader would draw from the caller's
-    )
-    return _closing(loader)
+    _check_count("bad_samples", bad_samples, 0)
+    _check_ranks(rank, ranks)
+    if batch_size % ranks:
+        below = batch_size // ranks * ranks
+        raise ValueError(
+            f"batch_size={batch_size} is that of all {ranks} processes together and must be a "
+            f"multiple of {ranks}: take {f'{below} or ' * bool(below)}{below + ranks}"
+        )
+    _check_workers(workers, timeout)
+    stream = _Stream(len(dataset), batch_size, seed, start, stop, rank, ranks)
+    made = _made(BatchMaker(dataset, seed, bad_samples), stream, workers, context, timeout)
+    return _told(made, bad_samples, on_bad)
 
 
 def sequential(
-    dataset: Pairs, batch_size: int, *, workers: int = 0, context: str | None = None
+    dataset: Pairs,
+    batch_size: int,
+    *,
+    workers: int = 0,
+    context: str | None = None,
+    timeout: float = 0,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield a data set once, in its order, for evaluation.
 
     Neighbours of one size share a batch; where the size changes, and at the end, a batch is
     smaller. A random transform gives the same pictures on every pass; the caller's random
-    generators are left as they were.
+    generators are left as they were. Nothing is left out: a sample that cannot be read is an
+    error.
 
     Args:
         dataset: pairs (image, mask) by index; an empty one yields nothing.
-        batch_size: most samples in a batch, 1 or more.
+        batch_size: most samples in a batch of this process, 1 or more.
         workers: processes that prepare samples; 0 for this one.
         context: how they start: "fork", "spawn", "forkserver"; None for the platform's way.
+        timeout: seconds that a sample may take a worker; 0 waits for ever.
+        rank: take the samples rank, rank + ranks, rank + 2 ranks, ... only.
+        ranks: number of processes that share the data set; together they see each sample once.
 
     Yields:
         Images (B, 3, h, w) and labels (B, h, w), B from 1 to ``batch_size``.
 
     Raises:
-        ValueError: a number out of range.
-        RuntimeError: a worker was killed (memory, usually); the message names its process.
+        ValueError: a number out of range, or a sample that cannot be read.
+        LoaderError: a worker died, hung or failed; the message names the sample.
     """
     _check_count("batch_size", batch_size, 1)
-    _check_count("workers", workers, 0)
-    loader = torch_data.DataLoader(
-        _Seeded(dataset, 0),
-        batch_size=None,
-        sampler=[(index, index) for index in range(len(dataset))],
-        collate_fn=_alone,
-        num_workers=workers,
-        multiprocessing_context=context if workers else None,
-        generator=torch.Generator(),
-    )
-    return _grouped(_closing(loader), batch_size)
+    _check_ranks(rank, ranks)
+    _check_workers(workers, timeout)
+    tasks = ([(index, index)] for index in range(rank, len(dataset), ranks))
+    made = _made(BatchMaker(dataset, 0, 0), tasks, workers, context, timeout)
+    return _grouped(_told(made, 0, None), batch_size)
 
 
 def _grouped(
     samples: Iterator[tuple[Tensor, Tensor]], batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    """Join batches of one sample."""
     group: list[tuple[Tensor, Tensor]] = []
     try:
-        for sample in samples:
-            if group and (len(group) == batch_size or sample[0].shape != group[0][0].shape):
-                yield _stack(group)
+        for images, labels in samples:
+            if group and (len(group) == batch_size or images.shape[1:] != group[0][0].shape):
+                yield stack(group)
                 group = []
-            group.append(sample)
+            group.append((images[0], labels[0]))
         if group:
-            yield _stack(group)
+            yield stack(group)
     finally:
         samples.close()
 
 
-def _closing(loader: torch_data.DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-    iterator = iter(loader)
+def _made(
+    batch: BatchMaker,
+    tasks: Iterable[list[tuple[int, int]]],
+    workers: int,
+    context: str | None,
+    timeout: float,
+) -> Iterator[Made]:
+    if not workers:
+        return (batch(tokens) for tokens in tasks)
+    return in_processes(
+        batch, tasks, workers=workers, context=context, timeout=timeout, name=batch.name
+    )
+
+
+def _told(
+    made: Iterator[Made], limit: int, on_bad: Callable[[BadSample], None] | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches, with each unreadable sample told once, until there are too many."""
+    known: dict[int, BadSample] = {}
     try:
-        yield from iterator
+        for batch, found in made:
+            for sample in found:
+                if sample.index in known:
+                    continue
+                known[sample.index] = sample
+                if len(known) > limit:
+                    raise ValueError(_too_many([*known.values()], limit))
+                if on_bad is None:
+                    warnings.warn(str(sample), stacklevel=2)
+                else:
+                    on_bad(sample)
+            if batch is None:
+                raise ValueError(f"no sample of the data set can be read: {sample.error}")
+            yield batch
     finally:
-        # Collecting the iterator would end its workers as well, but a traceback may keep it alive.
-        if loader.num_workers:
-            iterator._shutdown_workers()
+        made.close()
+
+
+def _too_many(bad: list[BadSample], limit: int) -> str:
+    last = bad[-1]
+    if not limit:
+        return f"{spell(last.index, last.stem)} cannot be read: {last.error}"
+    names = ", ".join(sample.stem or str(sample.index) for sample in bad)
+    return (
+        f"{len(bad)} samples cannot be read ({names}), bad_samples={limit} may be left out. The "
+        f"last: {last.error}. Mend these files or take them out of the data set"
+    )
 
 
 class _Stream:
     """Batches of (index, position): the epochs' permutations, one after the other."""
 
     def __init__(
-        self, length: int, batch_size: int, seed: int, start: int, stop: int | None
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        start: int,
+        stop: int | None,
+        rank: int,
+        ranks: int,
     ) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.numbers = range(start, stop) if stop is not None else count(start)
+        part = batch_size // ranks
+        self.part = range(rank * part, (rank + 1) * part)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, order = -1, []
         for number in self.numbers:
             tokens = []
-            for position in range(number * self.batch_size, (number + 1) * self.batch_size):
+            for place in self.part:
+                position = number * self.batch_size + place
                 if position // self.length != epoch:
                     epoch = position // self.length
                     order = self._order(epoch)
@@ -170,60 +237,23 @@ class _Stream:
             yield tokens
 
     def _order(self, epoch: int) -> list[int]:
-        generator = torch.Generator().manual_seed(_hash("epoch", self.seed, epoch))
+        generator = torch.Generator().manual_seed(mix("epoch", self.seed, epoch))
         return torch.randperm(self.length, generator=generator).tolist()
-
-
-class _Seeded(torch_data.Dataset):
-    """A data set by (index, position), each sample under its own random numbers."""
-
-    def __init__(self, dataset: Pairs, seed: int) -> None:
-        self.dataset, self.seed = dataset, seed
-
-    def __getitem__(self, token: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        index, position = token
-        with _random_numbers(_hash("sample", self.seed, position)):
-            return self.dataset[index]
-
-
-@contextmanager
-def _random_numbers(seed: int) -> Iterator[None]:
-    """Seed the global generators of torch (CPU), numpy and ``random``, and put them back after."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (transforms use it)
-    torch_state = torch.get_rng_state()
-    # Not torch.manual_seed: it would seed the accelerators too, and those are not put back.
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy)  # noqa: NPY002
-        random.setstate(python)
-
-
-def _hash(what: str, seed: int, number: int) -> int:
-    """Mix into 63 bits: neighbouring seeds and numbers share nothing."""
-    digest = hashlib.blake2b(f"{what} {seed} {number}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-def _stack(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    sizes = sorted({tuple(part.shape) for part, _ in samples})
-    if len(sizes) > 1:
-        raise ValueError(
-            f"images of different shapes in one batch: {', '.join(map(str, sizes))}; crop them to "
-            "one size (segkit.transforms.train), or take batch_size=1"
-        )
-    images, labels = torch_data.default_collate(samples)
-    return images, labels
-
-
-def _alone(sample: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return sample
 
 
 def _check_count(name: str, value: Any, lowest: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise ValueError(f"{name}={value!r}: give a whole number, {lowest} or more")
+
+
+def _check_ranks(rank: int, ranks: int) -> None:
+    _check_count("ranks", ranks, 1)
+    _check_count("rank", rank, 0)
+    if rank >= ranks:
+        raise ValueError(f"rank={rank}: the ranks of {ranks} processes are 0 to {ranks - 1}")
+
+
+def _check_workers(workers: int, timeout: float) -> None:
+    _check_count("workers", workers, 0)
+    if not 0 <= timeout < math.inf:
+        raise ValueError(f"timeout={timeout!r}: give seconds, 0 to wait for ever")

@@ -2,21 +2,34 @@
 
 from segkit.engine.checkpoint import load_checkpoint, save_checkpoint
 from segkit.engine.evaluate import evaluate
+from segkit.engine.fast import InferenceNetwork, best_precision, optimize_for_inference
+from segkit.engine.freeze import freeze
+from segkit.engine.ghost import ghost_batches
 from segkit.engine.predict import predict, predict_probs
+from segkit.engine.probe import Probe, Setting, probe
 from segkit.engine.schedules import constant, cosine, poly
-from segkit.engine.train import NonFiniteLossError, Step, averaged, train
+from segkit.engine.train import NonFiniteLossError, OutOfMemoryError, Step, averaged, train
 
 __all__ = [
+    "InferenceNetwork",
     "NonFiniteLossError",
+    "OutOfMemoryError",
+    "Probe",
+    "Setting",
     "Step",
     "averaged",
+    "best_precision",
     "constant",
     "cosine",
     "evaluate",
+    "freeze",
+    "ghost_batches",
     "load_checkpoint",
+    "optimize_for_inference",
     "poly",
     "predict",
     "predict_probs",
+    "probe",
     "save_checkpoint",
     "train",
 ]

@@ -2,7 +2,8 @@
 
 The state is a tree of dicts, lists and numbers whose leaves may be tensors. Tensors go into a
 safetensors file under numbered names, the tree into its JSON header with references to them, and a
-digest of all of it shows damage. Nothing is ever unpickled.
+digest of all of it shows damage. Nothing is ever unpickled, and a file that somebody made to do
+harm can be refused, no more.
 
     folder/last.safetensors       the newest
     folder/previous.safetensors   the one before, used with a word when the newest is damaged
@@ -14,7 +15,9 @@ import hashlib
 import json
 import os
 import random
+import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+FORMAT = "segkit.checkpoint.2"
+"""Before it, the digest did not cover shapes and dtypes."""
 
 
 def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
@@ -47,7 +52,7 @@ def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_flatten({"state": state, "rng": _rng_state()}, tensors))
-    metadata = {"format": "segkit.checkpoint.1", "tree": tree, "digest": _digest(tree, tensors)}
+    metadata = {"format": FORMAT, "tree": tree, "digest": _digest(tree, tensors)}
     temporary = folder / f".{LAST}.tmp"
     try:
         save_file(tensors, temporary, metadata)
@@ -55,7 +60,9 @@ def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
             os.fsync(file.fileno())
     except SafetensorError as error:  # safetensors wraps the operating system's error in its own
         temporary.unlink(missing_ok=True)
-        raise OSError(f"cannot write a checkpoint into {folder}: {error}") from error
+        number = re.search(r"os error (\d+)", str(error))
+        message = f"cannot write a checkpoint into {folder}: {error}"
+        raise OSError(int(number[1]) if number else None, message) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -70,12 +77,15 @@ def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
     return folder / LAST
 
 
-def load_checkpoint(folder: str | Path, *, restore_rng: bool = True) -> dict[str, Any] | None:
+def load_checkpoint(
+    folder: str | Path, *, restore_rng: bool = True, tell: Callable[[str], None] | None = None
+) -> dict[str, Any] | None:
     """Read the newest whole checkpoint of a folder.
 
     Args:
         folder: the folder of checkpoints.
         restore_rng: whether the random number generators are set to what they were.
+        tell: is told when the newest is damaged and the one before it is taken; None warns.
 
     Returns:
         The state that was saved, or None where there is no checkpoint at all.
@@ -83,43 +93,58 @@ def load_checkpoint(folder: str | Path, *, restore_rng: bool = True) -> dict[str
     Raises:
         ValueError: there are checkpoints, but none is whole.
     """
+    paths = (Path(folder) / LAST, Path(folder) / PREVIOUS)
+    if not any(path.exists() for path in paths):
+        return None
     faults = []
-    for path in (Path(folder) / LAST, Path(folder) / PREVIOUS):
-        if not path.exists():
-            continue
+    for path in paths:
         try:
-            whole = _read(path)
+            state, rng = _read(path)
+            if restore_rng:
+                _set_rng_state(rng)
+        except FileNotFoundError:
+            faults.append(f"{path} is missing: the run was ended while it was being replaced")
+            continue
         except ValueError as error:
-            faults.append(str(error))
+            faults.append(f"checkpoint {path} is damaged: {error}")
             continue
         if faults:
-            warnings.warn(f"{faults[0]}; going on from {path.name}", stacklevel=2)
-        if restore_rng:
-            _set_rng_state(whole["rng"])
-        return whole["state"]
-    if faults:
-        raise ValueError("no whole checkpoint: " + "; ".join(faults))
-    return None
+            word = f"{faults[0]}; going on from {path.name}"
+            tell(word) if tell else warnings.warn(word, stacklevel=2)
+        return state
+    raise ValueError("no whole checkpoint: " + "; ".join(faults))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[Any, Any]:
+    """The state and the random numbers' state of a file."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"checkpoint {path} is damaged ({error})") from error
-    if metadata.get("format") != "segkit.checkpoint.1":
-        raise ValueError(f"{path} is not a training checkpoint of segkit")
-    if metadata.get("digest") != _digest(metadata.get("tree", ""), tensors):
-        raise ValueError(f"checkpoint {path} is damaged (its digest does not fit its content)")
-    return _unflatten(json.loads(metadata["tree"]), tensors)
+        raise ValueError(f"it is no whole file ({error})") from error
+    if metadata.get("format") not in (FORMAT, "segkit.checkpoint.1"):
+        raise ValueError("it was not written by segkit")
+    try:
+        tree = metadata["tree"]
+        if metadata["digest"] != _digest(tree, tensors, metadata["format"]):
+            raise ValueError("its digest does not fit its content")
+        whole = _unflatten(json.loads(tree), tensors)
+        if not isinstance(whole["state"], dict):
+            raise ValueError(f"a {type(whole['state']).__name__}")
+        return whole["state"], whole["rng"]
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:  # RecursionError, too
+        raise ValueError(f"it holds no training state ({_brief(error)})") from error
 
 
-def _digest(tree: str, tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over the tree and the bytes of the tensors, in the order of their names."""
+def _digest(tree: str, tensors: dict[str, Tensor], format: str = FORMAT) -> str:
+    """SHA-256 over the tree and the tensors, in the order of their names."""
     digest = hashlib.sha256(tree.encode())
     for name in sorted(tensors):
+        if format == FORMAT:
+            digest.update(f"{name} {tensors[name].dtype} {[*tensors[name].shape]}".encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
@@ -164,10 +189,17 @@ def _rng_state() -> dict[str, Any]:
     }
 
 
-def _set_rng_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    random.setstate(state["python"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+def _set_rng_state(state: Any) -> None:
+    try:
+        torch.set_rng_state(state["torch"])
+        for device, numbers in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(numbers, device)
+        random.setstate(state["python"])
+        name, keys, *rest = state["numpy"]
+        np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+    except (ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"it holds no state of random numbers ({_brief(error)})") from error
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error!s:.80}"

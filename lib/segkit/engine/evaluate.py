@@ -22,9 +22,13 @@ def evaluate(
 ) -> ConfusionMatrix:
     """Predict every image whole, at its own size, and count.
 
+    Where several processes train together all of them evaluate, each its share of the images, and
+    each gets the counts of all.
+
     Args:
         model: the network; it is put into eval mode and given back as it was.
-        batches: images (B, C, H, W) and labels (B, H, W), once each (`segkit.data.sequential`).
+        batches: images (B, C, H, W) and labels (B, H, W), once each (`segkit.data.sequential`,
+            with this process's ``rank`` of the ``ranks``).
         num_classes: K.
         precision: "float32", "bfloat16" or "float16".
         channels_last: memory format of the images.
@@ -51,4 +55,5 @@ def evaluate(
             counts.update(argmax(logits), labels.to(device))
     finally:
         model.train(was_training)
+    counts.all_reduce()
     return counts

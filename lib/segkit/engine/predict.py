@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.engine.fast import InferenceNetwork
 from segkit.metrics import argmax
 
 
@@ -45,13 +46,7 @@ def predict_probs(
 
     Source: multi-scale and flip, Chen et al., "DeepLab", PAMI 2018, section 4.1.2.
     """
-    if images.ndim != 4:
-        raise ValueError(f"images have shape {tuple(images.shape)}: give (B, C, H, W)")
-    if not images.is_floating_point():
-        raise ValueError(
-            f"images are {images.dtype}: normalise them as in training, "
-            "segkit.transforms.Normalize(mean, std).image(image)"
-        )
+    _check(images)
     if not scales or not all(0 < scale < math.inf for scale in scales):
         raise ValueError(f"scales are positive factors, at least one, got {tuple(scales)}")
     if not 0 <= overlap < 1:
@@ -88,14 +83,31 @@ def predict(model: nn.Module, images: Tensor, **options) -> Tensor:
     """The most probable class of each pixel.
 
     Args:
-        model: the network.
+        model: the network. One of `optimize_for_inference` is faster, and without options it
+            resizes and compares its scores a few classes at a time.
         images: normalised, shape (B, C, H, W).
         **options: those of `predict_probs`.
 
     Returns:
         Labels, uint8, shape (B, H, W).
+
+    Raises:
+        ValueError: as `predict_probs`.
     """
+    if isinstance(model, InferenceNetwork) and not options:
+        _check(images)
+        return model.labels(images)
     return argmax(predict_probs(model, images, **options))
+
+
+def _check(images: Tensor) -> None:
+    if images.ndim != 4:
+        raise ValueError(f"images have shape {tuple(images.shape)}: give (B, C, H, W)")
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images are {images.dtype}: normalise them as in training, "
+            "segkit.transforms.Normalize(mean, std).image(image)"
+        )
 
 
 def _slide(model: nn.Module, images: Tensor, window: tuple[int, int], overlap: float) -> Tensor:

@@ -6,12 +6,16 @@
 
 No trainer, no hooks, no callbacks: a notebook draws inside an ordinary ``for``, the headless
 runner writes its metrics and checkpoints inside the same ``for``.
+
+Where several processes train together (`segkit.engine.distributed`) each runs this loop over its
+part of each batch: gradients and what is reported are averages over all of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -20,6 +24,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from segkit.engine import distributed
 from segkit.engine.schedules import Schedule
 from segkit.outputs import SegOutput
 
@@ -36,7 +41,7 @@ class Step(NamedTuple):
         parts: the loss of the main output and of each auxiliary one, unweighted.
         lr: learning rate of the first parameter group.
         seconds: wall time of the step, waiting for data included.
-        images_per_second: images of the step over its seconds.
+        images_per_second: images of the step, those of all processes, over its seconds.
         waited: seconds of the step that went into waiting for data.
     """
 
@@ -51,6 +56,10 @@ class Step(NamedTuple):
 
 class NonFiniteLossError(ArithmeticError):
     """The loss is not a finite number; the weights are those before the step."""
+
+
+class OutOfMemoryError(MemoryError):
+    """A step did not fit into memory; the message says what to lower."""
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
@@ -102,8 +111,10 @@ def train(
     """Train a network, one optimizer step for each turn of the ``for`` loop around it.
 
     Args:
-        model: the network, on the device where it is to be trained.
-        batches: yields images (B, C, H, W) and labels (B, H, W); ``accumulate`` batches a step.
+        model: the network, on the device where it is to be trained. Modules with a true attribute
+            ``frozen`` stay in eval mode.
+        batches: yields images (B, C, H, W) and labels (B, H, W); ``accumulate`` batches a step. Of
+            several processes each gets its own part of each batch.
         loss: maps a network's output and the labels to the total and its parts
             (`segkit.losses.combine`).
         optimizer: over the parameters of ``model``; its learning rates are the initial ones.
@@ -122,7 +133,9 @@ def train(
         A `Step` after each optimizer step.
 
     Raises:
-        NonFiniteLossError: names the step and the parts; that step has changed no weight.
+        NonFiniteLossError: names the step and the parts; that step has changed no weight. Of
+            several processes all raise it, whichever had the number.
+        OutOfMemoryError: a step does not fit into memory.
         ValueError: unknown precision, accumulate < 1, or batches ended before the last step.
     """
     if precision not in PRECISIONS:
@@ -139,19 +152,20 @@ def train(
     was_training = model.training
     iterator = iter(batches)
     try:
-        model.train()
         if channels_last:
             model.to(memory_format=memory_format)
+        network = distributed.parallel(model)
         for index in range(start, steps):
             began = time.perf_counter()
+            _train_mode(model)
             if schedule is not None:
                 factor = schedule(index)
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * factor
 
             optimizer.zero_grad(set_to_none=True)
-            total, parts, count, waited = 0.0, {}, 0, 0.0
-            for _ in range(accumulate):
+            sums, count, waited = {"": 0.0}, 0, 0.0  # "" is the total
+            for turn in range(accumulate):
                 asked = time.perf_counter()
                 batch = next(iterator, None)
                 waited += time.perf_counter() - asked
@@ -160,17 +174,21 @@ def train(
                         f"the batches ended at step {index} of {steps}; "
                         "hand `train` an endless stream, as segkit.data.batches is"
                     )
-                images = batch[0].to(device, non_blocking=True, memory_format=memory_format)
-                labels = batch[1].to(device, non_blocking=True)
-                with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                    output = model(images)
-                value, named = loss(output, labels)
-                scaler.scale(value / accumulate).backward()
-                total += float(value.detach()) / accumulate
-                for name, part in named.items():
-                    parts[name] = parts.get(name, 0.0) + float(part) / accumulate
-                count += len(images)
+                last = turn == accumulate - 1  # only then processes exchange their gradients
+                alone = contextlib.nullcontext() if last else distributed.unsynchronised(network)
+                with alone, _memory_explained(index + 1, batch[0]):
+                    images = batch[0].to(device, non_blocking=True, memory_format=memory_format)
+                    labels = batch[1].to(device, non_blocking=True)
+                    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                        output = network(images)
+                    value, named = loss(output, labels)
+                    scaler.scale(value / accumulate).backward()
+                for name, part in {"": value.detach(), **named}.items():
+                    sums[name] = sums.get(name, 0.0) + float(part) / accumulate
+                count += len(images) * distributed.ranks()
 
+            parts = distributed.average(sums, device)
+            total = parts.pop("")
             if not total - total == 0:  # inf and nan are the numbers for which this fails
                 raise NonFiniteLossError(
                     f"the loss is {total} at step {index + 1}: "
@@ -187,8 +205,10 @@ def train(
                         f"{total:.4g}. Lower the learning rate. The weights are those before this "
                         "step."
                     )
-            scaler.step(optimizer)
+            with _memory_explained(index + 1, batch[0]):  # the first makes the optimizer's state
+                scaler.step(optimizer)
             scaler.update()
+            distributed.share_statistics(model)
             if ema is not None:
                 ema.update_parameters(model)
             seconds = time.perf_counter() - began
@@ -198,3 +218,27 @@ def train(
         model.train(was_training)
         if hasattr(iterator, "close"):
             iterator.close()  # ends the loader's workers
+
+
+def _train_mode(model: nn.Module) -> None:
+    """Put a network into train mode, its frozen modules into eval mode."""
+    model.train()
+    for module in model.modules():
+        if getattr(module, "frozen", False):
+            module.eval()
+
+
+@contextlib.contextmanager
+def _memory_explained(step: int, images: Tensor) -> Iterator[None]:
+    """Name what to lower where memory ends; a CPU's allocator has no error class of its own."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        ours = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not ours and "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemoryError(
+            f"memory ended in step {step} on a batch of shape {tuple(images.shape)}: lower "
+            "batch_size and raise accumulate by the same factor (the step stays the same), take a "
+            f"smaller crop, or precision='bfloat16'. ({str(error).partition(chr(10))[0]:.200})"
+        ) from error

@@ -1,4 +1,10 @@
-"""Losses that look at each pixel by itself: cross-entropy, its hard-pixel form, and focal."""
+"""Losses that look at each pixel by itself: cross-entropy, its hard-pixel form, and focal.
+
+Where several processes train together their mean is over the pixels of all of them, so that the
+gradient is that of one process with all the images. What is hard in `ohem_cross_entropy` is chosen
+by each process from its own pixels, and the losses on overlap (Dice and its kin, Lovász) are taken
+by each over its own images, then averaged.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.losses.inputs import check_inputs, mean_over
+from segkit.losses.inputs import check_inputs, pixel_count, pixel_mean
 from segkit.outputs import IGNORE
 
 
@@ -55,8 +61,7 @@ def cross_entropy(
     )
     # The mean is taken here because torch's own is 0/0 on a batch that is void everywhere.
     share = labelled.to(logits.dtype) if weight is None else weight[target] * labelled
-    count = share.sum()
-    return total / torch.where(count > 0, count, torch.ones_like(count))
+    return total / pixel_count(share)
 
 
 def ohem_cross_entropy(
@@ -100,7 +105,7 @@ def ohem_cross_entropy(
     losses = F.cross_entropy(logits, target, reduction="none")  # (B, H, W)
     kept = hard_pixels(losses.detach(), labelled, threshold=threshold, keep=keep)
     share = kept.to(losses.dtype) if weight is None else weight[target] * kept
-    return mean_over(losses, share)
+    return pixel_mean(losses, share)
 
 
 def hard_pixels(losses: Tensor, labelled: Tensor, *, threshold: float, keep: float) -> Tensor:
@@ -160,4 +165,4 @@ def focal(
     losses = losses * doubt**gamma
     if alpha is not None:
         losses = losses * alpha[target]
-    return mean_over(losses, labelled.to(losses.dtype))
+    return pixel_mean(losses, labelled.to(losses.dtype))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segkit.losses.inputs import mean_over
+from segkit.losses.inputs import pixel_mean
 from segkit.outputs import IGNORE
 
 
@@ -122,4 +122,4 @@ def detail_loss(value: Detail, labels: Tensor, *, ignore: int = IGNORE) -> Tenso
     overlap = (probs * target).sum((1, 2, 3))
     total = probs.sum((1, 2, 3)) + target.sum((1, 2, 3))
     dice = 1 - (2 * overlap + 1) / (total + 1)  # (B,)
-    return mean_over(entropy, labelled) + dice.mean()
+    return pixel_mean(entropy, labelled) + dice.mean()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -91,3 +92,26 @@ def mean_over(values: Tensor, weights: Tensor) -> Tensor:
     """The weighted mean of ``values``: 0, with a gradient of 0, where all weights are 0."""
     total = weights.sum()
     return (values * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def pixel_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """`mean_over` all pixels of a training step, also those of its other processes.
+
+    Each process gets its own sum over the mean of everybody's weights. The average over the
+    processes, which is what becomes of gradients, is then the mean over all pixels, however
+    unevenly void is spread over them.
+    """
+    return (values * weights).sum() / pixel_count(weights)
+
+
+def pixel_count(weights: Tensor) -> Tensor:
+    """What a sum over pixels is divided by: the weights' sum, averaged over the processes.
+
+    Shared only where gradients are: a loss that one process takes for itself waits for nobody.
+    """
+    total = weights.sum()
+    if dist.is_available() and dist.is_initialized() and torch.is_grad_enabled():
+        total = total.detach().clone()
+        dist.all_reduce(total)
+        total = total / dist.get_world_size()
+    return torch.where(total > 0, total, torch.ones_like(total))

@@ -8,74 +8,13 @@ timed, their results are asserted equal wherever they compute the same thing.
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Ratio:
-    """One line of the table.
-
-    Attributes:
-        name: what is compared.
-        ours: CPU seconds of ours, median.
-        theirs: CPU seconds of the other, median.
-        ratio: theirs / ours, median over the pairs: how many times faster ours is.
-        wanted: smallest ratio that we promise.
-        pairs: how many pairs were timed.
-    """
-
-    name: str
-    ours: float
-    theirs: float
-    ratio: float
-    wanted: float
-    pairs: int
-
-    @property
-    def kept(self) -> bool:
-        """Whether the promise is kept."""
-        return self.ratio >= self.wanted
-
-    def __str__(self) -> str:
-        mark = "ok" if self.kept else "MISSED"
-        return (
-            f"{self.name:58s} {1e3 * self.ours:9.1f} {1e3 * self.theirs:9.1f} "
-            f"{self.ratio:7.2f}x  >= {self.wanted:4.2f}x  {mark}"
-        )
-
-
-def compare(
-    name: str,
-    ours: Callable[[], Any],
-    theirs: Callable[[], Any],
-    *,
-    wanted: float,
-    pairs: int,
-    clock: Callable[[], float] = time.process_time,
-) -> Ratio:
-    """Time two functions in turn, after one warm-up each."""
-    ours(), theirs()
-    seconds: list[tuple[float, float]] = []
-    for _ in range(pairs):
-        began = clock()
-        ours()
-        middle = clock()
-        theirs()
-        seconds.append((middle - began, clock() - middle))
-    return Ratio(
-        name,
-        statistics.median(a for a, _ in seconds),
-        statistics.median(b for _, b in seconds),
-        statistics.median(b / a for a, b in seconds),
-        wanted,
-        pairs,
-    )
+from segbook.bench.clock import Ratio, compare
 
 
 def import_time(pairs: int) -> Ratio:

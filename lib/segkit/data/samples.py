@@ -1,0 +1,155 @@
+"""One batch from its places in the stream, and what cannot be read on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+
+class Pairs(Protocol):
+    """What a data set is to a loader: a length and pairs of image and mask by index."""
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return image and mask number ``index``."""
+        ...
+
+
+Made = tuple[tuple[Tensor, Tensor] | None, list["BadSample"]]
+"""A batch, None where nothing could be read, and the samples that could not be read."""
+
+
+class BadSample(NamedTuple):
+    """A sample that could not be read.
+
+    Attributes:
+        index: its number in the data set.
+        stem: its name there; empty where the data set has no names.
+        position: where in the stream of samples it was to be, counted from 0.
+        error: what was wrong with it; names the file.
+    """
+
+    index: int
+    stem: str
+    position: int
+    error: str
+
+    def __str__(self) -> str:
+        """What happened, in one line."""
+        name = spell(self.index, self.stem)
+        return f"{name} cannot be read, another takes its place: {self.error}"
+
+
+def spell(index: int, stem: str) -> str:
+    """A sample, as a message names it."""
+    return f"sample {index} ({stem})" if stem else f"sample {index}"
+
+
+class BatchMaker:
+    """Makes a batch from tokens (index, position), each sample under its own random numbers."""
+
+    def __init__(self, dataset: Pairs, seed: int, bad_samples: int) -> None:
+        self.dataset, self.seed, self.bad_samples = dataset, seed, bad_samples
+
+    def __call__(
+        self, tokens: list[tuple[int, int]], begin: Callable[[int], None] | None = None
+    ) -> Made:
+        """The batch, None where nothing could be read, and the samples that could not be read.
+
+        Args:
+            tokens: (index, position) of each sample.
+            begin: of a worker, is told each index before it is read.
+        """
+        bad: dict[int, BadSample] = {}
+        samples = []
+        for index, position in tokens:
+            sample = self._sample(index, position, bad, begin)
+            if sample is None:
+                return None, [*bad.values()]
+            samples.append(sample)
+        return stack(samples), [*bad.values()]
+
+    def _sample(
+        self,
+        index: int,
+        position: int,
+        bad: dict[int, BadSample],
+        begin: Callable[[int], None] | None,
+    ) -> tuple[Tensor, Tensor] | None:
+        # The stand-in follows from the position alone: a resumed run, or one with other workers,
+        # takes the same.
+        length = len(self.dataset)
+        first = mix("stand-in", self.seed, position) % length
+        for candidate in chain([index], range(first, length), range(first)):
+            if candidate in bad:
+                continue
+            if begin is not None:
+                begin(candidate)
+            try:
+                with _random_numbers(mix("sample", self.seed, position)):
+                    return self.dataset[candidate]
+            except (ValueError, OSError) as error:
+                if begin is None and not self.bad_samples:
+                    raise
+                bad[candidate] = BadSample(candidate, self._stem(candidate), position, str(error))
+            if len(bad) > self.bad_samples:
+                break
+        return None
+
+    def _stem(self, index: int) -> str:
+        return str(self.dataset.stem(index)) if hasattr(self.dataset, "stem") else ""
+
+    def name(self, index: int) -> str:
+        """How an error names a sample."""
+        return f"{spell(index, self._stem(index))} of {self.dataset!r}"
+
+
+@contextmanager
+def _random_numbers(seed: int) -> Iterator[None]:
+    """Seed the global generators of torch (CPU), numpy and ``random``, and put them back after."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (transforms use it)
+    torch_state = torch.get_rng_state()
+    # Not torch.manual_seed: it would seed the accelerators too, and those are not put back.
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy)  # noqa: NPY002
+        random.setstate(python)
+
+
+def mix(what: str, seed: int, number: int) -> int:
+    """Mix into 63 bits: neighbouring seeds and numbers share nothing."""
+    digest = hashlib.blake2b(f"{what} {seed} {number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def stack(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Join samples to a batch.
+
+    Raises:
+        ValueError: images of different shapes.
+    """
+    sizes = sorted({tuple(part.shape) for part, _ in samples})
+    if len(sizes) > 1:
+        raise ValueError(
+            f"images of different shapes in one batch: {', '.join(map(str, sizes))}; crop them to "
+            "one size (segkit.transforms.train), or take batch_size=1"
+        )
+    images, labels = default_collate(samples)
+    return images, labels

@@ -1,0 +1,187 @@
+"""Processes that prepare samples, and what is said when one of them dies or hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+from torch.utils.data._utils import worker as torch_worker
+
+AHEAD = 2
+"""Tasks that each process is given in advance."""
+
+_PARENT_CHECK = 5.0
+"""Seconds between two looks of an idle process at whether its parent still lives."""
+
+_CURES = {
+    "SIGKILL": "usually the machine's memory was used up: take fewer workers, smaller images or "
+    "batches, or a data set with cache=False",
+    "SIGBUS": "usually the shared memory (/dev/shm) is full: take fewer workers or smaller "
+    "batches, or give a container more (docker run --shm-size=8g)",
+}
+"""What to do about the ways in which a process dies."""
+
+
+class LoaderError(RuntimeError):
+    """A loader process died, hangs or failed; the message names the sample it was at."""
+
+
+def in_processes(
+    make: Callable[[Any, Callable[[int], None]], Any],
+    tasks: Iterable[Any],
+    *,
+    workers: int,
+    context: str | None,
+    timeout: float,
+    name: Callable[[int], str],
+) -> Iterator[Any]:
+    """Yield ``make(task, begin)`` of each task, in order, made by processes with one thread each.
+
+    ``torch.utils.data.DataLoader`` knows which process died, but not at which sample, and raises
+    it wherever the caller happens to be; a process that hangs it cannot tell from a slow one.
+
+    Args:
+        make: makes one task's result; calls ``begin(index)`` before each sample.
+        tasks: what is to be made; each process gets every ``workers``-th.
+        workers: number of processes, 1 or more.
+        context: how they start: "fork", "spawn", "forkserver"; None for the platform's way.
+        timeout: seconds to wait for one result; 0 waits for ever.
+        name: how an error names the sample of an index.
+
+    Raises:
+        LoaderError: a process died, did not answer in time, or ``make`` raised.
+        ValueError: that of ``make``.
+    """
+    how = multiprocessing.get_context(context)
+    team: list[_Worker] = []
+    try:
+        for number in range(workers):
+            team.append(_Worker(how, make, name, number, workers))
+        remaining = iter(tasks)
+        first = itertools.islice(remaining, AHEAD * workers)
+        for worker, task in zip(itertools.cycle(team), first, strict=False):
+            worker.give(task)
+        for worker in itertools.cycle(team):
+            if not worker.pending:
+                return
+            result = worker.take(timeout)
+            for task in itertools.islice(remaining, 1):
+                worker.give(task)
+            yield result
+    finally:
+        for worker in team:
+            worker.end()
+
+
+class _Worker:
+    """One process, seen from the one that started it."""
+
+    def __init__(
+        self,
+        how: Any,
+        make: Callable[[Any, Callable[[int], None]], Any],
+        name: Callable[[int], str],
+        number: int,
+        workers: int,
+    ) -> None:
+        self.name, self.pending = name, 0
+        self.at = how.RawValue("q", -1)  # index of the sample that it works on
+        self.line, theirs = how.Pipe()
+        arguments = make, name, theirs, self.at, number, workers
+        self.process = how.Process(target=_work, args=arguments, daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def give(self, task: Any) -> None:
+        """Add a task to the process's queue."""
+        with contextlib.suppress(OSError):  # it is dead: `take` says so when its turn comes
+            self.line.send(task)
+        self.pending += 1
+
+    def take(self, timeout: float) -> Any:
+        """Wait for the oldest task's result."""
+        ready = wait([self.line, self.process.sentinel], timeout or None)
+        if not ready:
+            raise LoaderError(
+                f"loader process {self.process.pid} has not finished a batch within {timeout:g} s "
+                f"and hangs at {self._place()}: look whether the disk or the network drive answers "
+                "and whether that file opens; raise the timeout (worker_timeout of a recipe) if it "
+                "is only slow, 0 waits for ever"
+            )
+        try:
+            if self.line not in ready:
+                raise EOFError
+            result, failure = self.line.recv()  # what a dead process has sent can still be there
+        except (EOFError, OSError):
+            raise LoaderError(self._death()) from None
+        if failure is not None:
+            raise failure
+        self.pending -= 1
+        return result
+
+    def end(self) -> None:
+        """End the process at once; it holds nothing that would be lost."""
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+        self.line.close()
+
+    def _place(self) -> str:
+        index = self.at.value
+        return self.name(index) if index >= 0 else "no sample (between two batches)"
+
+    def _death(self) -> str:
+        self.process.join()
+        code = self.process.exitcode
+        end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        cure = _CURES.get(end, "open that file by itself, and take it out if it does it again")
+        return f"loader process {self.process.pid} died ({end}) at {self._place()}: {cure}"
+
+
+def _work(
+    make: Callable[[Any, Callable[[int], None]], Any],
+    name: Callable[[int], str],
+    line: Connection,
+    at: Any,
+    number: int,
+    workers: int,
+) -> None:
+    """The process: results for tasks, until it is ended or its parent is gone."""
+    # Ctrl-C reaches the whole group; the parent decides. Its handlers are not this process's.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    # What `get_worker_info` tells a data set; knowing it, `default_collate` joins samples in shared
+    # memory instead of copying them there afterwards.
+    torch_worker._worker_info = torch_worker.WorkerInfo(
+        id=number, num_workers=workers, seed=0, dataset=None
+    )
+    parent = os.getppid()
+
+    def begin(index: int) -> None:
+        at.value = index
+
+    while True:
+        while not line.poll(_PARENT_CHECK):
+            if os.getppid() != parent:
+                return
+        try:
+            task = line.recv()
+            try:
+                line.send((make(task, begin), None))
+            except ValueError as error:  # says itself what is wrong
+                line.send((None, ValueError(str(error))))
+            except Exception:
+                failure = f"{name(at.value)} failed in a loader process:\n{traceback.format_exc()}"
+                line.send((None, LoaderError(failure)))
+            at.value = -1
+        except (EOFError, BrokenPipeError):  # the parent is gone
+            return

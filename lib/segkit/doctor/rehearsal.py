@@ -1,0 +1,297 @@
+"""A training step rehearsed on the meta device, which takes neither memory nor data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from segkit.doctor.finding import Finding
+
+
+class Reach(NamedTuple):
+    """An atrous convolution and the map that it is given.
+
+    Attributes:
+        name: of the module.
+        reach: how far its outer taps lie from its centre, (vertical, horizontal), in map pixels.
+        size: (height, width) of its map.
+    """
+
+    name: str
+    reach: tuple[int, int]
+    size: tuple[int, int]
+
+
+class Rehearsal(NamedTuple):
+    """What a training step of a network is like at one size.
+
+    Attributes:
+        aux: names of the auxiliary outputs.
+        without_gradient: trained weights that the losses do not depend on.
+        atrous: the atrous convolutions.
+        saved: bytes that the step keeps for its gradient, in float32; autocast to 16 bits keeps
+            half of that and more.
+        refusal: what the network had against the images; then the rest is empty.
+        foreign: an error that may be the meta device's own; then the rest is empty.
+    """
+
+    aux: tuple[str, ...] = ()
+    without_gradient: tuple[str, ...] = ()
+    atrous: tuple[Reach, ...] = ()
+    saved: int = 0
+    refusal: str = ""
+    foreign: str = ""
+
+
+def rehearse(
+    model: nn.Module,
+    images: tuple[int, int, int, int],
+    *,
+    aux_weights: Mapping[str, float] | None = None,
+) -> Rehearsal:
+    """Run a training step without computing anything: forward in train mode, and backward.
+
+    Weights, running statistics, gradients and random numbers of the network stay as they are.
+
+    Args:
+        model: a network on any device, the meta device too.
+        images: shape (B, C, H, W) of the batch of one process.
+        aux_weights: weight of each auxiliary loss; an output with a weight of 0 trains nothing.
+            None takes those of ``model.aux_losses``.
+    """
+    if aux_weights is None:
+        aux_losses = getattr(model, "aux_losses", {})
+        aux_weights = {name: term.weight for name, term in aux_losses.items()}
+    atrous: list[Reach] = []
+    hooks = [
+        module.register_forward_pre_hook(_measure(name, atrous))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and max(module.dilation) > 1
+    ]
+    state = {
+        name: torch.empty_like(weight, device="meta", requires_grad=weight.requires_grad)
+        for name, weight in [*model.named_parameters(), *model.named_buffers()]
+    }
+    kept: dict[int, Tensor] = {}
+    own = {weight.untyped_storage()._cdata for weight in state.values()}
+    modes = {module: module.training for module in model.modules()}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.setdefault(tensor.untyped_storage()._cdata, tensor)
+        return tensor
+
+    try:
+        train_mode(model)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output = functional_call(model, state, torch.empty(images, device="meta"))
+        heads = [output.logits] + [
+            value for name, value in output.aux.items() if aux_weights.get(name, 1.0)
+        ]
+        if any(weight.requires_grad for weight in state.values()):
+            torch.stack([tensor.sum() for tensor in _tensors(heads)]).sum().backward()
+    except ValueError as error:
+        return Rehearsal(refusal=str(error))
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        return Rehearsal(foreign=f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    without = [
+        name for name, weight in state.items() if weight.requires_grad and weight.grad is None
+    ]
+    saved = sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in own)
+    return Rehearsal(tuple(output.aux), tuple(without), tuple(atrous), saved)
+
+
+def look_at_network(
+    model: nn.Module, images: tuple[int, int, int, int], *, aux_weight: float | None = None
+) -> tuple[Rehearsal, list[Finding]]:
+    """Rehearse a step and say what is wrong with it.
+
+    Args:
+        model: a network on any device, the meta device too.
+        images: shape (B, C, H, W) of the batch of one process.
+        aux_weight: of every auxiliary loss; None for the network's own.
+
+    Returns:
+        The rehearsal, and the findings.
+    """
+    aux_losses = getattr(model, "aux_losses", {})
+    rehearsal = rehearse(
+        model,
+        images,
+        aux_weights=None if aux_weight is None else dict.fromkeys(aux_losses, aux_weight),
+    )
+    if rehearsal.foreign:
+        note = Finding(
+            "note", "not_rehearsed",
+            f"a step could not be rehearsed on the meta device: {rehearsal.foreign}",
+            "whether the network takes this batch shows at the first step",
+            "nothing has to be done",
+        )  # fmt: skip
+        return rehearsal, [note]
+    if rehearsal.refusal:
+        return rehearsal, [refused(model, images, rehearsal.refusal)]
+    trained = sum(weight.requires_grad for weight in model.parameters())
+    checks = [
+        unused_aux(rehearsal.aux, aux_losses),
+        switched_off_aux(rehearsal.aux, aux_weight),
+        without_gradient(rehearsal.without_gradient, trained) if aux_weight != 0 else None,
+        atrous_reach(rehearsal.atrous, images[2:]),
+    ]
+    return rehearsal, [finding for finding in checks if finding]
+
+
+def refused(model: nn.Module, images: tuple[int, int, int, int], refusal: str) -> Finding:
+    """What the network has against a batch: a single image, or its size.
+
+    Image pooling leaves one value per channel of a single image, and BatchNorm cannot normalise
+    one value. It is the batch of one *process* that counts. A smaller last batch is nothing to
+    look for: `segkit.data.batches` runs on across epochs, so that all its batches are full, and
+    evaluation, whose last batch may be one image, does not compute statistics.
+
+    Args:
+        model: the network.
+        images: shape (B, C, H, W) of the batch of one process.
+        refusal: the network's error.
+    """
+    batch, *rest = images
+    if batch == 1 and not rehearse(model, (2, *rest)).refusal:
+        return Finding(
+            "error",
+            "batch_of_one",
+            f"a batch of one image a process: {refusal}",
+            "the first training step would end in this error",
+            "--set batch_size=2 (or more; times the number of processes)",
+        )
+    return Finding(
+        "error",
+        "network_refuses",
+        f"the network refuses a batch of shape {list(images)}: {refusal}",
+        "the first training step would end in this error",
+        "--set crop='(H, W)' to a size that the network takes",
+    )
+
+
+def atrous_reach(atrous: tuple[Reach, ...], crop: tuple[int, int]) -> Finding | None:
+    """Atrous convolutions whose outer taps see nothing but padding on a crop.
+
+    A tap that lies further off than the map is large is multiplied by padding at every place, and
+    so is never trained; on a larger image it adds random numbers.
+
+    Args:
+        atrous: from `rehearse`.
+        crop: (height, width) in pixels.
+    """
+    blind = [one for one in atrous if any(r >= s for r, s in zip(one.reach, one.size, strict=True))]
+    if not blind:
+        return None
+    worst = max(blind, key=lambda one: max(one.reach))
+    needed = max(
+        -(-(r + 1) * side // s)
+        for one in blind
+        for r, s, side in zip(one.reach, one.size, crop, strict=True)
+    )
+    return Finding(
+        "warning",
+        "atrous_reach",
+        f"on crops of {crop[0]}x{crop[1]} the outer taps of {len(blind)} atrous convolution"
+        f"{'s' * (len(blind) > 1)} meet padding only: {worst.name} reaches {max(worst.reach)} "
+        f"pixels on a map of {worst.size[0]}x{worst.size[1]}",
+        "these taps are never trained, and disturb every image that is larger than the crop",
+        f"--set crop='({max(needed, crop[0])}, {max(needed, crop[1])})', or smaller rates in "
+        "model_options",
+    )
+
+
+def unused_aux(aux: tuple[str, ...], aux_losses: Mapping[str, Any]) -> Finding | None:
+    """Auxiliary outputs in train mode without a loss, or losses without an output."""
+    if set(aux) == set(aux_losses):
+        return None
+    lonely = [f"output {name!r} has no loss" for name in aux if name not in aux_losses]
+    lonely += [f"loss {name!r} has no output" for name in aux_losses if name not in aux]
+    return Finding(
+        "error",
+        "unused_aux",
+        "auxiliary outputs and losses differ: " + ", ".join(lonely),
+        "segkit.losses.combine refuses this at the first step",
+        "give the network's aux_losses one segkit.losses.combine.AuxLoss for each key of its aux",
+    )
+
+
+def switched_off_aux(aux: tuple[str, ...], weight: float | None) -> Finding | None:
+    """A weight of the auxiliary losses that switches them off, or meets none.
+
+    Args:
+        aux: names of the outputs in train mode.
+        weight: of every auxiliary loss; None for the network's own.
+    """
+    if weight is None or (weight > 0 and aux):
+        return None
+    if not aux:
+        return Finding(
+            "note",
+            "aux_weight",
+            f"aux_weight={weight:g} has no effect: the network has no auxiliary outputs",
+            "it may have been meant for another network",
+            "--set aux_weight=none",
+        )
+    return Finding(
+        "warning",
+        "aux_weight",
+        f"aux_weight=0 switches off {', '.join(aux)}, which are computed at each step all the same",
+        "their heads cost time and memory and learn nothing",
+        "--set aux_weight=none for the network's own weights, or build it without these heads",
+    )
+
+
+def without_gradient(names: tuple[str, ...], total: int) -> Finding | None:
+    """Weights that are meant to be trained and that no loss depends on.
+
+    Args:
+        names: of these weights, from `rehearse`.
+        total: number of the weights that are trained.
+    """
+    if not names:
+        return None
+    shown = ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+    return Finding(
+        "warning",
+        "without_gradient",
+        f"{len(names)} of {total} weights get no gradient: {shown}",
+        "they keep their random values; DistributedDataParallel stops at such a step",
+        "use these modules' results, remove them, or set requires_grad=False on them",
+    )
+
+
+def train_mode(model: nn.Module) -> nn.Module:
+    """Put a network into train mode, except what `segkit.engine.freeze` has frozen."""
+    model.train()
+    for module in model.modules():
+        if getattr(module, "frozen", False):
+            module.eval()
+    return model
+
+
+def _measure(name: str, atrous: list[Reach]) -> Any:
+    def hook(module: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+        reach = [d * (k // 2) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        height, width = inputs[0].shape[-2:]
+        atrous.append(Reach(name, (reach[0], reach[1]), (height, width)))
+
+    return hook
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors of an output, of whatever tuples and dicts it is made."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | tuple | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(part)

@@ -1,0 +1,168 @@
+"""Several processes on one training: who we are, and what we share.
+
+`torchrun` starts the processes and tells each its rank in the environment; `joined` makes them a
+group. Without `torchrun` there is one process, rank 0 of 1, and nothing of `torch.distributed` is
+touched. Whatever shares must be called by all processes, in the same order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def rank() -> int:
+    """This process's number, from 0; the first one writes."""
+    return dist.get_rank() if _grouped() else 0
+
+
+def ranks() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if _grouped() else 1
+
+
+def _grouped() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+@contextlib.contextmanager
+def joined(store: str | Path | None = None) -> Iterator[None]:
+    """Be one of the processes that `torchrun` started while the context lasts; else do nothing.
+
+    With CUDA each process has the GPU of its local rank, and they talk through NCCL; else gloo.
+
+    Args:
+        store: a file by which the processes of one machine find each other; None takes the address
+            that `torchrun` gave.
+
+    Raises:
+        ValueError: more processes than GPUs.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    backend = "gloo"
+    if torch.cuda.is_available():
+        local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if local >= gpus:
+            raise ValueError(f"process {local + 1} has no GPU: start {gpus}, one for each GPU")
+        torch.cuda.set_device(local)
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(
+        backend,
+        init_method=f"file://{Path(store).resolve()}" if store else "env://",
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
+    yield  # after an exception the group is left as it is: its end would wait for the others
+    dist.destroy_process_group()
+
+
+def average(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
+    """Numbers averaged over the processes; a number that is not finite anywhere is not one here."""
+    if ranks() == 1:
+        return dict(values)
+    shared = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
+    dist.all_reduce(shared)
+    return dict(zip(values, (shared / ranks()).tolist(), strict=True))
+
+
+def gather(value: Any) -> list[Any]:
+    """The value of each process, by rank."""
+    values = [value]
+    if ranks() > 1:
+        values = [None] * ranks()
+        dist.all_gather_object(values, value)
+    return values
+
+
+def wait() -> None:
+    """Go on when all processes have come this far."""
+    if ranks() > 1:
+        dist.barrier()
+
+
+def parallel(model: nn.Module) -> nn.Module:
+    """The network as `train` calls it: with gradients that are averaged over the processes.
+
+    All begin with the weights of rank 0.
+    """
+    if ranks() == 1:
+        return model
+    device = next(model.parameters()).device
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids)
+
+
+def unsynchronised(network: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """A context in which `parallel`'s network keeps its gradients to itself, to add them up."""
+    if isinstance(network, DistributedDataParallel):
+        return network.no_sync()
+    return contextlib.nullcontext()
+
+
+@torch.no_grad()
+def share_statistics(model: nn.Module) -> None:
+    """Give all processes the running statistics of rank 0, as one GPU of several would keep them.
+
+    After this all of them would evaluate the same network. Counters are the same already.
+    """
+    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    if ranks() == 1 or not buffers:
+        return
+    flat = torch.cat([buffer.reshape(-1).float() for buffer in buffers])
+    dist.broadcast(flat, src=0)
+    for buffer, part in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+        buffer.copy_(part.view_as(buffer))
+
+
+def synchronise_norms(model: nn.Module, wanted: str, device: torch.device) -> nn.Module:
+    """Let BatchNorm count the images of all processes (SyncBatchNorm), where it is wanted.
+
+    Args:
+        model: the network; its weights and their names stay what they are.
+        wanted: "auto" where there are several processes, each with a GPU; "on"; "off".
+        device: where the network will be trained.
+
+    Returns:
+        The network, its BatchNorms replaced or not.
+
+    Raises:
+        ValueError: "on" without a GPU.
+    """
+    check_norms(wanted, device)
+    if wanted == "off" or (wanted == "auto" and (ranks() == 1 or device.type != "cuda")):
+        return model
+    frozen = {name for name, part in model.named_modules() if getattr(part, "frozen", False)}
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for name, part in model.named_modules():
+        if name in frozen:
+            part.frozen = True
+    return model
+
+
+def check_norms(wanted: str, device: torch.device) -> None:
+    """Refuse a SyncBatchNorm that torch does not have.
+
+    Raises:
+        ValueError: "on" without a GPU.
+    """
+    if wanted == "on" and device.type != "cuda":
+        raise ValueError(
+            f"sync_bn='on' needs GPUs: torch's SyncBatchNorm does not work on {device.type}. Take "
+            "'auto' or 'off', and see segkit.engine.ghost_batches for what it is about"
+        )
+
+
+__all__ = [
+    "average", "check_norms", "gather", "joined", "parallel", "rank", "ranks", "share_statistics",
+    "synchronise_norms", "unsynchronised", "wait",
+]  # fmt: skip

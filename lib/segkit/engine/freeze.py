@@ -1,0 +1,48 @@
+"""Fine-tuning a part of a network: what is frozen keeps its weights and its statistics."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def freeze(model: nn.Module, part: Literal["none", "backbone", "backbone_norms"]) -> None:
+    """Freeze a network's backbone, or only the backbone's BatchNorms.
+
+    A frozen BatchNorm has ``module.frozen = True``: `segkit.engine.train` leaves it in eval mode,
+    so that it normalises by the statistics that it came with and does not change them. Call this
+    after the weights are loaded and BatchNorms are made to count over processes, and before the
+    optimizer and DistributedDataParallel see the network.
+
+    Args:
+        model: the network, changed in place.
+        part: "backbone" leaves all the weights of ``model.backbone`` as they are, "backbone_norms"
+            those of its BatchNorms, "none" does nothing.
+
+    Raises:
+        ValueError: another part, a network without a backbone, or a backbone without BatchNorms
+            where only these are to be frozen.
+    """
+    if part == "none":
+        return
+    if part not in ("backbone", "backbone_norms"):
+        raise ValueError(f'part is {part!r}; give "backbone", "backbone_norms" or "none"')
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise ValueError(
+            f"freeze={part!r} is for a network with a backbone, and {type(model).__name__} has "
+            'none: take freeze="none"'
+        )
+    norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
+    if part == "backbone_norms" and not norms:
+        raise ValueError(
+            f"freeze={part!r}: {type(backbone).__name__} has no BatchNorm; take "
+            'freeze="backbone" or "none"'
+        )
+    for norm in norms:
+        norm.frozen = True
+        norm.eval().requires_grad_(False)
+    if part == "backbone":
+        backbone.requires_grad_(False)

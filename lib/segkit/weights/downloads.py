@@ -1,0 +1,144 @@
+"""Files that lie on the net: downloaded once, checked against their sha256, kept in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from segkit.weights.files import sync
+
+ATTEMPTS = 4  # without a new byte, before a download is given up
+
+
+class WeightsEntry(NamedTuple):
+    """Weights that lie on the net.
+
+    Attributes:
+        url: http or https address of a safetensors file.
+        sha256: checksum of the whole file, 64 hexadecimal digits.
+        licence: of the weights, for example "Apache-2.0".
+        source: who trained them, on what.
+        metric: what was measured, with value and policy: "mIoU 0.733, dataset, CamVid test".
+    """
+
+    url: str
+    sha256: str
+    licence: str = ""
+    source: str = ""
+    metric: str = ""
+
+
+Source = str | os.PathLike[str] | WeightsEntry
+"""A path, ``"https://host/file.safetensors#sha256=<64 digits>"``, a WeightsEntry, or torchvision's
+weights of a whole network by name: ``"FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"``."""
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: ``$SEGBOOK_CACHE``, or ``~/.cache/segbook``."""
+    return Path(os.environ.get("SEGBOOK_CACHE") or Path.home() / ".cache" / "segbook")
+
+
+def fetch(source: Source) -> Path:
+    """Give a local file for a source: a path as it is, or a download, checked against its sha256.
+
+    A download is resumed where it was cut, by this call or by a later one, and gets its name only
+    when its checksum is right. A cached file is checked again at each use.
+
+    Args:
+        source: see `Source`.
+
+    Raises:
+        ValueError: no sha256, another scheme than http(s), or a wrong checksum.
+        ConnectionError: the download failed; what arrived is kept for the next attempt.
+    """
+    if not isinstance(source, WeightsEntry):
+        if "://" not in str(source):
+            return Path(source)
+        url, _, fragment = str(source).partition("#")
+        source = WeightsEntry(url, fragment.removeprefix("sha256="))
+    url, sha256 = source.url, source.sha256.lower()
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError(f"{url} is neither http nor https; for a local file give its path")
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(
+            f"{url} comes with sha256 {source.sha256!r}, which is not 64 hexadecimal digits: "
+            f'without it nobody knows what was downloaded. Write "{url}#sha256=<digits>"'
+        )
+    (folder := cache_dir()).mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^\w.-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])
+    path = folder / f"{sha256[:16]}-{name[-100:]}"
+    part = path.with_name(path.name + ".part")
+    with FileLock(path.with_name(path.name + ".lock")):  # processes of one run ask together
+        if path.exists() and _sha256(path) == sha256:
+            return path
+        _download(url, part)
+        found = _sha256(part)
+        if found != sha256:
+            part.unlink()
+            raise ValueError(
+                f"{url} has sha256 {found}, expected {sha256}: it is another file or was changed "
+                "on the way. Nothing was kept; compare the address and the checksum"
+            )
+        sync(part)
+        os.replace(part, path)
+    return path
+
+
+def _download(url: str, part: Path) -> None:
+    """Append to `part` until the server has no more."""
+    reason, failures = None, 0
+    while failures < ATTEMPTS:
+        time.sleep(0.5 * failures)
+        have = part.stat().st_size if part.exists() else 0
+        try:
+            total = _append(url, part, have)
+            if total is None or part.stat().st_size >= total:
+                return
+            reason = f"the connection ended after {part.stat().st_size} of {total} bytes"
+        except urllib.error.HTTPError as error:
+            if error.code == 416:  # nothing follows: the checksum tells whether it is all
+                return
+            reason = error
+            if error.code < 500:
+                break
+        except (OSError, HTTPException) as error:
+            reason = error
+        failures = 0 if part.exists() and part.stat().st_size > have else failures + 1
+    raise ConnectionError(
+        f"downloading {url} failed: {reason}. What arrived is kept in {part}; call again to go on "
+        "from there, or fetch the file in another way and give its path"
+    )
+
+
+def _append(url: str, part: Path, have: int) -> int | None:
+    """Ask once for what follows `have` bytes; give the size of the whole, None if unknown."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        resumed = response.status == 206
+        if resumed and f"bytes {have}-" not in response.headers.get("Content-Range", ""):
+            raise ConnectionError("the server goes on from another place than asked")
+        have = have if resumed else 0  # a server without ranges starts again
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem)
+        with bar, part.open("ab" if resumed else "wb") as file:
+            while chunk := response.read(1 << 20):
+                file.write(chunk)
+                bar.update(len(chunk))
+    return total
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

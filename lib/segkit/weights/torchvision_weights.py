@@ -1,0 +1,114 @@
+"""Torchvision's weights of whole segmentation networks, under the names of ours.
+
+A model's file that has a function ``from_torchvision`` can take them: it renames the tensors.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Rename = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+
+def is_name(source: object) -> bool:
+    """Whether a source is written like torchvision's weights: ``FCN_ResNet50_Weights.DEFAULT``."""
+    return re.fullmatch(r"\w+_Weights\.\w+", str(source)) is not None
+
+
+def find(name: str) -> Any:
+    """The weights of a name, a member of a torchvision ``WeightsEnum``; nothing is downloaded.
+
+    Raises:
+        ValueError: torchvision has no segmentation weights of this name; those it has are listed.
+    """
+    from torchvision import models
+
+    kinds = [
+        models.get_model_weights(model) for model in models.list_models(module=models.segmentation)
+    ]
+    known = {f"{k.__name__}.{n}": weights for k in kinds for n, weights in k.__members__.items()}
+    if name not in known:
+        raise ValueError(
+            f"torchvision has no segmentation weights named {name!r}; it has "
+            f"{', '.join(sorted(set(map(str, known.values()))))}. Weights of a classifier are for "
+            "a backbone: weights_backbone"
+        )
+    return known[name]
+
+
+def renaming(model: nn.Module) -> Rename | None:
+    """The function that renames torchvision's tensors for a network, where it has one."""
+    return getattr(sys.modules[type(model).__module__], "from_torchvision", None)
+
+
+def download(name: str, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Torchvision's weights for a network, from torch's cache or downloaded into it.
+
+    Args:
+        name: see `find`.
+        model: whose names the tensors get.
+
+    Returns:
+        A header with "source" and "classes", and the tensors.
+
+    Raises:
+        ValueError: no such weights, none for this kind of network, or a file of another checksum.
+        ConnectionError: the download failed.
+    """
+    rename, weights = renaming(model), find(name)
+    if rename is None:
+        raise ValueError(
+            f"{name} are not for {type(model).__name__}, of which torchvision has no weights: "
+            "give a .safetensors file"
+        )
+    file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
+    try:
+        state = weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
+    except OSError as error:
+        raise ConnectionError(
+            f"downloading {name} failed: {error}. Fetch {weights.url} in another way and put it "
+            f"into {file.parent}"
+        ) from error
+    except Exception as error:  # a wrong checksum; or what a damaged file makes torch raise
+        raise ValueError(
+            f"{name}, from {weights.url}, are damaged or changed ({error}): delete {file} if it is "
+            "there, and try again"
+        ) from error
+    header = {"source": name, "classes": list(weights.meta["categories"])}
+    return header, _renamed(state, rename, name)
+
+
+def read_pth(path: Path, rename: Rename) -> dict[str, Tensor]:
+    """The tensors of a state dict that torchvision saved, read without running anything in it.
+
+    Raises:
+        ValueError: it holds other things than tensors by name, or is damaged, or another network's.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a hostile or damaged file makes torch raise
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{path} is damaged, or a pickle that holds more than tensors, and nothing in it was "
+            f"run ({reason}): give a plain state dict of torchvision, or a .safetensors file"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(
+            f"{path} holds no plain state dict, tensors by name: save its part that does, "
+            'state = torch.load(path, weights_only=True); torch.save(state["model"], new_path)'
+        )
+    return _renamed(state, rename, path)
+
+
+def _renamed(state: dict[str, Tensor], rename: Rename, source: object) -> dict[str, Tensor]:
+    try:
+        return rename(state)
+    except (StopIteration, AttributeError, TypeError) as error:  # a name of an unknown kind
+        raise ValueError(f"{source} holds tensors of another network than torchvision's") from error

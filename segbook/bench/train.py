@@ -1,0 +1,215 @@
+"""`segbook bench train`: training steps, ours and others', timed in turn.
+
+Unless wall time is asked for, seconds are CPU seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segbook.bench.train_cases import Case, cases, copy_weights, fake_batch, require_smp
+from segbook.bench.turns import WARM_UP, Spread, Stepper, take_turns
+
+
+def our_stepper(
+    network: Any, batch: tuple[Any, Any], setting: Any, make: Callable[..., Any] | None = None
+) -> Stepper:
+    """Our training loop over one batch, by a `segkit.engine.probe.Setting`."""
+    import torch
+
+    from segkit import engine, losses
+    from segkit.engine.probe import set_fused
+
+    def batches() -> Iterator[tuple[Any, Any]]:
+        while True:
+            yield batch
+
+    optimizer = make(network.parameters()) if make else plain_sgd(network)
+    set_fused(optimizer, setting.fused)
+    stream = engine.train(
+        torch.compile(network) if setting.compiled else network,
+        batches(),
+        loss=losses.combine(losses.cross_entropy, network.aux_losses),
+        optimizer=optimizer,
+        steps=10**9,
+        precision=setting.precision,
+        channels_last=setting.channels_last,
+    )
+    return lambda: next(stream).loss
+
+
+def their_stepper(network: Any, batch: tuple[Any, Any]) -> Stepper:
+    """The loop that a user of the other library writes: float32, torch's own loss."""
+    from torch.nn import functional as F
+
+    optimizer = plain_sgd(network)
+    network.train()
+    device = next(network.parameters()).device
+
+    def step() -> float:
+        images, labels = (tensor.to(device) for tensor in batch)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(network(images), labels, ignore_index=255)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def plain_sgd(network: Any) -> Any:
+    """SGD with momentum, as torch makes it."""
+    import torch
+
+    return torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+
+
+def default_setting(network: Any) -> Any:
+    """What a short run of a recipe takes on this machine."""
+    from segbook.runs.build import choose_precision
+    from segkit.engine.probe import Setting
+
+    on_gpu = next(network.parameters()).device.type == "cuda"
+    return Setting(choose_precision("auto"), channels_last=True, fused=on_gpu)
+
+
+def steppers_of(case: Case) -> dict[str, Stepper]:
+    """What a case compares: "theirs" where there is one, "float32" and "default", ours.
+
+    Raises:
+        ValueError: the first losses of theirs and ours differ, so that it is not the same network.
+    """
+    import torch
+
+    from segkit.engine.probe import Setting
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch = fake_batch(case)
+    torch.manual_seed(0)
+    networks = {"float32": case.ours().to(device), "default": case.ours().to(device)}
+    steppers: dict[str, Stepper] = {}
+    if case.theirs:
+        theirs = case.theirs().to(device)
+        copy_weights(networks["float32"], theirs)
+        steppers["theirs"] = their_stepper(theirs, batch)
+    steppers["float32"] = our_stepper(networks["float32"], batch, Setting())
+    first = {}
+    for name, step in steppers.items():
+        torch.manual_seed(0)  # the same units are dropped out
+        first[name] = step()
+    if max(first.values()) - min(first.values()) > 1e-4 * abs(first["float32"]):
+        raise ValueError(f"{case.title}: not the same network, the first losses are {first}")
+    setting = default_setting(networks["default"])
+    steppers["default"] = our_stepper(networks["default"], batch, setting)
+    return steppers
+
+
+def compare_case(case: Case, rounds: int, **how: Any) -> list[dict[str, Any]]:
+    """The lines of one network: ours as theirs, and our defaults.
+
+    Returns:
+        Rows of "what", "ours" and "base" (seconds a step), "ratio", "promised" and "kept": a
+        promise counts as broken where it is above the upper quartile of the rounds.
+    """
+    turns = take_turns(steppers_of(case), rounds, **how)
+    base = "theirs" if case.theirs else "float32"
+    versus = "smp, float32" if case.theirs else "our float32"
+    pairs = [("default", f"our defaults | {versus}", case.promised)]
+    if case.theirs:
+        pairs.insert(0, ("float32", f"all equal | {versus}", 1.0))
+    rows = []
+    for name, words, promised in pairs:
+        ratio = turns.ratio(name, base)
+        rows.append(
+            {
+                "what": f"{case.title}, {words}",
+                "ours": turns.seconds(name),
+                "base": turns.seconds(base),
+                "ratio": ratio._asdict(),
+                "promised": promised,
+                "kept": promised is None or ratio.high >= promised,
+            }
+        )
+    return rows
+
+
+def spell(row: Mapping[str, Any]) -> str:
+    """A row of the table."""
+    promise = ""
+    if row.get("promised") is not None:
+        promise = f"  >= {row['promised']:.1f}x  {'ok' if row['kept'] else 'MISSED'}"
+    return f"{row['what']:60s} {1e3 * row['ours']:8.0f} ms  {Spread(**row['ratio'])}{promise}"
+
+
+@click.command("train")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--rounds", default=9, show_default=True, help="Steps of each that are timed.")
+@click.option("--wall", is_flag=True, help="Wall time with all threads, not CPU time of one.")
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="CamVid's folder for `data`; else synthetic streets.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: JSON.")
+def command(
+    names: tuple[str, ...], rounds: int, wall: bool, data_root: Path | None, as_json: bool
+) -> None:
+    """Time training steps against segmentation-models-pytorch's, in turn.
+
+    NAME is unet_resnet18, deeplab_v3_resnet50, deeplab_v3_plus_resnet18, pp_liteseg_t, `options`
+    (memory format, precision, optimizer kernels, one by one) or `data` (cache, workers, and what
+    share of a step waits for data; in wall time). Without a NAME all of them.
+
+    Exit code 1 where a promise is broken.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from segbook.bench import train_options
+
+    known = cases()
+    chosen = names or (*known, *train_options.WAYS)
+    if unknown := [name for name in chosen if name not in (*known, *train_options.WAYS)]:
+        allowed = ", ".join((*known, *train_options.WAYS))
+        raise ValueError(f"no comparison {unknown[0]!r}; choose from {allowed}")
+    if any(name in known and known[name].theirs for name in chosen):
+        require_smp()
+    threads = torch.get_num_threads()
+    wall = wall or torch.cuda.is_available()
+    if not wall:
+        torch.set_num_threads(1)
+    clock = "wall time" if wall else "CPU time"
+    head = (
+        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, "
+        f"{torch.get_num_threads()} threads, {clock} of a step; median ratio (quartiles)"
+    )
+    rows = []
+    try:
+        ways = train_options.WAYS | {n: 3 if case.theirs else 2 for n, case in known.items()}
+        steps = (rounds + WARM_UP) * sum(ways[name] for name in chosen)
+        with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
+            how = {"clock": time.perf_counter if wall else time.process_time, "tick": bar.update}
+            if not as_json:
+                tqdm.write(head)
+            for name in chosen:
+                bar.set_description(name)
+                if name in known:
+                    found = compare_case(known[name], rounds, **how)
+                else:
+                    found = train_options.measure(name, rounds, data_root, **how)
+                rows += found
+                for row in () if as_json else found:
+                    tqdm.write(row.get("text") or spell(row))
+    finally:
+        torch.set_num_threads(threads)
+    if as_json:
+        click.echo(json.dumps({"machine": head, "rounds": rounds, "rows": rows}, indent=1))
+    if not all(row.get("kept", True) for row in rows):
+        sys.exit(1)

@@ -1,0 +1,200 @@
+"""Training steps are timed in turn, and only where both networks are the same one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from segbook.bench import train, train_options
+from segbook.bench.train import command, compare_case, spell, steppers_of
+from segbook.bench.train_cases import Case, cases, copy_weights, require_smp
+from segbook.bench.turns import Spread, Turns, take_turns
+from segkit.outputs import SegOutput
+
+
+class Ours(nn.Sequential):
+    aux_losses = {}
+
+    def __init__(self, dropout=0.5):
+        super().__init__(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.Dropout(dropout),
+            nn.Conv2d(4, 11, 1),
+        )
+
+    def forward(self, images):
+        return SegOutput(super().forward(images), {})
+
+
+class Theirs(Ours):
+    def forward(self, images):
+        return super().forward(images).logits
+
+
+TINY = Case("Tiny", Ours, Theirs, (16, 24), 2, 1.5)
+
+
+class Clock:
+    """Steps of which each takes its own time."""
+
+    def __init__(self):
+        self.now, self.calls = 0.0, []
+
+    def __call__(self):
+        return self.now
+
+    def step(self, name, *seconds):
+        durations = iter([50.0, 50.0, *seconds])  # the first two warm up
+
+        def run():
+            self.calls.append(name)
+            self.now += next(durations)
+            return 0.0
+
+        return run
+
+
+def test_steps_take_turns_and_the_first_do_not_count():
+    clock = Clock()
+    ticks = []
+    turns = take_turns(
+        {"a": clock.step("a", 1, 2, 1), "b": clock.step("b", 2, 6, 3)},
+        3,
+        clock=clock,
+        tick=lambda: ticks.append(1),
+    )
+    assert clock.calls == [*"ab", *"ba", *"ab", *"ba", *"ab"]  # nobody is always second
+    assert turns == {"a": [1, 2, 1], "b": [2, 6, 3]}
+    assert len(ticks) == 10
+
+
+def test_ratios_are_taken_within_a_round():
+    turns = Turns({"a": [1, 2, 1, 10], "b": [2, 6, 4, 50]})
+    assert turns.ratio("a", "b") == Spread(median=3.5, low=2.75, high=4.25)
+    assert turns.seconds("a") == 1.5
+    assert Turns({"a": [2], "b": [3]}).ratio("a", "b") == Spread(1.5, 1.5, 1.5)
+
+
+def fake_case(monkeypatch, **seconds):
+    clock = Clock()
+    steppers = {name: clock.step(name, *times) for name, times in seconds.items()}
+    monkeypatch.setattr(train, "steppers_of", lambda case: steppers)
+    return {"rounds": len(seconds["float32"]), "clock": clock}
+
+
+def test_promises(monkeypatch):
+    how = fake_case(monkeypatch, theirs=[4, 4, 4], float32=[4, 4, 5], default=[3, 3, 3])
+    equal, default = compare_case(TINY, **how)
+    assert equal["promised"] == 1.0
+    assert equal["kept"]  # the upper quartile reaches it: that is noise
+    assert (default["ours"], default["base"], default["ratio"]["median"]) == (3, 4, 4 / 3)
+    assert not default["kept"]  # 1.5 were promised
+    assert spell(equal).endswith(">= 1.0x  ok")
+    assert spell(default).endswith(">= 1.5x  MISSED")
+
+
+def test_without_another_implementation_ours_is_the_base(monkeypatch):
+    how = fake_case(monkeypatch, float32=[4, 4, 4], default=[2, 2, 2])
+    [row] = compare_case(dataclasses.replace(TINY, theirs=None, promised=None), **how)
+    assert row["ratio"]["median"] == 2
+    assert row["kept"]
+    assert "our float32" in row["what"]
+    assert ">=" not in spell(row)
+
+
+def test_steps_are_those_of_the_same_network():
+    steppers = steppers_of(TINY)
+    assert list(steppers) == ["theirs", "float32", "default"]
+    for _ in range(3):  # they learn alike, dropout included
+        losses = []
+        for name in ("theirs", "float32"):
+            torch.manual_seed(3)
+            losses.append(steppers[name]())
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert steppers["default"]() > 0
+
+
+def test_another_network_is_refused():
+    with pytest.raises(ValueError, match="Tiny: not the same network"):
+        steppers_of(dataclasses.replace(TINY, theirs=lambda: Theirs(dropout=0.0)))
+    with pytest.raises(ValueError, match=r"0\.weight .* is not their 0\.weight"):
+        copy_weights(Ours(), nn.Sequential(nn.Conv2d(3, 4, 5), *list(Ours())[1:]))
+
+
+def test_without_smp_it_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    with pytest.raises(ValueError, match=r"pip install 'segbook\[parity\]'"):
+        require_smp()
+    result = CliRunner().invoke(command, ["unet_resnet18"])
+    assert "segbook[parity]" in str(result.exception)
+
+
+def test_an_unknown_name_is_refused():
+    result = CliRunner().invoke(command, ["unet"])
+    assert isinstance(result.exception, ValueError)
+    assert "no comparison 'unet'; choose from unet_resnet18" in str(result.exception)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Small networks, images and data in place of the real ones."""
+    known = {"tiny": dataclasses.replace(TINY, promised=1e-9), "pp_liteseg_t": TINY}
+    monkeypatch.setattr(train, "cases", lambda: known)
+    monkeypatch.setattr(train, "require_smp", lambda: None)
+    monkeypatch.setattr(train_options, "cases", lambda: known)
+    monkeypatch.setattr(train_options, "SIZE", (32, 48))
+    monkeypatch.setattr(train_options, "IMAGES", 4)
+    monkeypatch.setattr(train_options, "BATCH", 2)
+
+
+def test_the_command_for_programs(tiny):
+    result = CliRunner().invoke(command, ["tiny", "--rounds", "2", "--json"])
+    found = json.loads(result.stdout)
+    assert found["rounds"] == 2
+    assert "CPU time" in found["machine"]
+    assert [row["promised"] for row in found["rows"]] == [1.0, 1e-9]
+    assert result.exit_code == (0 if found["rows"][0]["kept"] else 1)
+
+
+def test_a_broken_promise_is_exit_code_1(tiny, monkeypatch):
+    row = {"what": "x", "ours": 1.0, "ratio": Spread(1, 1, 1)._asdict(), "promised": 2.0}
+    monkeypatch.setattr(train, "compare_case", lambda *_, **__: [{**row, "kept": False}])
+    result = CliRunner().invoke(command, ["tiny"])
+    assert result.exit_code == 1
+    assert "MISSED" in result.output
+
+
+def test_options_one_by_one(tiny):
+    result = CliRunner().invoke(command, ["options", "--rounds", "1", "--json"])
+    names = [row["what"] for row in json.loads(result.stdout)["rows"]]
+    assert len(names) == train_options.WAYS["options"] + 1
+    assert any("fused AdamW" in name for name in names)
+    assert names[-1] == "torch.compile"
+
+
+@pytest.mark.slow
+def test_data_with_and_without_workers(tiny):
+    result = CliRunner().invoke(command, ["data", "--rounds", "1"])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    lines = result.output.splitlines()
+    for kind in ("cached as uint8", "decoded each time"):
+        for workers in range(3):
+            assert any(f"{kind}, {workers} workers" in line and "waits" in line for line in lines)
+    assert any("< 5%" in line for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["unet_resnet18", "deeplab_v3_resnet50", "pp_liteseg_t",
+                                  "deeplab_v3_plus_resnet18"])  # fmt: skip
+def test_the_real_networks_are_the_same(name):
+    case = cases()[name]
+    if case.theirs:
+        pytest.importorskip("segmentation_models_pytorch", reason="pip install 'segbook[parity]'")
+    steppers_of(dataclasses.replace(case, size=(64, 64)))

@@ -1,0 +1,242 @@
+"""Two processes with half a batch each against one with all of it.
+
+This file is also what the two processes run: all scenarios in one start, to save time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from segkit import data, engine, losses
+from segkit.engine import distributed
+from segkit.engine.evaluate import evaluate
+from segkit.engine.ghost import ghost_batches
+from segkit.outputs import SegOutput
+
+K, BATCH, STEPS = 3, 4, 6
+WEIGHT = torch.tensor([0.5, 1.0, 4.0])
+
+
+class Net(nn.Module):
+    def __init__(self, norm: bool, frozen: bool = False):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8) if norm else nn.Identity()
+        self.norm.frozen = frozen
+        self.head, self.aux = nn.Conv2d(8, K, 1), nn.Conv2d(8, K, 1)
+        self.aux_losses = {"c2": losses.AuxLoss(weight=0.5)}
+
+    def forward(self, images):
+        x = self.norm(self.conv(images)).relu()
+        return SegOutput(self.head(x), {"c2": self.aux(x[..., ::2, ::2])} if self.training else {})
+
+
+def stream(spoil: int | None = None):
+    """This process's part of each batch; void lies mostly in the first images."""
+    share = BATCH // distributed.ranks()
+    mine = slice(distributed.rank() * share, (distributed.rank() + 1) * share)
+    for position in range(99):
+        generator = torch.Generator().manual_seed(position)
+        images = torch.randn(BATCH, 3, 12, 12, generator=generator)
+        labels = images.argmax(1)
+        labels[0] = 255
+        labels[1, :7] = 255
+        labels[3, :, 5] = 255
+        if spoil == distributed.rank():
+            images[mine] = float("nan")
+        yield images[mine], labels[mine]
+
+
+def go(loss=None, *, norm=False, frozen=False, spoil=None, ghosts=1, **options):
+    torch.manual_seed(0)
+    model = Net(norm, frozen)
+    average = engine.averaged(model, 0.9)
+    found = {"loss": [], "parts": [], "error": None}
+    try:
+        with ghost_batches(model, ghosts):
+            for step in engine.train(
+                model,
+                stream(spoil),
+                loss=losses.combine(loss or losses.cross_entropy, model.aux_losses),
+                optimizer=torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9),
+                steps=STEPS,
+                ema=average,
+                **options,
+            ):
+                found["loss"].append(step.loss)
+                found["parts"].append(step.parts["c2"])
+                found["share"] = step.images_per_second * step.seconds
+    except engine.NonFiniteLossError as error:
+        found["error"] = str(error)
+    for name, network in (("model", model), ("ema", average.module)):
+        found[name] = {k: v.flatten().tolist() for k, v in network.state_dict().items()}
+    return found
+
+
+def weighted(logits, labels):
+    return losses.cross_entropy(logits, labels, weight=WEIGHT, label_smoothing=0.1)
+
+
+def ohem_of_all(logits, labels):
+    return losses.ohem_cross_entropy(logits, labels, threshold=1.0, weight=WEIGHT)
+
+
+class Pictures:
+    """Seven random images of two sizes; evaluation may change neither their number nor order."""
+
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        image = torch.randn(3, 12, 12 if index < 4 else 9, generator=generator)
+        return image, image.argmax(0)
+
+
+def count():
+    torch.manual_seed(0)
+    share = {"rank": distributed.rank(), "ranks": distributed.ranks()}
+    counts = evaluate(Net(norm=True), data.sequential(Pictures(), 2, **share), num_classes=K)
+    return {"matrix": counts.matrix.tolist(), "images": counts.images}
+
+
+SCENARIOS = {
+    "plain": lambda: go(clip=0.5),
+    "weighted": lambda: go(weighted),
+    "focal": lambda: go(losses.focal),
+    "ohem": lambda: go(ohem_of_all),
+    "accumulated": lambda: go(weighted, accumulate=2),
+    "frozen": lambda: go(norm=True, frozen=True),
+    "bfloat16": lambda: go(precision="bfloat16"),
+    "norm": lambda: go(norm=True, ghosts=2 // distributed.ranks()),
+    "nan": lambda: go(spoil=1),
+    "count": count,
+}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """What each of two processes found, by rank."""
+    folder = tmp_path_factory.mktemp("two")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(folder)],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+                 "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def assert_close(found, expected):
+    torch.testing.assert_close(
+        torch.tensor(found), torch.tensor(expected), rtol=1e-5, atol=1e-5, equal_nan=True
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["plain", "weighted", "focal", "ohem", "accumulated", "frozen", "norm"]
+)
+def test_two_processes_are_one_with_the_whole_batch(both, name):
+    one = SCENARIOS[name]()
+    for found in both:
+        assert len(found[name]["loss"]) == STEPS
+        assert_close(found[name]["loss"], one["loss"])
+        assert_close(found[name]["parts"], one["parts"])
+        for network in ("model", "ema"):
+            for key, values in one[network].items():
+                assert_close(found[name][network][key], values)
+    assert one["loss"][-1] < one["loss"][0]
+    assert both[0][name]["share"] == pytest.approx(BATCH * (2 if name == "accumulated" else 1))
+
+
+@pytest.mark.slow
+def test_bfloat16_learns_as_much(both):
+    assert both[0]["bfloat16"]["loss"] == pytest.approx(SCENARIOS["bfloat16"]()["loss"], rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "count"])
+def test_both_processes_have_the_same_bits(both, name):
+    """Also the running statistics, of which each saw another half."""
+    assert both[0][name]["model"] == both[1][name]["model"]
+    assert both[0][name]["ema"] == both[1][name]["ema"]
+    assert both[0][name]["loss"] == both[1][name]["loss"]
+
+
+@pytest.mark.slow
+def test_a_number_that_is_none_in_one_process_stops_both(both):
+    torch.manual_seed(0)
+    start = {k: v.flatten().tolist() for k, v in Net(norm=False).state_dict().items()}
+    for found in both:
+        assert "the loss is nan at step 1" in found["nan"]["error"]
+        assert found["nan"]["model"] == start
+
+
+@pytest.mark.slow
+def test_evaluation_counts_each_image_once(both):
+    assert both[0]["count"] == both[1]["count"] == count()
+    assert count()["images"] == 7
+
+
+def test_one_process_touches_nothing():
+    assert (distributed.rank(), distributed.ranks()) == (0, 1)
+    with distributed.joined():
+        assert not torch.distributed.is_initialized()
+    net = Net(norm=True)
+    assert distributed.parallel(net) is net
+    assert distributed.average({"a": 1.5}, torch.device("cpu")) == {"a": 1.5}
+    assert distributed.gather("x") == ["x"]
+
+
+@pytest.mark.parametrize("wanted", ["auto", "off"])
+def test_one_process_keeps_its_norms(wanted):
+    net = Net(norm=True)
+    assert distributed.synchronise_norms(net, wanted, torch.device("cuda")) is net
+    assert type(net.norm) is nn.BatchNorm2d
+
+
+def test_synchronised_norms_keep_weights_names_and_frozen_marks():
+    net = Net(norm=True, frozen=True)
+    weights = dict(net.state_dict(keep_vars=True))
+    net = distributed.synchronise_norms(net, "on", torch.device("cuda"))
+    assert type(net.norm) is nn.SyncBatchNorm
+    assert net.norm.frozen
+    found = net.state_dict(keep_vars=True)
+    assert found.keys() == weights.keys()
+    assert all(found[key] is weights[key] for key in weights)
+
+
+def test_synchronised_norms_need_a_gpu():
+    with pytest.raises(ValueError, match="sync_bn='on' needs GPUs.*ghost_batches"):
+        distributed.synchronise_norms(Net(norm=True), "on", torch.device("cpu"))
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    with distributed.joined(folder / "store"):
+        found = {name: scenario() for name, scenario in SCENARIOS.items()}
+        (folder / f"{distributed.rank()}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
