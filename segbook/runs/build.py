@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from segbook.recipes.recipe import Recipe
 from segbook.runs.optimizer import build_optimizer, build_schedule
-from segkit import create_model, data, losses, transforms
+from segkit import create_model, data, engine, losses, transforms
 from segkit.catalog import MODELS
 from segkit.data.statistics import class_pixels
 from segkit.engine.freeze import freeze

@@ -132,6 +132,8 @@ def prove(
         )
         for _ in train(whole):
             tell("in one go", 1)
+        if choice := whole.read().get("choice"):  # measured again, it might end differently
+            broken.update(choice=choice)
         killed_at = train_and_kill(broken, kill_at, lambda: tell("to be killed", 1))
         resumed_at = 0
         for line in train(broken):
