@@ -26,9 +26,9 @@ _LARGEST = 480
 _IDS = 64
 """A grey picture with more values than these is a photograph, one with fewer a mask."""
 _PALETTE = [distinct(index) for index in range(255)]
-_TEXT, _WIDE, _TALL = 6.0, 1.75, 1.3
+_TEXT, _WIDE, _TALL = 6.2, 1.75, 1.3
 """Inches: the width of the text, the width and height of a picture."""
-_LETTERS = 80
+_LETTERS = 82
 _LINE, _TITLE, _GAP = 0.16, 0.24, 0.16
 _FEW = 20
 """So many marked pixels, or fewer, are ringed: they could be missed."""
@@ -66,7 +66,9 @@ def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False
     rows = [one for one in found if notes or one.severity != "note"]
     if not rows:
         figure = Figure(figsize=(6, 0.6))
-        figure.text(0.01, 0.5, "The doctor found nothing to mend.", va="center")
+        axes = figure.add_axes((0, 0, 1, 1))  # a figure without axes is not shown by IPython
+        axes.axis("off")
+        axes.text(0.01, 0.5, "The doctor found nothing to mend.", va="center", color=INK)
         return figure
     folder = _common_folder(rows)
     tiles = [[tile for place in one.places[:pictures] for tile in _tiles(place)] for one in rows]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from segbook.runs.build import seed_everything
 from segkit import transforms
 from segkit.engine import distributed
@@ -47,6 +50,11 @@ def put_back(run: Run, state: dict[str, Any]) -> str:
     if run.ema:
         run.ema.load_state_dict(state["ema"])
     run.optimizer.load_state_dict(state["optimizer"])
+    for weight, slots in run.optimizer.state.items():
+        for name, value in slots.items():
+            # Fused kernels walk through memory: an average lies there as its weight does.
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                slots[name] = torch.empty_like(weight).copy_(value)
     run.scaler.load_state_dict(state["scaler"])
     others = state.get("other_processes", [])
     rank, ranks, before = distributed.rank(), distributed.ranks(), len(others) + 1

@@ -152,4 +152,4 @@ def test_places_that_are_no_files_are_told(found):
 
 
 def test_nothing_found_says_so(found):
-    assert figures.findings(found[2:]).texts[0].get_text() == "The doctor found nothing to mend."
+    assert words(figures.findings(found[2:])) == ["The doctor found nothing to mend."]
