@@ -158,8 +158,8 @@ class Run:
             steps=recipe.steps,
             error=None,
         )
-        self._resume()
         preflight(recipe, folder, self.sets, self.model, self._tell)
+        self._resume()
         folder.forget_after(self.step)
         compiled = self.choice is not None and self.choice.compiled
         stream = engine.train(

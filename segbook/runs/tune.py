@@ -184,7 +184,7 @@ def settle(run: Run, state: Mapping[str, Any] | None) -> None:
     else:
         choice = choose(run.recipe, run.model, lambda: _first_batch(run), run.loss)
         if distributed.rank() == 0:
-            run.show(str(choice))
+            run._tell(str(choice))
             run.folder.update(choice=choice.to_dict())
     run.choice = choice
     run.precision, run.channels_last = choice.precision, choice.channels_last
