@@ -16,7 +16,7 @@ from PIL import Image
 
 from segbook.figures.pictures import WRONG, Picture, label_picture
 from segbook.figures.style import GREY, INK, PALE, VERMILION, YELLOW, styled
-from segkit.data.images import MAX_PIXELS
+from segkit.data.images import FORMATS, MAX_PIXELS
 from segkit.data.layout import distinct
 from segkit.doctor.finding import Finding, Place
 
@@ -200,7 +200,7 @@ def _blocks(marked: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
 def _picture(path: Path) -> Picture | None:
     """A file as RGB; few grey values are class ids and get colours. None: it cannot be read."""
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 return None
             if opened.mode in ("1", "L", "I", "I;16"):

@@ -79,3 +79,17 @@ def test_it_is_put_back_also_after_an_error():
 def test_a_batch_has_a_part():
     with pytest.raises(ValueError, match="groups is 0"), ghost_batches(make(), 0):
         pass
+
+
+def test_one_inside_another_takes_its_place_for_a_while():
+    norm = nn.BatchNorm2d(3)
+    maps = torch.randn(8, 3, 4, 4)
+    with ghost_batches(norm, 2):
+        halves = norm(maps)
+        with ghost_batches(norm, 4):
+            quarters = norm(maps)
+        torch.testing.assert_close(norm(maps), halves)
+    assert "forward" not in norm.__dict__
+    torch.testing.assert_close(
+        quarters, torch.cat([nn.BatchNorm2d(3)(part) for part in maps.chunk(4)])
+    )

@@ -18,9 +18,9 @@ IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 89_000_000
 """Largest picture that is read; a file of a few bytes may claim to be far larger."""
 
-# Nothing else is tried: for some kinds PIL starts other programs, PostScript's interpreter among
-# them, and the ending of a name says nothing about what is in a file.
-_FORMATS = ("PNG", "WEBP", "JPEG", "BMP", "TIFF")
+FORMATS = ("PNG", "WEBP", "JPEG", "BMP", "TIFF")
+"""What is read, whatever a file's name says: for other kinds PIL may start other programs."""
+
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 # PIL stretches grey values of 2 and 4 bits to 0..255; class ids have to be squeezed back.
 _STRETCH = {"L;2": 85, "L;4": 17}
@@ -131,7 +131,7 @@ def _open(path: str | Path) -> tuple[Image.Image, str]:
     if not path.stat().st_size:
         raise ValueError(f"{path} is empty (0 bytes): copy it again from its source")
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
             # MPO is a camera's JPEG with its preview.
             frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)

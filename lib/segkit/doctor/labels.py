@@ -76,16 +76,15 @@ def colour_masks(scan: Scan) -> Iterator[Finding]:
         if 2 * explained < sum(colours.values()):
             known = known[:0]  # another palette was used; nothing is right or wrong by this one
         strange = {colour: pixels for colour, pixels in colours.items() if colour not in known}
-        grey = all(_is_grey(colour) for colour in colours)
-        if grey:
+        fix = "segkit.data.mask_from_colours(segkit.data.read_image(file), palette), once"
+        if all(_is_grey(colour) for colour in colours):
             said, fix = "all grey", "save one of the three channels, if it holds the ids"
+        elif not len(known):
+            said = "the palette is not known"
+        elif strange:
+            said = f"{len(strange)} not in the palette, {_pixels_of(strange)}"
         else:
-            said = (
-                f"{len(strange)} not in the palette, {_pixels_of(strange)}"
-                if len(known)
-                else ("the palette is not known")
-            )
-            fix = "segkit.data.mask_from_colours(segkit.data.read_image(file), palette), once"
+            said = "all of the palette"
         yield Finding(
             "error",
             "colour_masks",

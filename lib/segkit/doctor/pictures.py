@@ -193,7 +193,7 @@ def _open(
             return found._replace(error="is empty (0 bytes)"), None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=images._FORMATS) as picture:
+            with Image.open(path, formats=images.FORMATS) as picture:
                 found, raw_mode = _describe(found, picture)
                 if found.too_large:
                     return found, None
@@ -209,7 +209,7 @@ def _open(
     except Image.DecompressionBombError as error:
         return found._replace(too_large=True, error=str(error)), None
     except UnidentifiedImageError:
-        return found._replace(error=f"is none of {', '.join(images._FORMATS)}"), None
+        return found._replace(error=f"is none of {', '.join(images.FORMATS)}"), None
     except Exception as error:  # a damaged file makes PIL raise errors of any kind
         return found._replace(error=_reason(error)), None
 

@@ -32,17 +32,21 @@ def ghost_batches(model: nn.Module, groups: int) -> Iterator[None]:
     if groups < 1:
         raise ValueError(f"groups is {groups}: a batch has 1 part or more")
     norms = [part for part in model.modules() if isinstance(part, _BatchNorm)] if groups > 1 else []
+    outside = [norm.__dict__.get("forward") for norm in norms]
     for norm in norms:
         norm.forward = _in_parts(norm, groups)
     try:
         yield
     finally:
-        for norm in norms:
-            del norm.forward  # the class's own is found again
+        for norm, before in zip(norms, outside, strict=True):
+            if before is None:
+                del norm.forward  # the class's own is found again
+            else:
+                norm.forward = before
 
 
 def _in_parts(norm: _BatchNorm, groups: int) -> Callable[[Tensor], Tensor]:
-    whole = norm.forward
+    whole = type(norm).forward.__get__(norm)  # also inside another such context
 
     def forward(maps: Tensor) -> Tensor:
         if not norm.training:
