@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -44,3 +46,61 @@ def camvid_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"the real CamVid images are not at {root}")
     return root
+
+
+@pytest.fixture
+def serve_bytes(tmp_path, monkeypatch):
+    """Serve bytes on loopback to torch.hub: gives their URL and the paths that were asked for."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    servers = []
+
+    def start(content: bytes, name: str) -> tuple[str, list[str]]:
+        asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *arguments):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/{name}", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def make_disk(tmp_path):
+    """Make a real file system of a size such as "260k" or "1m", or skip."""
+    made = []
+
+    def make(size: str) -> Path:
+        path = tmp_path / f"disk{len(made)}"
+        path.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a small file system needs more rights")
+        made.append(path)
+        return path
+
+    yield make
+    for path in made:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def small_disk(make_disk):
+    """A file system of one megabyte."""
+    return make_disk("1m")

@@ -4,9 +4,7 @@ Nothing here leaves the machine: the "download" is from a server in this process
 """
 
 import hashlib
-import http.server
 import io
-import threading
 
 import pytest
 import torch
@@ -113,38 +111,15 @@ def test_every_name_is_that_of_a_model_of_ours():
 
 
 @pytest.fixture
-def serve(tmp_path, monkeypatch):
+def serve(serve_bytes, monkeypatch):
     """Serve bytes as the file of LR-ASPP's weights; gives the paths that were asked for."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
-    servers = []
 
     def start(content, name):
-        asked = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                asked.append(self.path)
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *arguments):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        url = f"http://127.0.0.1:{server.server_port}/{name}"
+        url, asked = serve_bytes(content, name)
         monkeypatch.setattr(torchvision_weights.find(LRASPP).value, "url", url)
         return asked
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 def test_a_download_is_checked_kept_and_mapped(serve, tmp_path):

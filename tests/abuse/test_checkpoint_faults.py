@@ -203,16 +203,8 @@ def test_killed_while_the_folder_is_new(tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """Makes a file system of so many bytes."""
-    path = tmp_path / "small"
-    path.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=260k", "tmpfs", str(path)], capture_output=True
-    ).returncode:
-        pytest.skip("mounting a small file system needs more rights")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+def small_disk(make_disk):
+    return make_disk("260k")
 
 
 def test_a_full_disk_keeps_the_newest_and_says_so(small_disk):

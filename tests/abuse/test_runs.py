@@ -156,18 +156,6 @@ def test_a_cell_that_does_not_listen_is_killed_by_the_second_signal(start, tmp_p
     assert nobody_is_left(owner_of(run.path)["token"])
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of one megabyte."""
-    path = tmp_path / "small"
-    path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs more rights")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
-
-
 def test_a_full_disk_is_said_and_loses_nothing(start, small_disk):
     process = start("run", "count.ipynb", "--no-html", source=FILL, runs=small_disk)
     text, _ = process.communicate()

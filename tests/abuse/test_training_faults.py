@@ -187,15 +187,9 @@ def test_ctrl_c_with_loader_processes_leaves_none(start, tmp_path):
 
 
 @pytest.fixture
-def disk(tmp_path):
-    """A file system of 700 MB: room for three checkpoints of 130 MB and the best weights."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=700m", "tmpfs", str(path)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs more rights")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+def disk(make_disk):
+    """Room for three checkpoints of 130 MB and the best weights."""
+    return make_disk("700m")
 
 
 def fill(path, left):

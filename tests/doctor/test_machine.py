@@ -1,6 +1,5 @@
 """What the machine has is read rightly, and each check of it finds its fault."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,18 +20,6 @@ def root(tmp_path):
     """A system with 8 GiB free and no control groups."""
     write(tmp_path / "proc/meminfo", "MemTotal: 9999 kB\nMemAvailable: 8388608 kB\n")
     return tmp_path
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of one megabyte."""
-    path = tmp_path / "small"
-    path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs more rights")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 def test_memory_of_this_machine():
