@@ -75,10 +75,10 @@ def to_finding(rung: ladder.Rung) -> Finding:
         severity,
         f"learning_{rung.name}",
         rung.what,
-        "a training that cannot do this has a fault, whatever its loss curve looks like"
-        if not rung.passed
-        else "this much works",
-        "; or ".join(rung.causes) if rung.causes else "nothing has to be done",
+        ""
+        if rung.passed
+        else "a training that cannot do this has a fault, whatever its loss curve looks like",
+        "; or ".join(rung.causes),
     )
 
 

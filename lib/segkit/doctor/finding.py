@@ -41,8 +41,8 @@ class Finding:
         severity: "error" stops a run, "warning" is kept with it, "note" only tells.
         check: name of the check, as snake_case.
         what: what was found, with numbers.
-        why: why it hurts.
-        fix: what to do, one line.
+        why: why it hurts; empty where it does not.
+        fix: what to do, one line; empty where nothing has to be done.
         places: where, the worst first; not all where there are many.
         count: how many places there are, listed or not.
     """
@@ -67,7 +67,9 @@ class Finding:
         lines += [f"  where  {place}" for place in self.places[:_SHOWN]]
         if (rest := self.count - len(self.places[:_SHOWN])) > 0 and self.places:
             lines.append(f"         and {rest:,} more")
-        return "\n".join([*lines, f"  why    {self.why}", f"  fix    {self.fix}"])
+        lines += [f"  why    {self.why}"] if self.why else []
+        lines += [f"  fix    {self.fix}"] if self.fix else []
+        return "\n".join(lines)
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

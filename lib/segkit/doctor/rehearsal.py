@@ -133,7 +133,7 @@ def look_at_network(
             "note", "not_rehearsed",
             f"a step could not be rehearsed on the meta device: {rehearsal.foreign}",
             "whether the network takes this batch shows at the first step",
-            "nothing has to be done",
+            "",
         )  # fmt: skip
         return rehearsal, [note]
     if rehearsal.refusal:
