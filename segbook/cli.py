@@ -343,7 +343,8 @@ def _finish(folder: RunFolder, described: dict[str, Any]) -> NoReturn:
         lines.append(f"report  {_short(report)}")
     if status != FINISHED:
         step = described.get("step")
-        where = f"   (from step {step} of {described.get('steps')})" if step else ""
+        where = f"   (from step {step} of {described.get('steps')})"
+        where = where if step else "   (from the start: there is no checkpoint yet)"
         cause = "   once the cause is mended" if status == FAILED else ""
         lines.append(f"go on   segbook resume {folder.name}{where}{cause}")
     click.echo("\n".join(lines))

@@ -3,6 +3,6 @@
 from segkit.catalog import create_model, list_models
 from segkit.outputs import SegOutput
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = ["SegOutput", "create_model", "list_models"]

@@ -95,6 +95,8 @@ def examine(
         with torch.device("meta"):
             built = build_model(recipe, sets["train"].num_classes, pretrained=False)
         freeze(built, recipe.freeze)
+        if recipe.freeze == "backbone" and not (recipe.weights or recipe.weights_backbone):
+            findings.append(_frozen_noise())
     except (ValueError, OSError, TypeError) as error:
         if given is not None:  # else the recipe's finding has said so
             findings.append(_unbuilt("network", error, "change model or model_options"))
@@ -108,6 +110,16 @@ def examine(
     findings += _norms(recipe, built, model, device, processes)
     findings += of_sizes(recipe, built, sets["train"], scan, saved, device, processes, folder)
     return by_severity(dict.fromkeys(findings))  # two phases may say the same
+
+
+def _frozen_noise() -> Finding:
+    return Finding(
+        "error",
+        "frozen_random_backbone",
+        "freeze is 'backbone', but neither weights nor weights_backbone is given",
+        "random weights would be kept as they are, and only what follows them would learn",
+        "--set freeze=none, or name the weights to start from",
+    )
 
 
 def _rates(recipe: Recipe, reference: Recipe | None) -> Iterator[Finding]:

@@ -61,7 +61,8 @@ def preflight(
             content = {"data_manifest": manifest, "findings": [to_json(f) for f in findings]}
             write_atomic(folder.path / FILE, json.dumps(content, indent=1) + "\n")
             for finding in findings:
-                if finding.severity != "note":
+                stops = finding.severity == "error" and recipe.doctor == "stop"  # said below
+                if finding.severity != "note" and not stops:
                     show(f"{finding.severity}: {finding.what} [{finding.check}]; {finding.fix}")
     errors = [str(finding) for finding in findings if finding.severity == "error"]
     errors = distributed.gather(errors)[0] if distributed.ranks() > 1 else errors

@@ -195,7 +195,10 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
             f"{root} has no train and val split: make the folders train/ and val/ with images/ and "
             "masks/ in each, or images/ and masks/ with lists of stems train.txt and val.txt"
         )
-    return {split: data.FolderDataset(root, split) for split in splits}
+    try:
+        return {split: data.FolderDataset(root, split) for split in splits}
+    except ValueError as error:
+        raise ValueError(f"{error}. `segbook doctor {root}` lists all that is wrong") from error
 
 
 def build_loss(

@@ -161,8 +161,8 @@ def prove_resume(recipe: str, changes: tuple[str, ...], steps: int, kill_at: int
 
         proof = prove(chosen, steps=steps, kill_at=kill_at, tell=tell)
     click.echo(
-        f"{chosen.name}: {steps} steps in one go, and {proof.killed_at} steps, SIGKILL, resumed at "
-        f"step {proof.resumed_at}\n{proof.machine}\n"
+        f"{chosen.name}: {steps} steps in one go, and SIGKILL after step {proof.killed_at}, "
+        f"resumed at step {proof.resumed_at}\n{proof.machine}\n"
     )
     for row in proof.rows:
         verdict = f"DIFFERS: {row.difference}" if row.difference else "ok"

@@ -186,7 +186,7 @@ def measure_evaluation(run: Run, split: str) -> tuple[float, float, float]:
         batches = eval_batches(recipe, few)
         began = time.perf_counter()
         ended = _evaluate(run, _stamped(batches, starts))
-    start = starts[0] - began if recipe.workers else 0.0
+    start = starts[0] - began if recipe.workers and starts else 0.0
     each = (ended - began - start) / len(few)
     return start, each + reading, each
 

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("segbook", "torch", "torchvision", "numpy", "safetensors")
+from segbook import __version__
+
+PACKAGES = ("torch", "torchvision", "numpy", "safetensors")
 
 
 def environment() -> dict[str, Any]:
     """Fields for ``run.json``; imports none of the packages that it names."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "segbook": __version__}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

@@ -34,7 +34,8 @@ RUNNING, FINISHED, FAILED, STOPPED, INTERRUPTED = (
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 FIELD_TYPES = {
     "status": str, "kind": str, "created": str, "reason": str,
-    "step": int, "steps": int, "seconds": int | float, "seconds_total": int | float,
+    "attempts": int, "processes": int, "step": int, "steps": int,
+    "seconds": int | float, "seconds_total": int | float,
     "recipe": dict, "parameters": dict, "overrides": dict, "versions": dict,
     "data_manifest": dict, "result": dict, "error": dict | str,
 }  # fmt: skip

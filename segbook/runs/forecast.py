@@ -108,7 +108,7 @@ class Forecast:
         run.folder.update(forecast=self.said)
         wall = sum(s.seconds - (s.waited if recipe.workers else 0) for s in self.steps)
         busy = costs.spell_busy(run, run.cpu_seconds - self.cpu, wall)
-        run._tell(spell(self.said) + (f"; {busy}" if busy else ""))
+        run._tell("forecast: " + spell(self.said) + (f"; {busy}" if busy else ""))
 
     def finish(self) -> None:
         """Record what it took, next to what was forecast."""

@@ -73,41 +73,65 @@ def execute(folder: RunFolder, *, show: Callable[[str], None] = print) -> dict[s
     with folder.own():
         described = folder.read()
         recipe = recipes.Recipe.from_dict(described.get("recipe") or {})
-        stopper = Stopper(_interrupt, _interrupt, limit=described.get("time_limit"))
+        processes = described.get("processes") or 1
+        # Several processes cannot agree after which step to end: their last checkpoint counts.
+        asked = _Asked() if processes == 1 and not started_by_hand() else None
+        stopper = Stopper(asked or _interrupt, _interrupt, limit=described.get("time_limit"))
         began = time.monotonic()
         try:
             with stopper.watch():
                 folder.update(
                     status=RUNNING,
-                    attempts=described.get("attempts", 0) + 1,
+                    attempts=(described.get("attempts") or 0) + 1,
                     reason=None,
                     error=None,
                     result=None,
                 )
-                outcome = _train(recipe, folder, described.get("processes", 1), show)
+                outcome = _train(recipe, folder, processes, show, asked)
         except KeyboardInterrupt:
             outcome = {"status": STOPPED, "reason": stopper.reason or "stopped by Ctrl-C"}
         except Exception as error:
             outcome = {"status": FAILED, "error": describe(error)}
             with contextlib.suppress(OSError):  # a full disk is being reported already
                 folder.log(traceback.format_exc())
-        seconds = described.get("seconds_total", 0.0) + time.monotonic() - began
+        seconds = (described.get("seconds_total") or 0.0) + time.monotonic() - began
         folder.update(**outcome, seconds_total=round(seconds, 1))
         return folder.read()
 
 
 def _train(
-    recipe: recipes.Recipe, folder: RunFolder, processes: int, show: Callable[[str], None]
+    recipe: recipes.Recipe,
+    folder: RunFolder,
+    processes: int,
+    show: Callable[[str], None],
+    asked: _Asked | None,
 ) -> dict[str, Any]:
     """Train, here or in processes of their own; the fields of ``run.json`` about the end."""
     if processes == 1 or started_by_hand():
         from segbook.runs.unattended import train_run
 
-        result = train_run(recipe, folder, show=show, progress=sys.stderr.isatty())
+        options: dict[str, Any] = {"stop": asked.stop} if asked else {}
+        result = train_run(recipe, folder, show=show, progress=sys.stderr.isatty(), **options)
         return {"status": FINISHED, "result": result}
     if error := train_in(processes, folder):
         return {"status": FAILED, "error": error}
     return {"status": FINISHED, "result": folder.read().get("result")}
+
+
+class _Asked:
+    """A polite request: between two steps once there are steps, at once before."""
+
+    stepping = asked = False
+
+    def __call__(self) -> None:
+        if not self.stepping:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def stop(self) -> bool:
+        """Whether to stop now; asked after each step."""
+        self.stepping = True
+        return self.asked
 
 
 def _interrupt() -> None:

@@ -137,7 +137,7 @@ def _reason(failures: dict[int, Any], processes: int, told: Path) -> dict[str, A
         if -failure.exitcode in SIGNS:
             why = SIGNS[signal.Signals(-failure.exitcode)]
             return _death(f"process {rank + 1} of {processes} was killed ({why})")
-    if told.exists():
+    with contextlib.suppress(OSError, ValueError):  # none told, or one that was ended as it did
         return json.loads(told.read_text(encoding="utf-8"))
     rank, failure = min(failures.items(), key=lambda item: item[1].timestamp)
     how = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}"

@@ -12,6 +12,7 @@ Needs torch, but neither Jupyter nor matplotlib.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ from segkit.engine import distributed
 from segkit.engine.checkpoint import LAST, PREVIOUS
 from segkit.engine.freeze import freeze
 from segkit.metrics import ConfusionMatrix
-from segkit.weights import load_weights, save_weights
+from segkit.weights import load_weights, read_header, save_weights
 
 HEADLESS_VARIABLE = "SEGBOOK_HEADLESS"
 LOG_EVERY = 10
@@ -110,9 +111,13 @@ class Run:
         self.ema = engine.averaged(self.model, recipe.ema) if recipe.ema else None
         self.optimizer = build_optimizer(recipe, self.model)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "float16")
-        self.loss = build_loss(recipe, self.model, self.sets["train"])
         if distributed.rank():  # all built the same network, but each drops out its own units
             seed_everything((recipe.seed + distributed.rank()) % 2**32)
+
+    @functools.cached_property
+    def loss(self) -> Callable[..., Any]:
+        """The recipe's loss; class weights read all masks, which the doctor has looked at then."""
+        return build_loss(self.recipe, self.model, self.sets["train"])
 
     @property
     def averaged(self) -> nn.Module:
@@ -143,7 +148,7 @@ class Run:
                 raise
             except BaseException as error:
                 described = {"name": type(error).__name__, "message": str(error)}
-                self.folder.update(status=FAILED, step=self.step, error=described)
+                self.folder.update(status=FAILED, step=self.saved, error=described)
                 self.folder.log(f"{type(error).__name__}: {error}")
                 raise
 
@@ -191,7 +196,7 @@ class Run:
                 window = []
             if last or (recipe.evaluate_every and step.index % recipe.evaluate_every == 0):
                 self._validate()
-            if last or step.index % recipe.save_every == 0:
+            if last or step.index % recipe.save_every == 0 or self.best.get("step") == step.index:
                 self.save()
             forecast.add(step)
             with forecast.elsewhere():
@@ -292,5 +297,9 @@ class Run:
         if state is None:
             return
         remark = put_back(self, state)
+        path = self.folder.checkpoints / "best.safetensors"
+        if self.best and not (path.exists() and read_header(path)["step"] == self.best["step"]):
+            self.best = {}  # a kill came between the best weights and their checkpoint
+            remark += "; the best weights are of a later step and will be chosen anew"
         self.saved = self.step
         self._tell(f"resumed at step {self.step} of {self.recipe.steps}{remark}")

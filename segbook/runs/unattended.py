@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ def train_run(
     *,
     show: Callable[[str], None] = print,
     progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Train a recipe to its end without a notebook, then test it once.
 
@@ -29,6 +31,7 @@ def train_run(
         folder: the run folder; None makes a new one.
         show: is told what happens, a line at a time.
         progress: whether a progress bar is drawn on standard error.
+        stop: is asked after each step; True writes a checkpoint and raises KeyboardInterrupt.
 
     Returns:
         The run's result: "miou", "policy" and "split" of validation, and "test".
@@ -39,9 +42,9 @@ def train_run(
     with folder.own():
         run = Run(recipe, folder, show=(lambda text: tqdm.write(text)) if progress else show)
         bar = tqdm(total=recipe.steps, unit="step", disable=not progress, dynamic_ncols=True)
-        with bar:
+        with bar, contextlib.closing(run.train()) as steps:
             spoken = -math.inf
-            for step in run.train():
+            for step in steps:
                 bar.update(step.index - bar.n)
                 bar.set_postfix(loss=f"{step.loss:.3f}", images=f"{step.images_per_second:.1f}/s")
                 if not progress and time.monotonic() - spoken >= SPEAK_EVERY:
@@ -50,6 +53,8 @@ def train_run(
                         f"step {step.index}/{recipe.steps}  loss {step.loss:.3f}  "
                         f"{step.images_per_second:.1f} images/s"
                     )
+                if stop():
+                    raise KeyboardInterrupt
         if "test" in run.sets:
             folder.update(status=RUNNING)  # a kill from here on is no finished run
             counts = run.evaluate("test")

@@ -170,7 +170,8 @@ def test_a_preflight_stops_at_errors(broken):
     assert "--set doctor=warn" in str(stopped.value)
     written = json.loads((folder.path / "doctor.json").read_text())
     assert {f["check"] for f in written["findings"]} >= {"unreadable_or_truncated"}
-    assert any(line.startswith("error: ") for line in said)
+    assert "unreadable_or_truncated" in str(stopped.value)
+    assert not any(line.startswith("error: ") for line in said), "the exception says them"
 
 
 def test_a_preflight_warns_or_is_off(broken):
@@ -227,3 +228,9 @@ def test_the_ladder_of_a_recipe():
     stuck = list(learn(changed(lr=1e-12), steps=1))
     assert to_finding(stuck[-1]).severity == "error"
     assert to_finding(stuck[-1]).check == "learning_one_batch"
+
+
+def test_a_random_backbone_is_not_frozen():
+    names = [finding.check for finding in examine(changed(freeze="backbone"))]
+    assert "frozen_random_backbone" in names
+    assert "frozen_random_backbone" not in [finding.check for finding in examine(changed())]

@@ -20,7 +20,7 @@ def train(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "segbook.runs.unattended", module)
 
     def use(function):
-        module.train_run = lambda recipe, folder, *, show, progress: function(recipe, folder)
+        module.train_run = lambda recipe, folder, *, show, progress, stop: function(recipe, folder)
 
     return use
 

@@ -145,7 +145,7 @@ def test_the_command_says_what_it_compared(monkeypatch, difference, code):
     result = CliRunner().invoke(commands.prove_resume, arguments)
     assert result.exit_code == code, result.output
     assert (asked["batch_size"], asked["steps"], asked["kill_at"]) == (3, 12, 6)
-    assert "6 steps, SIGKILL, resumed at step 5" in result.output
+    assert "SIGKILL after step 6, resumed at step 5" in result.output
     assert "float32" in result.output
     assert ("DIFFERS: first at step 7" in result.output) == bool(difference)
     assert ("every bit is the same" in result.output) == (not difference)

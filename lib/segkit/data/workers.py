@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import multiprocessing
 import os
@@ -120,7 +121,13 @@ class _Worker:
             if self.line not in ready:
                 raise EOFError
             result, failure = self.line.recv()  # what a dead process has sent can still be there
-        except (EOFError, OSError):
+        except (EOFError, OSError, RuntimeError) as error:
+            full = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+            if full or isinstance(error, RuntimeError):  # torch's word for a descriptor that is not
+                raise LoaderError(
+                    f"a batch could not be received ({error}): usually no file descriptor is left; "
+                    "copy the batches that you keep (.clone()), or raise `ulimit -n`"
+                ) from None
             raise LoaderError(self._death()) from None
         if failure is not None:
             raise failure
@@ -139,6 +146,8 @@ class _Worker:
         return self.name(index) if index >= 0 else "no sample (between two batches)"
 
     def _death(self) -> str:
+        self.process.join(1.0)
+        self.process.kill()
         self.process.join()
         code = self.process.exitcode
         end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -183,5 +192,5 @@ def _work(
                 failure = f"{name(at.value)} failed in a loader process:\n{traceback.format_exc()}"
                 line.send((None, LoaderError(failure)))
             at.value = -1
-        except (EOFError, BrokenPipeError):  # the parent is gone
+        except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
             return

@@ -86,7 +86,8 @@ def class_frequencies(scan: Scan) -> Iterator[Finding]:
         f"{pixels[rarest] / pixels.sum():.2%} of the labelled pixels; weights by two formulas:\n  "
         + "\n  ".join(table),
         "rare classes weigh little in the loss, and as much as the others in the mean IoU",
-        "give one of the two columns as the class weights of the loss, if rare classes matter",
+        "if rare classes matter: one of the two columns as class weights of the loss, in a recipe "
+        "class_weights=median or inverse_log",
     )
 
 

@@ -281,8 +281,10 @@ def _forward_with(
     function = types.FunctionType(
         forward.__code__,
         {**forward.__globals__, "resize_logits": resize_logits},
+        argdefs=forward.__defaults__,
         closure=forward.__closure__,
     )
+    function.__kwdefaults__ = forward.__kwdefaults__
     return functools.partial(function, network)
 
 

@@ -15,12 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Exactly these: a subclass may do more in its forward, such as an activation."""
 
 
 def fuse_batch_norm(network: nn.Module, example: Tensor) -> int:
@@ -90,9 +92,9 @@ def _pairs(twin: nn.Module, example: Tensor) -> list[tuple[str, str]]:
     for name, module in twin.named_modules():
         if module._forward_hooks or module._forward_pre_hooks:
             continue  # somebody wants to see what it reads or makes
-        if isinstance(module, CONVOLUTIONS) and "weight" in module._parameters:
+        if type(module) in CONVOLUTIONS and "weight" in module._parameters:
             watch_conv(name, module)
-        elif isinstance(module, _BatchNorm) and module.running_mean is not None:
+        elif type(module) in NORMS and module.running_mean is not None:
             watch_norm(name, module)
 
     with torch.no_grad(), _Reads() as reads:

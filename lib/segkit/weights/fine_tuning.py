@@ -122,7 +122,9 @@ def _plain(classes: Any, count: int) -> list[str]:
     """Names of classes as they are compared; empty unless they are names, one for each class."""
     if not isinstance(classes, (list, tuple)) or len(classes) != count:
         return []
-    return ["".join(filter(str.isalnum, str(name).casefold())) for name in classes]
+    folded = [str(name).casefold() for name in classes]
+    plain = ["".join(filter(str.isalnum, name)) for name in folded]
+    return plain if len(set(plain)) == len(plain) else folded
 
 
 @torch.no_grad()
