@@ -18,6 +18,8 @@ import time
 
 def family(token: str) -> list[int]:
     """The processes that carry a run's token, without this one; none where /proc is missing."""
+    if not token:
+        raise ValueError("a run's token is empty: half of all processes have an empty variable")
     wanted = f"={token}".encode()
     found = []
     for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else []:

@@ -154,9 +154,9 @@ def describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         message = f"the disk is full: {message}"
     described: dict[str, Any] = {"name": type(error).__name__, "message": message}
-    if not isinstance(
-        error, ValueError | OSError | ArithmeticError | MemoryError
-    ):  # those say what to do; others are puzzles
+    # These say what to do; others are puzzles.
+    told = isinstance(error, ValueError | OSError | ArithmeticError | MemoryError)
+    if not told and type(error).__name__ != "LoaderError":  # whose module would import torch
         described["traceback"] = traceback.format_exc().splitlines()[-12:]
     return described
 
