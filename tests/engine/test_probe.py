@@ -1,5 +1,6 @@
 """The probe chooses the fastest setting by a clock of its own, and leaves no trace."""
 
+import itertools
 import random
 
 import numpy as np
@@ -102,6 +103,21 @@ def test_a_small_gain_leaves_the_default():
     seconds = {DEFAULT: 1.0, PLAIN: 2.0, HALF: 0.9}  # 1.9 against 2.0 with the update
     assert run(seconds).best == DEFAULT
     assert run(seconds, margin=0.04).best == HALF
+
+
+def test_a_lucky_step_on_a_busy_machine_leaves_the_default():
+    class Busy(dict):
+        """The default's seconds go up and down; its fastest step is slower than the half's."""
+
+        slow = itertools.cycle([9.0, 4.0, 9.0])
+
+        def get(self, setting, default):
+            return next(self.slow) if setting == DEFAULT else self[setting]
+
+    found = run(Busy({PLAIN: 9.0, HALF: 3.0}))
+    assert found.seconds[HALF] == 4.0
+    assert found.seconds[DEFAULT] == 5.0
+    assert found.best == DEFAULT
 
 
 def test_the_fused_optimizer_is_chosen_by_its_own_time(monkeypatch):
