@@ -76,6 +76,13 @@ def test_one_mask_of_0_and_255_among_others(folder):
     assert not found(folder, "zero_and_255_masks")
 
 
+def test_of_two_classes_a_mask_without_the_object_is_no_error(folder):
+    folder.name("background", "object")
+    folder.write_all(folder.stripes(0, 1))
+    folder.write(0, folder.stripes(0, 255))
+    assert only(folder, "zero_and_255_masks").severity == "warning"
+
+
 def test_off_by_one_from_one(folder):
     for index in range(12):
         folder.write(index, folder.stripes(1, 2, 3, 4))

@@ -97,7 +97,7 @@ def test_a_run_foresees_itself(tmp_path):
     assert said["memory"] > 10e6
     files = [path.stat().st_size for path in folder.checkpoints.glob("*.safetensors")]
     assert said["disk"] == pytest.approx(sum(files), rel=0.05)
-    lines = [line for line in told if line.startswith("about ")]
+    lines = [line for line in told if line.startswith("forecast: about ")]
     assert len(lines) == 1
     assert "of checkpoints" in lines[0]
     (accuracy,) = accuracies(tmp_path)
@@ -109,7 +109,7 @@ def test_a_short_run_says_nothing(tmp_path):
     told = []
     train_run(tiny(steps=19), folder, show=told.append, progress=False)
     assert folder.read()["forecast"] is None
-    assert not any(line.startswith("about ") for line in told)
+    assert not any(line.startswith("forecast: about ") for line in told)
     assert accuracies(tmp_path) == []
 
 

@@ -117,9 +117,10 @@ def zero_and_255_masks(scan: Scan) -> Iterator[Finding]:
     bad = scan.faults.get("zero_and_255_masks", ())
     if bad:
         found = [(record, record.labels.values.get(IGNORE, 0)) for record in bad]
-        objects = any(set(r.labels.values) - {0, IGNORE} for r in scan.sound)
+        named = any(set(r.labels.values) - {0, IGNORE} for r in scan.sound)
         yield Finding(
-            "warning" if objects else "error",  # others name the object by an id of its own
+            # Of two classes, others name the object by an id: these may well show none.
+            "warning" if named and len(scan.classes) == 2 else "error",
             "zero_and_255_masks",
             f"{counted(len(bad), 'mask')} of 0 and 255 only, {_pixels(found)} of 255",
             "255 is void and is left out of loss and metrics: the object would never be learnt",
