@@ -11,7 +11,6 @@ from torch import nn
 
 from segbook import recipes
 from segbook.doctor.capacity import Device, of_machine, of_sizes
-from segbook.doctor.sample import Sample, sample
 from segbook.recipes.recipe import Recipe
 from segbook.runs.build import (
     build_augmentation,
@@ -19,6 +18,7 @@ from segbook.runs.build import (
     build_model,
     check,
 )
+from segbook.runs.few import Few, at_most
 from segkit import data, transforms
 from segkit.doctor import Finding, Scan, by_severity, inspect, inspect_folder, scan_data
 from segkit.doctor import training as settings
@@ -80,9 +80,9 @@ def examine(
     except (ValueError, OSError) as error:
         findings.append(_unbuilt("recipe", error, "change the field that is named"))
     limit = DRAWN if recipe.data == "synthetic" else limit
-    looked = sample(sets, limit)
+    looked = at_most(sets, limit)
     scan = scan_data(looked, workers=workers, progress=progress)
-    sampled = any(isinstance(one, Sample) for one in looked.values())
+    sampled = any(isinstance(one, Few) for one in looked.values())
     findings += [
         finding
         for finding in inspect(scan, memory=device.memory)
@@ -172,10 +172,11 @@ def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding]:
 def _labelled(recipe: Recipe, train_set: Any, count: int = 16) -> float:
     """Share of labelled pixels in some crops; pairs that cannot be read are left out."""
     _, crop, scale = recipe.schedule_of_crops()[0]
-    crops = Sample(train_set.with_transform(build_augmentation(recipe, crop, scale)), count)
+    augmented = train_set.with_transform(build_augmentation(recipe, crop, scale))
+    crops = Few(augmented, count, keep=False)
     labelled = total = 0
     for index in range(len(crops)):
-        crops.chosen, all_chosen = [crops.chosen[index]], crops.chosen
+        crops.indices, every = [crops.indices[index]], crops.indices
         try:
             for _, labels in data.sequential(crops, 1):  # seeds, and leaves the caller's alone
                 labelled += int((labels != IGNORE).sum())
@@ -183,7 +184,7 @@ def _labelled(recipe: Recipe, train_set: Any, count: int = 16) -> float:
         except (ValueError, OSError, RuntimeError):
             continue  # the scan has named it
         finally:
-            crops.chosen = all_chosen
+            crops.indices = every
     return labelled / total if total else 1.0
 
 

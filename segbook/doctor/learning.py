@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segbook.doctor.sample import Sample
 from segbook.recipes.recipe import Recipe
 from segbook.runs.build import build_data, build_loss, build_model, load_start
+from segbook.runs.few import Few
 from segbook.runs.optimizer import build_optimizer
 from segkit import data, transforms
 from segkit.doctor import Finding, ladder
@@ -53,7 +53,7 @@ def learn(
 
     crop = _crop(recipe, num_classes)
     torch_state = torch.get_rng_state()
-    loss = build_loss(recipe, model(), Sample(sets["train"], WEIGHED))
+    loss = build_loss(recipe, model(), Few(sets["train"], WEIGHED, keep=False))
     torch.set_rng_state(torch_state)
     return ladder.climb(
         model,
@@ -95,12 +95,11 @@ def _crop(recipe: Recipe, num_classes: int) -> tuple[int, int]:
 
 def _draw(dataset: Any, count: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Some pairs, evenly spread, each scaled so that it just fills the crop."""
-    chosen = Sample(dataset, count)
+    chosen = Few(dataset, count, keep=False)
 
     def fill(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         scale = max(crop[0] / mask.shape[0], crop[1] / mask.shape[1])
         return transforms.train(crop, (scale, scale), flip=0, jitter=0)(image, mask)
 
-    chosen.whole = chosen.whole.with_transform(fill)
-    pairs = list(data.sequential(chosen, len(chosen)))
+    pairs = list(data.sequential(chosen.with_transform(fill), len(chosen)))
     return torch.cat([images for images, _ in pairs]), torch.cat([labels for _, labels in pairs])

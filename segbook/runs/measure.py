@@ -94,6 +94,7 @@ def measure(
     if steps < FEWEST:
         raise ValueError(f"steps={steps}: a forecast takes {FEWEST} steps or more")
     from segbook.runs.training import Run
+    from segbook.runs.tune import settle
 
     busy = _spell_load()
     root = runs_root()  # where the checkpoints would go: that disk's speed counts
@@ -104,6 +105,8 @@ def measure(
         began = time.perf_counter()
         folder = RunFolder.create(recipe.name, root=scratch, kind="train")
         run = Run(recipe, folder, show=lambda text: None)
+        tell("precision and memory format")
+        settle(run, None)  # as the run itself will
         building = time.perf_counter() - began
         phases, computing, ratios, waited = [], [], [], 0.0
         for _, crop, scale in recipe.schedule_of_crops():

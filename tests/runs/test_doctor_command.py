@@ -14,8 +14,8 @@ from segbook import recipes
 from segbook.doctor import PreflightError, examine, preflight
 from segbook.doctor.command import doctor
 from segbook.doctor.learning import learn, to_finding
-from segbook.doctor.sample import Sample, sample
 from segbook.runs.build import build_data
+from segbook.runs.few import Few, at_most
 from segbook.runs.folder import RunFolder
 from segkit import data, transforms
 from segkit.weights import save_weights
@@ -202,12 +202,12 @@ def test_a_preflight_is_not_repeated_unless_the_data_changed(folder, tmp_path):
 
 def test_a_sample_is_spread_evenly(folder):
     sets = {s: data.FolderDataset(folder, s) for s in ("train", "val")}
-    few = sample(sets, 6)
+    few = at_most(sets, 6)
     assert [few["train"].stem(i) for i in range(3)] == ["00", "04", "08"]
     assert len(few["val"]) == 3
     assert (few["train"].raw(1)[1] == sets["train"].raw(4)[1]).all()
-    assert sample(sets, 24) == sets
-    assert len(Sample(sets["train"], 99)) == 12
+    assert at_most(sets, 24) == sets
+    assert len(Few(sets["train"], 99)) == 12
 
 
 def test_of_big_data_a_sample_is_looked_at_and_said(folder):

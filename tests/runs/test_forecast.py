@@ -179,7 +179,13 @@ def test_measuring_a_recipe_leaves_nothing_behind(tmp_path, monkeypatch):
     recipe = tiny(accumulate=2, phases="[(0.5, (64, 64), (0.5, 1.0)), (1.0, (96, 64), (0.5, 1.0))]")
     report = measure(recipe, steps=5, tell=told.append)
     assert list(root.iterdir()) == []
-    assert told == ["building", "steps of 64x64", "steps of 96x64", "validation and a checkpoint"]
+    assert told == [
+        "building",
+        "precision and memory format",
+        "steps of 64x64",
+        "steps of 96x64",
+        "validation and a checkpoint",
+    ]
     assert [phase.crop for phase in report.phases] == [(64, 64), (96, 64)]
     for phase in report.phases:
         assert 0 < phase.low <= phase.high
