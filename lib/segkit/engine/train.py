@@ -155,9 +155,12 @@ def train(
         if channels_last:
             model.to(memory_format=memory_format)
         network = distributed.parallel(model)
+        frozen = [module for module in model.modules() if getattr(module, "frozen", False)]
+        _train_mode(model)
         for index in range(start, steps):
             began = time.perf_counter()
-            _train_mode(model)
+            if not model.training or any(module.training for module in frozen):
+                _train_mode(model)  # it was evaluated between two steps
             if schedule is not None:
                 factor = schedule(index)
                 for group in optimizer.param_groups:
