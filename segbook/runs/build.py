@@ -19,7 +19,7 @@ from segkit.catalog import MODELS
 from segkit.data.statistics import class_pixels
 from segkit.engine.freeze import freeze
 from segkit.metrics.policies import check_policy
-from segkit.weights import Loaded, load_for_classes, torchvision_weights
+from segkit.weights import Loaded, fetch, load_for_classes, torchvision_weights
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     function.__name__: function
@@ -52,7 +52,7 @@ def check(recipe: Recipe) -> None:
     named = torchvision_weights.is_name(recipe.weights)
     if named:
         check_named_weights(recipe)
-    elif recipe.weights and "://" not in recipe.weights and not Path(recipe.weights).is_file():
+    elif recipe.weights and "://" not in recipe.weights and not fetch(recipe.weights).is_file():
         raise ValueError(
             f"weights={recipe.weights!r}: there is no such file; give a .safetensors file, such as "
             "a run's checkpoints/best.safetensors, or torchvision's weights by name, such as "

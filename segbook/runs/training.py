@@ -103,7 +103,8 @@ class Run:
         self.model = build_model(recipe, self.num_classes, pretrained=not begun)
         if recipe.weights and not begun:
             self._tell(str(load_start(recipe, self.model, self.sets["train"].classes)))
-        freeze(self.model, recipe.freeze)
+        if frozen := freeze(self.model, recipe.freeze):
+            self._tell(frozen)
         self.model = distributed.synchronise_norms(self.model, recipe.sync_bn, device)
         self.model.to(device)
         if self.channels_last:

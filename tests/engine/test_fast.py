@@ -142,6 +142,11 @@ def test_a_convolution_takes_its_normalisation(conv):
         lambda self, x: (self.bn(self.conv(x).relu_()),),  # changed in place between them
         lambda self, x: (self.bn(self.conv(x)), F.conv2d(x, self.conv.weight)),
         lambda self, x: (self.bn(F.conv2d(x, self.conv.weight)),),
+        lambda self, x: (self.bn(self.conv(x)), x + self.conv.bias.sum()),
+        lambda self, x: (self.bn(self.conv(x)) * self.bn.weight.mean(),),
+        lambda self, x: (self.bn(self.conv(x)) + self.bn.bias.mean(),),
+        lambda self, x: (self.bn(self.conv(x)) + self.bn.running_mean.mean(),),
+        lambda self, x: (self.bn(self.conv(x)) + self.bn.running_var.sum(),),
     ],
 )
 def test_what_is_not_proven_stays(how):
@@ -199,6 +204,25 @@ def test_it_does_not_train():
         fast.train()
     assert not any(module.training for module in fast.modules())
     assert "fused=46" in repr(fast)
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_what_is_optimised_already_is_refused(precision):
+    fast = optimize_for_inference(Tail("").eval(), precision="float32")
+    with pytest.raises(ValueError, match=r"already, in float32: use it as it is, or give the net"):
+        optimize_for_inference(fast, precision=precision)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_a_network_of_another_precision_is_taken(dtype):
+    network = lived_in(create_model("pp_liteseg_t", num_classes=K)).to(dtype)
+    fast = optimize_for_inference(network, precision="float32", example=images.to(dtype))
+    found = fast(images.to(dtype)).logits
+    with torch.no_grad():
+        expected = copy.deepcopy(network).double()(images.to(dtype).double()).logits
+    assert found.dtype == torch.float32
+    assert relative(found, expected) < 1e-4
+    assert {p.dtype for p in network.parameters()} == {dtype}  # stays as it was
 
 
 def test_the_precision_of_the_machine():

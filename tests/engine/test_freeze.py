@@ -70,6 +70,33 @@ def test_a_frozen_norm_normalises_by_the_statistics_it_came_with():
 
 
 @pytest.mark.parametrize(
+    ("part", "norm", "line"),
+    [
+        ("none", nn.BatchNorm2d, ""),
+        (
+            "backbone",
+            nn.BatchNorm2d,
+            "frozen: the backbone, 120 of 138 parameters, and its BatchNorms' statistics",
+        ),
+        (
+            "backbone_norms",
+            nn.BatchNorm2d,
+            "frozen: the backbone's BatchNorms, 8 of 138 parameters, and their statistics",
+        ),
+        (
+            "backbone",
+            lambda width: nn.GroupNorm(2, width),
+            "frozen: the backbone, 120 of 138 parameters",
+        ),
+    ],
+)
+def test_it_says_what_is_frozen(part, norm, line):
+    model = Network(norm=norm)
+    model.head.requires_grad_(False)  # by somebody else
+    assert freeze(model, part) == line
+
+
+@pytest.mark.parametrize(
     ("model", "part", "match"),
     [
         (nn.Conv2d(3, 2, 1), "backbone", "Conv2d has none"),

@@ -113,7 +113,9 @@ def test_a_frozen_backbone_stays_through_a_run_with_validations(streets, tmp_pat
     best = streets.checkpoints / "best.safetensors"
     folder = RunFolder.create("tuned", root=tmp_path, kind="train")
     recipe = tiny(weights=str(best), freeze=freeze, ema=None, head_lr=2.0, stage_lr=0.5)
-    run = Run(recipe, folder, show=lambda text: None)
+    told: list[str] = []
+    run = Run(recipe, folder, show=told.append)
+    assert told[1].startswith("frozen: the backbone")
     before = {k: v.clone() for k, v in run.model.state_dict().items()}
     assert len(list(run.train())) == 3
     changed = {k for k, v in run.model.state_dict().items() if not torch.equal(v, before[k])}

@@ -46,7 +46,7 @@ class InferenceNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.precision, self.channels_last = precision, channels_last
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.network = copy.deepcopy(network).float().eval().requires_grad_(False)
         self.fused = fuse_batch_norm(self.network, example)
         self.left = sum(isinstance(module, _BatchNorm) for module in self.network.modules())
         self._unresized = without_resize(self.network, example)
@@ -110,6 +110,8 @@ class InferenceNetwork(nn.Module):
         )
 
     def _run(self, network: Callable[[Tensor], SegOutput], images: Tensor) -> SegOutput:
+        if images.is_floating_point():
+            images = images.float()
         if self.channels_last and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         dtype = PRECISIONS[self.precision]
@@ -128,7 +130,7 @@ def optimize_for_inference(
 
     A batch normalisation goes into the convolution before it, where a run without numbers shows
     that it alone reads what the convolution makes. Weights of convolutions and linear layers are
-    kept in `precision`; the rest runs under autocast.
+    kept in `precision`; the rest is float32, whatever it was, and runs under autocast.
 
     Args:
         model: the network, on the device on which it will run.
@@ -141,8 +143,14 @@ def optimize_for_inference(
         The copy in eval mode; it is called as the network is, and `segkit.engine.predict` takes it.
 
     Raises:
-        ValueError: unknown precision; or the network does not run on the example.
+        ValueError: unknown precision; a network that this function has made; or one that does not
+            run on the example.
     """
+    if isinstance(model, InferenceNetwork):
+        raise ValueError(
+            f"the network is one of optimize_for_inference already, in {model.precision}: use it "
+            "as it is, or give the network that it was made from"
+        )
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     if precision == "auto":
         precision = best_precision(device)
@@ -150,7 +158,7 @@ def optimize_for_inference(
         raise ValueError(f"precision {precision!r} is unknown; choose from {['auto', *PRECISIONS]}")
     if example is None:
         example = _example(model)
-    example = example.to("meta")
+    example = example.to("meta", torch.float32)
     try:
         return InferenceNetwork(
             model, precision=precision, channels_last=channels_last, example=example

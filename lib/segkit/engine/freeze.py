@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def freeze(model: nn.Module, part: Literal["none", "backbone", "backbone_norms"]) -> None:
+def freeze(model: nn.Module, part: Literal["none", "backbone", "backbone_norms"]) -> str:
     """Freeze a network's backbone, or only the backbone's BatchNorms.
 
     A frozen BatchNorm has ``module.frozen = True``: `segkit.engine.train` leaves it in eval mode,
@@ -21,12 +21,15 @@ def freeze(model: nn.Module, part: Literal["none", "backbone", "backbone_norms"]
         part: "backbone" leaves all the weights of ``model.backbone`` as they are, "backbone_norms"
             those of its BatchNorms, "none" does nothing.
 
+    Returns:
+        A line that says what is frozen; empty for "none".
+
     Raises:
         ValueError: another part, a network without a backbone, or a backbone without BatchNorms
             where only these are to be frozen.
     """
     if part == "none":
-        return
+        return ""
     if part not in ("backbone", "backbone_norms"):
         raise ValueError(f'part is {part!r}; give "backbone", "backbone_norms" or "none"')
     backbone = getattr(model, "backbone", None)
@@ -43,6 +46,10 @@ def freeze(model: nn.Module, part: Literal["none", "backbone", "backbone_norms"]
         )
     for norm in norms:
         norm.frozen = True
-        norm.eval().requires_grad_(False)
-    if part == "backbone":
-        backbone.requires_grad_(False)
+        norm.eval()
+    whole = part == "backbone"
+    frozen = (backbone if whole else nn.ModuleList(norms)).requires_grad_(False)
+    count, of = (sum(p.numel() for p in module.parameters()) for module in (frozen, model))
+    what, whose = ("backbone", "its BatchNorms'") if whole else ("backbone's BatchNorms", "their")
+    statistics = f", and {whose} statistics" if norms else ""
+    return f"frozen: the {what}, {count:,} of {of:,} parameters{statistics}"

@@ -28,6 +28,9 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 def fuse_batch_norm(network: nn.Module, example: Tensor) -> int:
     """Fold what can be folded, in place.
 
+    Where a batch normalisation was, an ``nn.Identity`` is. One whose numbers the network reads in
+    another way than by calling it stays; asking it for a dtype or a device is not seen, and fails.
+
     Args:
         network: in eval mode.
         example: images that it takes, on the meta device.
@@ -106,17 +109,10 @@ def _pairs(twin: nn.Module, example: Tensor) -> list[tuple[str, str]]:
         conv_name, conv = made_by.get(tensor, ("", None))
         if conv is None or tensor in returned:
             continue
-        # The result, the weights and the statistics are each read once: by this pair.
-        if all(
-            n == 1
-            for n in (
-                calls[conv],
-                calls[norm],
-                reads.count[tensor],
-                reads.count[id(conv.weight)],
-                reads.count[id(norm.running_mean)],
-            )
-        ):
+        # The result and what the two hold are each read once: by this pair.
+        held = (conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        once = [reads.count[id(x)] for x in held if x is not None]
+        if all(n == 1 for n in (calls[conv], calls[norm], reads.count[tensor], *once)):
             pairs.append((conv_name, norm_name))
     return pairs
 

@@ -59,12 +59,12 @@ def fetch(source: Source) -> Path:
         source: see `Source`.
 
     Raises:
-        ValueError: no sha256, another scheme than http(s), or a wrong checksum.
+        ValueError: a folder, no sha256, another scheme than http(s), or a wrong checksum.
         ConnectionError: the download failed; what arrived is kept for the next attempt.
     """
     if not isinstance(source, WeightsEntry):
         if "://" not in str(source):
-            return Path(source)
+            return _file(Path(source))
         url, _, fragment = str(source).partition("#")
         source = WeightsEntry(url, fragment.removeprefix("sha256="))
     url, sha256 = source.url, source.sha256.lower()
@@ -92,6 +92,16 @@ def fetch(source: Source) -> Path:
             )
         sync(part)
         os.replace(part, path)
+    return path
+
+
+def _file(path: Path) -> Path:
+    """A path, unless it is a folder: that of a run holds several files."""
+    if path.is_dir():
+        best = [path / "checkpoints" / "best.safetensors", path / "best.safetensors"]
+        instead = "a .safetensors file; a run writes checkpoints/best.safetensors as it validates"
+        instead = next((str(file) for file in best if file.is_file()), instead)
+        raise ValueError(f"{path} is a folder, not a weights file: give {instead}")
     return path
 
 

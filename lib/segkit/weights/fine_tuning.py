@@ -78,8 +78,8 @@ def load_for_classes(
         FileNotFoundError: there is no such file.
         ConnectionError: the download failed.
     """
-    name, header, tensors = read_for(model, source)
     own = state_of(model)
+    name, header, tensors = read_for(model, source)
     fresh, before = other_shapes(own, tensors), num_classes
     if own.keys() != tensors.keys() or fresh:
         before = _classes_of(own, tensors, num_classes, rebuild)

@@ -28,12 +28,13 @@ def load_weights(model: nn.Module, source: Source, *, strict: bool = True) -> di
         The file's header, see `read_header`; of torchvision's weights "source" and "classes".
 
     Raises:
-        ValueError: the file is a pickle, damaged or another network's, or its checksum is wrong.
+        ValueError: the file is a pickle, damaged or another network's, its checksum is wrong, or
+            it holds NaN or infinite numbers.
         FileNotFoundError: there is no such file.
         ConnectionError: the download failed; what arrived is kept for the next attempt.
     """
-    name, header, tensors = read_for(model, source)
     own = state_of(model)
+    name, header, tensors = read_for(model, source)
     shapes = other_shapes(own, tensors)
     if shapes or own.keys() != tensors.keys():
         found = misfit(name, model, tensors)
@@ -62,14 +63,36 @@ def with_weights(model: Network, source: Source | None) -> Network:
 
 
 def read_for(model: nn.Module, source: Source) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
-    """What a source is called, its header, and its tensors under the names of a network's."""
+    """What a source is called, its header, and its tensors under the names of a network's.
+
+    Raises:
+        ValueError: a tensor has NaN or infinite numbers; and as `load_weights`.
+    """
     if torchvision_weights.is_name(source):
-        return (str(source), *torchvision_weights.download(str(source), model))
-    path = fetch(source)
-    rename = torchvision_weights.renaming(model)
-    if rename and is_pickle(path):
-        return str(path), {}, torchvision_weights.read_pth(path, rename)
-    return (str(path), *read(path, with_tensors=True))
+        name = str(source)
+        header, tensors = torchvision_weights.download(name, model)
+    else:
+        name = str(path := fetch(source))
+        rename = torchvision_weights.renaming(model)
+        if rename and is_pickle(path):
+            header, tensors = {}, torchvision_weights.read_pth(path, rename)
+        else:
+            header, tensors = read(path, with_tensors=True)
+    if broken := [k for k, tensor in tensors.items() if not _finite(tensor)]:
+        raise ValueError(
+            f"{name} has NaN or infinite numbers in {len(broken)} of {len(tensors)} tensors, first "
+            f"in {broken[0]}, as after a training that diverged: give weights of an earlier step "
+            "or of another run"
+        )
+    return name, header, tensors
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor are; integers and complex ones are not looked at."""
+    if not tensor.is_floating_point():
+        return True
+    # Torch has no isfinite for every kind of 8 bits.
+    return bool((tensor if tensor.itemsize > 1 else tensor.float()).isfinite().all())
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
