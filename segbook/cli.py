@@ -25,7 +25,7 @@ from segbook.certificates.command import certify
 from segbook.doctor.command import doctor
 from segbook.runs.commands import changes_option, forecast, prove_resume, read_changes
 from segbook.runs.folder import FAILED, FINISHED, STOPPED, RunBusyError, RunFolder, find
-from segbook.runs.stopping import read_duration, spell_duration
+from segbook.runs.stopping import ignore_requests, read_duration, spell_duration
 
 EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED, EXIT_BUSY = 1, 2, 3, 4
 EXIT_CODES = {FINISHED: 0, FAILED: EXIT_FAILED, STOPPED: EXIT_STOPPED}
@@ -327,6 +327,7 @@ def _finish(folder: RunFolder, described: dict[str, Any]) -> NoReturn:
     """Say how a run ended, and end the program with the status's exit code."""
     from segbook.runs.listing import spell_error, spell_result
 
+    ignore_requests()  # a second Ctrl-C while it is being said changes no exit code
     status, error = described["status"], described.get("error")
     lines = [f"{status} after {spell_duration(described.get('seconds_total', 0.0))}"]
     if described.get("reason"):

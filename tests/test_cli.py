@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from segbook import cli, recipes
 from segbook.runs.folder import RunFolder
+from segbook.runs.stopping import REASONS
 
 
 @pytest.fixture
@@ -22,7 +24,10 @@ def segbook(tmp_path, monkeypatch):
     def invoke(*arguments):
         return CliRunner().invoke(cli.main, list(arguments))
 
-    return invoke
+    before = {number: signal.getsignal(number) for number in REASONS}
+    yield invoke
+    for number, handler in before.items():  # a command's end ignores them
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def doctor(
         findings = _with_bar(
             lambda tell: examine(recipe, processes=processes, workers=workers, progress=tell)
         )
-        if learning and not any(finding.check.endswith("_cannot_be_built") for finding in findings):
+        if learning:
             findings = by_severity([*findings, *_climb(recipe)])
     counts = count(findings)
     if as_json:
@@ -103,7 +103,18 @@ def _climb(recipe: recipes.Recipe) -> list[Finding]:
     from tqdm import tqdm
 
     from segbook.doctor.learning import learn, to_finding
+    from segbook.runs.build import check
+    from segkit.doctor import Finding
 
-    rungs = learn(recipe)
-    bar = tqdm(rungs, total=4, unit="rung", leave=False, disable=not sys.stderr.isatty())
-    return [to_finding(rung) for rung in bar]
+    findings = []
+    try:
+        check(recipe)
+        rungs = learn(recipe)
+        bar = tqdm(rungs, total=4, unit="rung", leave=False, disable=not sys.stderr.isatty())
+        for rung in bar:
+            findings.append(to_finding(rung))
+    except (ValueError, OSError) as error:  # what was found before is worth more than it
+        what = f"the ladder was not climbed{' any further' if findings else ''}: {error}"
+        fix = "mend what it names, or leave out --learn"
+        findings.append(Finding("note", "learning_not_tried", what, "", fix))
+    return findings

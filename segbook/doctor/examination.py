@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from segbook.runs.few import Few, at_most
 from segkit import data, transforms
 from segkit.doctor import Finding, Scan, by_severity, inspect, inspect_folder, scan_data
 from segkit.doctor import training as settings
+from segkit.doctor.listing import list_folder
 from segkit.doctor.rehearsal import look_at_network
 from segkit.doctor.scan import Progress
 from segkit.engine import distributed
@@ -71,9 +73,10 @@ def examine(
     try:
         sets = build_data(recipe) if given is None else given
     except (ValueError, OSError) as error:
-        findings.append(_unbuilt("data", error, "--set data_root=FOLDER, where the data is"))
-        findings += _folder_of(recipe, workers, progress)
-        return by_severity(findings)
+        found = _folder_of(recipe, workers, progress)
+        if not any(_explains(finding, error) for finding in found):
+            findings.append(_no_data(recipe, error))
+        return by_severity([*findings, *found])
     try:
         if given is None:
             check(recipe)
@@ -82,6 +85,9 @@ def examine(
     limit = DRAWN if recipe.data == "synthetic" else limit
     looked = at_most(sets, limit)
     scan = scan_data(looked, workers=workers, progress=progress)
+    if recipe.data == "folder":
+        listing = list_folder(Path(recipe.data_root), tuple(sets))
+        scan = dataclasses.replace(scan, listing=listing)
     sampled = any(isinstance(one, Few) for one in looked.values())
     findings += [
         finding
@@ -217,7 +223,7 @@ def _stored(recipe: Recipe) -> Any:
     return read_header(path).get("normalisation") if recipe.weights and path.is_file() else None
 
 
-def _unbuilt(part: str, error: Exception, fix: str) -> Finding:
+def _unbuilt(part: str, error: Exception | str, fix: str) -> Finding:
     return Finding(
         "error",
         f"{part}_cannot_be_built",
@@ -225,6 +231,27 @@ def _unbuilt(part: str, error: Exception, fix: str) -> Finding:
         "a training would end here before its first step",
         fix,
     )
+
+
+def _no_data(recipe: Recipe, error: Exception) -> Finding:
+    """No data set can be made of what the recipe's data_root names."""
+    root = Path(recipe.data_root)
+    if recipe.data == "folder" and recipe.data_root and root.is_dir():
+        return _unbuilt("data", error, "do what it says, or give another data_root")
+    looked = f" (looked in {root.absolute()})" if recipe.data_root else ""
+    name = "mine" if recipe.data == "folder" else recipe.data.removesuffix("_aug")
+    return _unbuilt(
+        "data",
+        f"{error}{looked}",
+        f"--set data_root=FOLDER, such as data/{name}: the data set's own folder, not its parent",
+    )
+
+
+def _explains(finding: Finding, error: Exception) -> bool:
+    """Whether a finding is about the file or list that an error names."""
+    # Places are files, "list: stem" and "image ~ mask".
+    files = [place.file.split(": ")[0].split(" ~ ")[0] for place in finding.places]
+    return finding.severity == "error" and any(file in str(error) for file in files)
 
 
 def _folder_of(recipe: Recipe, workers: int | None, progress: Progress | None) -> list[Finding]:

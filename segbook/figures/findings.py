@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,7 +141,8 @@ def _tell(axes: Axes, finding: Finding, lines: list[tuple[str, str]], inches: fl
 
 
 def _paths(place: Place) -> list[Path]:
-    return [Path(part) for part in place.file.split(" = ")]  # so are files written that look alike
+    # So are files written that are equal, or that look alike.
+    return [Path(part) for part in re.split(" [=~] ", place.file)]
 
 
 def _tiles(place: Place) -> list[_Tile]:
@@ -168,7 +170,8 @@ def _draw(axes: Axes, tile: _Tile) -> None:
     axes.spines[:].set_visible(False)
     if shown is None:
         axes.set_facecolor(PALE)
-        said = "cannot be read" if path.is_file() else "is missing"
+        missing = "is a folder" if path.is_dir() else "is missing"
+        said = "cannot be read" if path.is_file() else missing
         axes.text(0.5, 0.5, said, ha="center", va="center", color=GREY, transform=axes.transAxes)
         return
     height, width = shown.shape[:2]

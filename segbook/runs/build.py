@@ -170,7 +170,9 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
             for split, length in lengths.items()
         }
     if not recipe.data_root:
-        raise ValueError(f"data={recipe.data!r} needs data_root: the folder of the data")
+        raise ValueError(
+            f"data={recipe.data!r} needs data_root: the data set's own folder, such as data/camvid"
+        )
     if recipe.data == "camvid":
         return {s: data.CamVid(recipe.data_root, s) for s in ("train", "val", "test")}
     if recipe.data in ("cityscapes", "ade20k"):  # the labels of their test splits are not public

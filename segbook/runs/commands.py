@@ -79,12 +79,12 @@ def _describe(recipe, report) -> list[str]:
     images = recipe.batch_size * recipe.accumulate
     validations = times(recipe.evaluate_every or recipe.steps, 0, recipe.steps)
     notes = {
-        "training": f"{recipe.steps} steps of {images} images",
         "reading the data": "once, into the cache; the steps' own reading is left out",
-        "validation": f"{validations} times",
-        "checkpoints": f"{times(recipe.save_every, 0, recipe.steps)} times",
+        "validation": _often(validations),
+        "checkpoints": _often(times(recipe.save_every, 0, recipe.steps)),
     }
-    lines = [f"{recipe.name}: {notes['training']}"]
+    steps = f"{recipe.steps} step{'s' * (recipe.steps > 1)}"
+    lines = [f"{recipe.name}: {steps} of {images} image{'s' * (images > 1)}"]
     for phase in report.phases:
         lines += [
             f"step of {phase.crop[0]}x{phase.crop[1]:<9}{spell_time(phase.seconds):>10}   "
@@ -104,6 +104,10 @@ def _describe(recipe, report) -> list[str]:
         else ""
     )
     return [line for line in [*lines, report.busy] if line]
+
+
+def _often(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def spell_time(seconds: float) -> str:
@@ -153,11 +157,13 @@ def prove_resume(recipe: str, changes: tuple[str, ...], steps: int, kill_at: int
     from segbook.runs.prove import prove
 
     chosen = recipes.override(recipes.get(recipe), read_changes(changes))
-    with tqdm(total=2 * steps, unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
+    total, quiet = 2 * steps + 1, not sys.stderr.isatty()
+    with tqdm(total=total, unit="step", leave=False, disable=quiet) as bar:
 
-        def tell(what: str, made: int) -> None:
+        def tell(what: str, left: int) -> None:
             bar.set_description(what)
-            bar.update(made)
+            bar.total = bar.n + 1 + left
+            bar.update()
 
         proof = prove(chosen, steps=steps, kill_at=kill_at, tell=tell)
     click.echo(

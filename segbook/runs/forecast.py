@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segbook.runs.folder import FINISHED, all_runs
+from segbook.runs.listing import spell_bytes
 from segbook.runs.stopping import spell_duration
 
 if TYPE_CHECKING:
@@ -126,11 +127,6 @@ def spell(said: dict[str, Any]) -> str:
         f"about {middle} ({low} to {high}), {spell_bytes(said['memory'])} of memory, "
         f"{spell_bytes(said['disk'])} of checkpoints"
     )
-
-
-def spell_bytes(count: float) -> str:
-    """``1.9 GB``, ``130 MB``."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
 
 
 class Accuracy(NamedTuple):

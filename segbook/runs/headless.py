@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import time
 import traceback
@@ -13,7 +14,7 @@ from segbook import recipes
 from segbook.runs.describe import environment
 from segbook.runs.folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder
 from segbook.runs.launch import check_processes, describe, started_by_hand, train_in
-from segbook.runs.stopping import Stopper
+from segbook.runs.stopping import REASONS, Stopper
 
 
 def create(
@@ -74,12 +75,11 @@ def execute(folder: RunFolder, *, show: Callable[[str], None] = print) -> dict[s
         described = folder.read()
         recipe = recipes.Recipe.from_dict(described.get("recipe") or {})
         processes = described.get("processes") or 1
-        # Several processes cannot agree after which step to end: their last checkpoint counts.
         asked = _Asked() if processes == 1 and not started_by_hand() else None
         stopper = Stopper(asked or _interrupt, _interrupt, limit=described.get("time_limit"))
         began = time.monotonic()
-        try:
-            with stopper.watch():
+        with stopper.watch():
+            try:
                 folder.update(
                     status=RUNNING,
                     attempts=(described.get("attempts") or 0) + 1,
@@ -87,16 +87,24 @@ def execute(folder: RunFolder, *, show: Callable[[str], None] = print) -> dict[s
                     error=None,
                     result=None,
                 )
-                outcome = _train(recipe, folder, processes, show, asked)
-        except KeyboardInterrupt:
-            outcome = {"status": STOPPED, "reason": stopper.reason or "stopped by Ctrl-C"}
-        except Exception as error:
-            outcome = {"status": FAILED, "error": describe(error)}
-            with contextlib.suppress(OSError):  # a full disk is being reported already
-                folder.log(traceback.format_exc())
-        seconds = (described.get("seconds_total") or 0.0) + time.monotonic() - began
-        folder.update(**outcome, seconds_total=round(seconds, 1))
+                outcome = _train(recipe, folder, processes, show, asked, stopper)
+            except KeyboardInterrupt:
+                outcome = {"status": STOPPED, "reason": _reason(stopper)}
+            except Exception as error:
+                outcome = {"status": FAILED, "error": describe(error)}
+                with contextlib.suppress(OSError):  # a full disk is being reported already
+                    folder.log(traceback.format_exc())
+            stopper.interrupt = stopper.kill = _nothing  # it has ended: only that is to be told
+            seconds = (described.get("seconds_total") or 0.0) + time.monotonic() - began
+            folder.update(**outcome, seconds_total=round(seconds, 1))
         return folder.read()
+
+
+def _reason(stopper: Stopper) -> str:
+    reason = stopper.reason or "stopped by Ctrl-C"
+    if started_by_hand() and reason == REASONS[signal.SIGTERM]:
+        reason += "; torchrun sends it, too, where another process ended: see what it said"
+    return reason
 
 
 def _train(
@@ -105,15 +113,18 @@ def _train(
     processes: int,
     show: Callable[[str], None],
     asked: _Asked | None,
+    stopper: Stopper,
 ) -> dict[str, Any]:
     """Train, here or in processes of their own; the fields of ``run.json`` about the end."""
     if processes == 1 or started_by_hand():
         from segbook.runs.unattended import train_run
+        from segkit.engine import distributed
 
         options: dict[str, Any] = {"stop": asked.stop} if asked else {}
-        result = train_run(recipe, folder, show=show, progress=sys.stderr.isatty(), **options)
+        with distributed.losses_explained():
+            result = train_run(recipe, folder, show=show, progress=sys.stderr.isatty(), **options)
         return {"status": FINISHED, "result": result}
-    if error := train_in(processes, folder):
+    if error := train_in(processes, folder, stopper):
         return {"status": FAILED, "error": error}
     return {"status": FINISHED, "result": folder.read().get("result")}
 
@@ -136,3 +147,7 @@ class _Asked:
 
 def _interrupt() -> None:
     raise KeyboardInterrupt
+
+
+def _nothing() -> None:
+    pass

@@ -8,7 +8,6 @@ each other by a file, and talk over the loopback interface only; rank 0 writes.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -16,15 +15,16 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from segbook.recipes.recipe import Recipe
 from segbook.runs.children import Guard, kill_family
 from segbook.runs.folder import DISK_FULL, TOKEN_VARIABLE, RunFolder
+from segbook.runs.meeting import MEETING_VARIABLE, Meeting
+from segbook.runs.stopping import Stopper
 
-MEETING_VARIABLE = "SEGBOOK_MEETING"
-"""A folder for what the processes tell each other before and after they talk."""
+LOST = 5
+"""Exit code of a process that lost another one: what there is to say, the other one says."""
 SIGNS = {
     signal.SIGKILL: "SIGKILL: memory, usually, or someone's kill -9",
     signal.SIGBUS: "SIGBUS: shared memory that is full, usually",
@@ -57,56 +57,76 @@ def check_processes(recipe: Recipe, processes: int) -> None:
     check_norms(recipe.sync_bn, torch.device("cuda" if gpus else "cpu"))
 
 
-def train_in(processes: int, folder: RunFolder) -> dict[str, Any] | None:
+def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, Any] | None:
     """Train a run in several processes of this machine, to its end.
 
     Args:
         processes: how many.
         folder: the run's; this process owns it.
+        stopper: the run's; a first request lets the processes end a step and save, a second one
+            kills them.
 
     Returns:
         What went wrong, as ``run.json`` keeps it: "name", "message", maybe "traceback"; None where
         nothing did. However it ends, no process is left.
+
+    Raises:
+        KeyboardInterrupt: it was stopped.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with folder.own() as variables, tempfile.TemporaryDirectory(prefix="segbook-") as meeting:
-        guard = Guard(variables[TOKEN_VARIABLE], 0)  # before its environment holds the token
+    with folder.own() as variables, tempfile.TemporaryDirectory(prefix="segbook-") as path:
+        meeting = Meeting(path)
+        token, error, killed = variables[TOKEN_VARIABLE], None, False
+
+        def ask() -> None:
+            if not meeting.ask():
+                raise KeyboardInterrupt
+
+        def kill() -> None:  # an exception could leave the clearing up undone
+            nonlocal killed
+            killed = True
+            kill_family(token, 0)
+
+        guard = Guard(token, 0)  # before its environment holds the token
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
             nproc_per_node=processes,
             run_id=folder.name,
             rdzv_backend="c10d",
-            rdzv_endpoint=str(Path(meeting, "agent")),
+            rdzv_endpoint=str(meeting.path / "agent"),
             rdzv_configs={"store_type": "file"},
             local_addr="127.0.0.1",
             max_restarts=0,
             signals_to_handle="",  # ours stay
-            logs_specs=DefaultLogsSpecs(log_dir=meeting),
+            logs_specs=DefaultLogsSpecs(log_dir=path),
         )
         threads = max(1, (os.cpu_count() or 1) // processes)
         try:
+            stopper.interrupt, stopper.kill = ask, kill
             with _environment(
                 {
                     "OMP_NUM_THREADS": str(threads),
                     **os.environ,
                     **variables,
-                    MEETING_VARIABLE: meeting,
+                    MEETING_VARIABLE: path,
                     "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # it would listen to every network
                     **_loopback(),
                 }
             ):
                 command = ("-m", "segbook.runs.launch", str(folder.path))
                 elastic_launch(config, sys.executable)(*command)
-        except ChildFailedError as error:
-            return _reason(error.failures, processes, Path(meeting, "error.json"))
+        except ChildFailedError as failed:
+            error = _reason(failed.failures, processes, meeting.told())
         finally:
-            kill_family(variables[TOKEN_VARIABLE], 0)  # loaders whose process is gone
+            kill_family(token, 0)  # loaders whose process is gone
             guard.dismiss()
-    return None
+        if killed or (meeting.stopped and error is None):
+            raise KeyboardInterrupt
+        return error
 
 
 def _loopback() -> dict[str, str]:
@@ -128,7 +148,9 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _reason(failures: dict[int, Any], processes: int, told: Path) -> dict[str, Any]:
+def _reason(
+    failures: dict[int, Any], processes: int, told: dict[str, Any] | None
+) -> dict[str, Any]:
     """What ended a training first: a death, else what a process told, else any exit code.
 
     When one process ends, the others lose their connection, and the launcher ends them.
@@ -137,10 +159,13 @@ def _reason(failures: dict[int, Any], processes: int, told: Path) -> dict[str, A
         if -failure.exitcode in SIGNS:
             why = SIGNS[signal.Signals(-failure.exitcode)]
             return _death(f"process {rank + 1} of {processes} was killed ({why})")
-    with contextlib.suppress(OSError, ValueError):  # none told, or one that was ended as it did
-        return json.loads(told.read_text(encoding="utf-8"))
-    rank, failure = min(failures.items(), key=lambda item: item[1].timestamp)
+    if told:
+        return told
+    rank, failure = min(
+        failures.items(), key=lambda item: (item[1].exitcode == LOST, item[1].timestamp)
+    )
     how = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}"
+    how = "a lost connection to another one" if failure.exitcode == LOST else how
     return _death(f"process {rank + 1} of {processes} ended by {how}")
 
 
@@ -153,6 +178,8 @@ def describe(error: BaseException) -> dict[str, Any]:
     message = str(error)
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         message = f"the disk is full: {message}"
+    if type(error).__name__ == "PeerLostError":
+        message += ". The last checkpoint is whole"
     described: dict[str, Any] = {"name": type(error).__name__, "message": message}
     # These say what to do; others are puzzles.
     told = isinstance(error, ValueError | OSError | ArithmeticError | MemoryError)
@@ -187,21 +214,26 @@ def main(path: str) -> None:
     from segbook.runs.unattended import train_run
     from segkit.engine import distributed
 
-    meeting = Path(os.environ[MEETING_VARIABLE])
+    first = os.environ["RANK"] == "0"
+    meeting = Meeting(os.environ[MEETING_VARIABLE], first=first)
     try:
-        with distributed.joined(meeting / "store"):
-            first = distributed.rank() == 0
+        with distributed.joined(meeting.store):
             folder = RunFolder(path) if first else Onlooker(path)
-            train_run(
-                Recipe.from_dict(folder.read()["recipe"]),
-                folder,
-                show=_say if first else _say_nothing,
-                progress=first and sys.stderr.isatty(),
-            )
+            try:
+                train_run(
+                    Recipe.from_dict(folder.read()["recipe"]),
+                    folder,
+                    show=_say if first else _say_nothing,
+                    progress=first and sys.stderr.isatty(),
+                    stop=meeting.stop,
+                )
+            except KeyboardInterrupt:
+                if not meeting.stopped:
+                    raise
+    except distributed.PeerLostError:
+        sys.exit(LOST)
     except BaseException as error:
-        with contextlib.suppress(FileExistsError):  # the first one knows why
-            with open(meeting / "error.json", "x", encoding="utf-8") as file:
-                json.dump(describe(error), file)
+        meeting.tell(describe(error))
         sys.exit(1)
 
 

@@ -122,7 +122,7 @@ def page(folder: RunFolder) -> str:
         "data": ", ".join(f"{k} {v[:12]}" for k, v in _mapping(described, "data_manifest")),
         "source": _spell_source(described),
         "versions": ", ".join(f"{k} {v}" for k, v in _mapping(described, "versions")),
-        "how to resume": _advice(folder, now),
+        "how to resume": _advice(folder, now, described.get("step")),
     }
     lines = [f"{key:<14}{value}" for key, value in head.items() if value]
     for title in ("parameters", "recipe"):
@@ -166,9 +166,10 @@ def _spell_source(described: dict[str, Any]) -> str | None:
     return f"commit {commit[:12]}{changed}" if commit else None
 
 
-def _advice(folder: RunFolder, now: Row) -> str | None:
+def _advice(folder: RunFolder, now: Row, saved: int | None) -> str | None:
     if now.status in (FAILED, STOPPED, INTERRUPTED):
-        return f"segbook resume {folder.name}"
+        remark = f"from step {saved}" if saved else "from the start: there is no checkpoint yet"
+        return f"segbook resume {folder.name}" + (f", {remark}" if now.steps else "")
     return "not needed" if now.status == FINISHED else None
 
 
@@ -200,13 +201,15 @@ def _files(folder: RunFolder) -> list[str]:
         relative = path.relative_to(folder.path)
         if path.is_file() and not any(part.startswith(".") for part in relative.parts):
             when = datetime.datetime.fromtimestamp(path.stat().st_mtime)
-            lines.append(f"  {str(relative):<32}{_size(path.stat().st_size):>10}  {when:%F %H:%M}")
+            size = spell_bytes(path.stat().st_size)
+            lines.append(f"  {str(relative):<32}{size:>10}  {when:%F %H:%M}")
     return lines
 
 
-def _size(count: int) -> str:
-    for unit in ("B", "KB", "MB"):
-        if count < 1024:
+def spell_bytes(count: float) -> str:
+    """A number of bytes for a reader: ``812 B``, ``14 kB``, ``130 MB``, ``1.9 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
             return f"{count:.0f} {unit}"
-        count /= 1024
+        count /= 1000
     return f"{count:.1f} GB"

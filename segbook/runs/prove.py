@@ -26,6 +26,7 @@ from segbook.recipes.recipe import Recipe
 from segbook.runs.build import check
 from segbook.runs.folder import RunFolder
 from segbook.runs.trace import digest_of, read_trace
+from segbook.runs.tune import Choice
 from segkit import engine
 
 PER_STEP = {
@@ -67,7 +68,7 @@ class Proof(NamedTuple):
         rows: what was compared.
         killed_at: the last step that the killed process finished.
         resumed_at: the step of the checkpoint from which it went on.
-        machine: versions, threads and precision.
+        machine: versions and threads; precision, memory format and why these.
     """
 
     rows: list[Compared]
@@ -106,39 +107,43 @@ def prove(
     *,
     steps: int = 12,
     kill_at: int | None = None,
-    tell: Callable[[str, int], None] = lambda what, steps: None,
+    tell: Callable[[str, int], None] = lambda what, left: None,
 ) -> Proof:
     """Train a recipe in one go and with a kill on the way, and compare.
 
-    The recipe's own sizes, data and precision; few steps, and few images validated.
+    The recipe's own sizes and data, and the precision and memory format that its whole training
+    would choose; few steps, and few images validated.
 
     Args:
         recipe: what is trained.
         steps: of the whole training.
         kill_at: steps after which it is killed, somewhere inside the next; None for half.
-        tell: is told what goes on and how many steps were made, all processes together.
+        tell: is told at each step what goes on and how many are left, of all processes together
+            and as far as is known: the kill may leave another one to be repeated.
 
     Raises:
         ValueError: a recipe that cannot be built, a kill outside the training, a training that
             failed, or one that was faster than its kill.
     """
     kill_at = steps // 2 if kill_at is None else kill_at
-    recipe = shortened(recipe, steps, kill_at)
+    whole_length, recipe = recipe.steps, shortened(recipe, steps, kill_at)
     check(recipe)
     with tempfile.TemporaryDirectory(prefix="segbook-prove-") as root:
         whole, broken = (
             RunFolder.create(name, root=root, kind="train", recipe=recipe.to_dict())
             for name in ("whole", "broken")
         )
-        for _ in train(whole):
-            tell("in one go", 1)
-        if choice := whole.read().get("choice"):  # measured again, it might end differently
-            broken.update(choice=choice)
-        killed_at = train_and_kill(broken, kill_at, lambda: tell("to be killed", 1))
+        whole.update(choose_for=whole_length)  # else its few steps were too few to measure
+        for line in train(whole):
+            tell("in one go", 2 * steps + 1 - line["step"])
+        broken.update(choice=whole.read()["choice"])  # measured again, it might end differently
+        killed_at = train_and_kill(
+            broken, kill_at, lambda step: tell("to be killed", steps + 1 - step)
+        )
         resumed_at = 0
         for line in train(broken):
             resumed_at = resumed_at or line["step"] - 1
-            tell("resumed", 1)
+            tell("resumed", steps - line["step"])
         if not 0 < resumed_at <= killed_at:
             raise ValueError(
                 f"the killed training went on from step {resumed_at} of {killed_at}: "
@@ -168,12 +173,15 @@ def train(folder: RunFolder) -> Iterator[dict[str, Any]]:
             process.wait()
 
 
-def train_and_kill(folder: RunFolder, kill_at: int, tell: Callable[[], None]) -> int:
-    """Kill a training inside some step after ``kill_at``; the last step that it finished."""
+def train_and_kill(folder: RunFolder, kill_at: int, tell: Callable[[int], None]) -> int:
+    """Kill a training inside some step after ``kill_at``; the last step that it finished.
+
+    ``tell`` is told each step's number.
+    """
     before = time.perf_counter()
     with contextlib.closing(train(folder)) as lines:
         for line in lines:
-            tell()
+            tell(line["step"])
             if line["step"] >= kill_at:
                 time.sleep(random.random() * min(time.perf_counter() - before, 60.0))
                 break
@@ -251,5 +259,6 @@ def _describe(described: dict[str, Any], recipe: Recipe) -> str:
     device = "GPU, deterministic algorithms" if torch.cuda.is_available() else "CPU"
     return (
         f"torch {versions['torch']}, Python {versions['python']}, {described['machine']}, {device}"
-        f"; {described['threads']} threads, {described['precision']}, {recipe.workers} workers"
+        f"; {described['threads']} threads, {recipe.workers} workers\n"
+        f"{Choice.from_dict(described['choice'])}"
     )

@@ -60,6 +60,13 @@ def spell_duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def ignore_requests() -> None:
+    """Let nothing change how a run ended, to the end of this process."""
+    if threading.current_thread() is threading.main_thread():
+        for number in REASONS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 class Stopper:
     """Watches for the reasons to stop a run.
 

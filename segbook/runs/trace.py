@@ -9,6 +9,7 @@ random number generators as hashes.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import random
@@ -55,13 +56,24 @@ def _rng_digest() -> str:
 
 
 def record(folder: RunFolder) -> None:
-    """Train a run to its end, in this process; print each line as well."""
+    """Train a run to its end, in this process; print each line as well.
+
+    Args:
+        folder: of the run; ``choose_for`` in its ``run.json`` is a number of steps, for which it
+            chooses its precision and memory format.
+    """
     from segbook.runs.training import Run
+    from segbook.runs.tune import choose, first_batch
 
     torch.use_deterministic_algorithms(torch.cuda.is_available(), warn_only=True)
-    recipe = Recipe.from_dict(folder.read()["recipe"])
+    described = folder.read()
+    recipe = Recipe.from_dict(described["recipe"])
     run = Run(recipe, folder, show=lambda text: None)
     run.sets["val"] = Few(run.sets["val"], VALIDATED)
+    if steps := described.get("choose_for"):  # before steps are seen: measuring makes others
+        longer = dataclasses.replace(recipe, steps=steps)
+        choice = choose(longer, run.model, lambda: first_batch(run), run.loss)
+        folder.update(choice=choice.to_dict())
     seen: dict[str, list[str]] = {"images": [], "labels": []}
     loss = run.loss
 

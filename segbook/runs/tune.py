@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from segbook.recipes.recipe import Recipe
 from segbook.runs.build import build_optimizer, choose_precision
 from segbook.runs.feed import train_batches
-from segkit.engine import distributed
+from segkit.engine import best_precision, distributed
 from segkit.engine.probe import Setting, can_fuse, probe, set_fused
+from segkit.engine.train import PRECISIONS
 
 if TYPE_CHECKING:
     from segbook.runs.training import Run
@@ -29,6 +30,9 @@ STEPS = 20
 """Steps that a probe makes."""
 SHARE = 0.05
 """Share of a run's steps that a probe may make."""
+SECONDS = 30.0
+"""Seconds after which a probe begins no step: on a busy machine `STEPS` may take minutes. Steps of
+two seconds still give four settings the three turns that each needs."""
 COMPILE_FROM = 5000
 """Steps of a run on a GPU from which compiling is tried: it takes a minute or more."""
 
@@ -70,12 +74,19 @@ class Choice:
         """The choice that `to_dict` described.
 
         Raises:
-            ValueError: a field is missing or unknown.
+            ValueError: a field is missing, unknown or of another type, or an unknown precision.
         """
         try:
-            return cls(**fields)
+            choice = cls(**fields)
         except TypeError as error:
             raise ValueError(f"not a choice of precision and memory format: {error}") from None
+        flags = choice.channels_last, choice.fused, choice.compiled
+        if choice.precision not in list(PRECISIONS) or {type(flag) for flag in flags} != {bool}:
+            raise ValueError(
+                f"not a choice of precision and memory format: precision is one of "
+                f"{list(PRECISIONS)}, the others are true or false; got {choice.setting!r}"
+            )
+        return choice
 
 
 def choose(
@@ -119,21 +130,28 @@ def choose(
                 optimizer=lambda copied: build_optimizer(recipe, copied),
                 settings=settings,
                 steps=STEPS,
+                limit=SECONDS,
                 run=batches,
             )
         except torch.OutOfMemoryError:
             reason = "the rule for this machine; there was no memory to measure"
         else:
             chosen = found.best
-            measured = {
-                str(setting): round(1000 * seconds, 2)
-                for setting, seconds in found.seconds.items()
-                if setting not in found.failed
-            }
-            times = found.seconds[plain] / found.seconds[chosen]
-            reason = (
-                f"{times:.1f}x {plain}; measured over {found.steps} steps in {found.took:.0f} s"
-            )
+            if found.decided:
+                measured = {
+                    str(setting): round(1000 * seconds, 2)
+                    for setting, seconds in found.seconds.items()
+                    if setting not in found.failed
+                }
+                times = found.seconds[plain] / found.seconds[chosen]
+                reason = (
+                    f"{times:.1f}x {plain}; measured over {found.steps} steps in {found.took:.0f} s"
+                )
+            else:
+                reason = (
+                    "the rule for this machine; steps are too slow to measure, "
+                    f"{found.steps} took {found.took:.0f} s"
+                )
             for setting, error in found.failed.items():
                 reason += f"; {setting} does not run here ({error})"
     return distributed.gather(Choice(*chosen, reason=reason, measured=measured))[0]
@@ -166,23 +184,31 @@ def settle(run: Run, state: Mapping[str, Any] | None) -> None:
 
     To be called once before the first step of an attempt and before the state is put back, by all
     processes. Sets ``choice``, ``precision`` and ``channels_last``, and brings network, average,
-    optimizer and scaler in line.
+    optimizer and scaler in line. A run goes on exactly, so it keeps its choice on a machine that is
+    bad at it, too, and says so.
 
     Args:
         run: whose folder is owned.
         state: of its checkpoint; None where there is none.
 
     Raises:
-        ValueError: what is kept is no choice.
+        ValueError: what is kept is no choice, or does not run on this machine.
     """
+    device = next(run.model.parameters()).device
     kept = (state or {}).get("choice") or run.folder.read().get("choice")
     kept = distributed.gather(kept)[0]  # the others may have read before it was written
     if kept:
-        choice = Choice.from_dict(kept)
+        try:
+            choice = Choice.from_dict(kept)
+            try_out(choice.setting, device)
+        except ValueError as error:
+            raise ValueError(f"{run.folder.path}: what the run keeps is {error}") from None
+        if (drawbacks := spell_drawbacks(choice.setting, device)) and distributed.rank() == 0:
+            run._tell(drawbacks)
     elif state is not None:
         return  # a checkpoint from before there were choices: the run goes on as it was
     else:
-        choice = choose(run.recipe, run.model, lambda: _first_batch(run), run.loss)
+        choice = choose(run.recipe, run.model, lambda: first_batch(run), run.loss)
         if distributed.rank() == 0:
             run._tell(str(choice))
             run.folder.update(choice=choice.to_dict())
@@ -193,13 +219,54 @@ def settle(run: Run, state: Mapping[str, Any] | None) -> None:
         if network is not None:
             network.to(memory_format=layout)
     set_fused(run.optimizer, choice.fused)
-    device = next(run.model.parameters()).device
     run.scaler = torch.amp.GradScaler(device.type, enabled=choice.precision == "float16")
     if distributed.rank() == 0:
         run.folder.update(precision=choice.precision)
 
 
-def _first_batch(run: Run) -> tuple[Tensor, Tensor]:
+def try_out(setting: Setting, device: torch.device) -> None:
+    """Make a smallest step of a setting, without random numbers.
+
+    Raises:
+        ValueError: it does not run on the device.
+    """
+    images, weight = (torch.ones(1, 3, 8, 8, device=device, requires_grad=True) for _ in range(2))
+    dtype = PRECISIONS[setting.precision]
+
+    def score() -> Tensor:
+        return nn.functional.conv2d(images, weight).relu()
+
+    try:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            scores = (torch.compile(score) if setting.compiled else score)()
+        scores.sum().backward()
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise ValueError(
+            f"{setting}, which does not run on this machine ({type(error).__name__}: {reason}); "
+            "resume it where it began, or begin a new run with --set precision=auto"
+        ) from None
+
+
+def spell_drawbacks(setting: Setting, device: torch.device) -> str:
+    """What is slow about a setting that a run keeps, and what to do; usually nothing."""
+    slow, own = [], best_precision(device)
+    # Any machine computes in float32, and a GPU as fast in float16 as in bfloat16.
+    fine = {own, "float32"} | ({"float16"} if device.type == "cuda" else set())
+    if setting.precision not in fine:
+        slow.append(f"in {setting.precision}, though this machine is faster in {own}")
+    if setting.compiled and device.type == "cpu":
+        slow.append("compiled, which takes minutes on a CPU")
+    if not slow:
+        return ""
+    return (
+        f"goes on {' and '.join(slow)}: a run keeps what it began with; "
+        "a new one with --set precision=auto chooses for this machine"
+    )
+
+
+def first_batch(run: Run) -> tuple[Tensor, Tensor]:
+    """The batch of a run's next step."""
     stream = train_batches(run)
     try:
         return next(stream)

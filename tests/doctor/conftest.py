@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segkit.doctor import inspect_folder
+
 CLASSES = ("road", "tree", "car", "sign")
 
 
@@ -50,6 +52,17 @@ class Folder:
         values = np.array(values or (0, 1, 2, 3), dtype)
         line = np.repeat(values, -(-size[1] // len(values)))[: size[1]]
         return np.broadcast_to(line, size).copy()
+
+    def found(self, check, **more):
+        """The findings of one check, and that nothing but notes was found besides."""
+        findings = inspect_folder(self.root, workers=0, **more)
+        others = [f for f in findings if f.check != check and f.severity != "note"]
+        assert not others, "\n".join(map(str, others))
+        return [f for f in findings if f.check == check]
+
+    def only(self, check, **more):
+        (finding,) = self.found(check, **more)
+        return finding
 
 
 @pytest.fixture

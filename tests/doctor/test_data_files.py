@@ -2,6 +2,7 @@
 
 import io
 import struct
+import unicodedata
 import zlib
 
 import numpy as np
@@ -9,19 +10,6 @@ import pytest
 from PIL import Image
 
 from segkit.doctor import inspect_folder, scan_folder
-
-
-def found(folder, check, **more):
-    """The findings of one check, and that nothing but notes was found besides."""
-    findings = inspect_folder(folder.root, workers=0, **more)
-    others = [f for f in findings if f.check != check and f.severity != "note"]
-    assert not others, "\n".join(map(str, others))
-    return [f for f in findings if f.check == check]
-
-
-def only(folder, check, **more):
-    (finding,) = found(folder, check, **more)
-    return finding
 
 
 def test_good_data_gives_notes_only(folder):
@@ -54,7 +42,7 @@ def test_unreadable_or_truncated(folder, fault, part):
     else:
         text = {"empty": b"", "text": b"not a picture", "truncated": content[: len(content) // 2]}
         path.write_bytes(text[fault])
-    finding = only(folder, "unreadable_or_truncated")
+    finding = folder.only("unreadable_or_truncated")
     assert finding.severity == "error"
     assert [place.file for place in finding.places] == [str(path)]
     assert str(path) in finding.what
@@ -65,20 +53,69 @@ def test_a_jpeg_cut_off_in_its_last_bytes(folder):
     path = folder.image(2, suffix=".jpg")
     folder.scene(2, (1600, 1200)).save(path)
     folder.write(2, folder.stripes(size=(1200, 1600)))
-    assert not found(folder, "unreadable_or_truncated")
+    assert not folder.found("unreadable_or_truncated")
     path.write_bytes(path.read_bytes()[:-2000])
-    assert only(folder, "unreadable_or_truncated").places[0].file == str(path)
+    assert folder.only("unreadable_or_truncated").places[0].file == str(path)
 
 
 def test_a_half_is_missing(folder):
     folder.mask(4).unlink()
-    finding = only(folder, "image_without_mask")
+    finding = folder.only("image_without_mask")
     assert [place.file for place in finding.places] == [str(folder.image(4))]
     assert finding.severity == "error"
     folder.mask(4).write_bytes(folder.mask(5).read_bytes())
     folder.image(4).unlink()
-    finding = only(folder, "mask_without_image")
+    finding = folder.only("mask_without_image")
     assert [place.file for place in finding.places] == [str(folder.mask(4))]
+
+
+def test_names_that_differ_in_their_unicode_form_only(folder):
+    composed, apart = (unicodedata.normalize(form, "Zürich") for form in ("NFC", "NFD"))
+    image, mask = folder.image(4).with_stem(composed), folder.mask(4).with_stem(apart)
+    folder.image(4).rename(image)
+    folder.mask(4).rename(mask)
+    finding = folder.only("names_in_two_forms")
+    assert finding.severity == "error"
+    assert [place.file for place in finding.places] == [f"{image} ~ {mask}"]
+    assert "nfc" in finding.fix
+    mask.rename(folder.mask(4).with_stem(composed))
+    assert not folder.found("names_in_two_forms")
+
+
+def test_two_images_of_one_name_in_two_forms_are_no_pair(folder):
+    for form in ("NFC", "NFD"):
+        name = unicodedata.normalize(form, "Zürich")
+        folder.scene(70 if form == "NFC" else 71).save(folder.image(0).with_stem(name))
+    assert folder.only("image_without_mask").count == 2
+
+
+def test_pictures_in_subfolders(folder):
+    for part in ("images", "masks"):
+        deep = folder.root / "train" / part / "city1" / "day"
+        deep.mkdir(parents=True)
+        (folder.root / "train" / part / "city1" / "notes").mkdir()
+        (folder.root / "train" / part / ".hidden").mkdir()
+        for index in range(3):
+            folder.scene(index).save(deep / f"{index}.png")
+            folder.scene(index).save(folder.root / "train" / part / ".hidden" / f"{index}.png")
+    finding = folder.only("pictures_in_subfolders")
+    assert finding.severity == "warning"
+    assert finding.what.startswith("6 pictures in 2 folders")
+    assert [place.file for place in finding.places] == [
+        str(folder.root / "train" / part / "city1") for part in ("images", "masks")
+    ]
+    assert not folder.found("pictures_in_subfolders", splits=["val"])
+
+
+def test_where_all_pictures_are_in_subfolders_it_is_an_error(folder):
+    for part in ("images", "masks"):
+        (folder.root / part).mkdir()
+        (folder.root / "train" / part).rename(folder.root / part / "train")
+        (folder.root / "val" / part).rename(folder.root / part / "val")
+    found = {finding.check: finding for finding in inspect_folder(folder.root, workers=0)}
+    assert found["pictures_in_subfolders"].severity == "error"
+    assert "44 pictures in 4 folders" in found["pictures_in_subfolders"].what
+    assert "train/images/" in found["pictures_in_subfolders"].fix
 
 
 def test_lists_of_stems(folder):
@@ -98,14 +135,14 @@ def test_lists_of_stems(folder):
 
 def test_several_files_of_one_stem(folder):
     folder.scene(0).save(folder.image(0, suffix=".jpg"))
-    finding = only(folder, "several_files_of_one_stem")
+    finding = folder.only("several_files_of_one_stem")
     assert finding.places[0].file == str(folder.image(0))  # 000.jpg comes first and is kept
     assert finding.severity == "error"
 
 
 def test_size_mismatch(folder):
     folder.write(6, folder.stripes(size=(24, 32)))
-    finding = only(folder, "size_mismatch")
+    finding = folder.only("size_mismatch")
     assert [place.file for place in finding.places] == [str(folder.mask(6))]
     assert "64x48" in finding.what
     assert "32x24" in finding.what
@@ -117,15 +154,15 @@ def test_a_picture_that_the_camera_turns(folder):
     exif[0x0112] = 6
     folder.image(6).unlink()
     picture.save(folder.image(6, suffix=".jpg"), exif=exif)
-    assert not found(folder, "size_mismatch")  # turned, it has the size of its mask
+    assert not folder.found("size_mismatch")  # turned, it has the size of its mask
     folder.write(6, folder.stripes(size=(64, 48)))
-    assert "camera" in only(folder, "size_mismatch").fix
+    assert "camera" in folder.only("size_mismatch").fix
 
 
 def test_sixteen_bit_images(folder):
     deep = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 20
     Image.fromarray(deep).save(folder.image(1))
-    finding = only(folder, "sixteen_bit")
+    finding = folder.only("sixteen_bit")
     assert finding.severity == "error"
     assert finding.places[0].file == str(folder.image(1))
 
@@ -133,11 +170,11 @@ def test_sixteen_bit_images(folder):
 def test_sixteen_bit_masks(folder):
     values = folder.stripes(0, 1, 2, 3, dtype=np.uint16)
     folder.write(1, values)
-    (finding,) = found(folder, "sixteen_bit")
+    (finding,) = folder.found("sixteen_bit")
     assert finding.severity == "note"
     values[:5, :7] = 26_001
     folder.write(1, values)
-    finding = only(folder, "sixteen_bit")
+    finding = folder.only("sixteen_bit")
     assert finding.severity == "error"
     assert finding.places[0][:2] == (str(folder.mask(1)), 35)
     assert finding.places[0].marked.sum() == 35
@@ -145,25 +182,25 @@ def test_sixteen_bit_masks(folder):
     folder.mask(1).unlink()
     wide = Image.fromarray(np.arange(48 * 64, dtype=np.int32).reshape(48, 64) * 97)
     wide.save(folder.mask(1, suffix=".tif"))
-    assert only(folder, "sixteen_bit").places[0].pixels == 48 * 64 - 3  # 0, 97 and 194 fit
+    assert folder.only("sixteen_bit").places[0].pixels == 48 * 64 - 3  # 0, 97 and 194 fit
 
 
 def test_odd_sizes(folder):
     folder.scene(5, (70, 50)).save(folder.image(5))
     folder.write(5, folder.stripes(size=(50, 70)))
-    (finding,) = found(folder, "odd_sizes")
+    (finding,) = folder.found("odd_sizes")
     assert finding.severity == "note"
     assert [place.file for place in finding.places] == [str(folder.image(5))]
     folder.scene(5, (64, 20)).save(folder.image(5))
     folder.write(5, folder.stripes(size=(20, 64)))
-    warning = found(folder, "odd_sizes")[0]
+    warning = folder.found("odd_sizes")[0]
     assert warning.severity == "warning"
     assert warning.places[0].file == str(folder.image(5))
 
 
 def test_too_large_for_memory(folder):
-    assert not found(folder, "too_large_for_memory", memory=1 << 30)
-    finding = only(folder, "too_large_for_memory", memory=300_000)
+    assert not folder.found("too_large_for_memory", memory=1 << 30)
+    finding = folder.only("too_large_for_memory", memory=300_000)
     assert finding.severity == "warning"
     assert finding.count == 22
     assert "64x48" in finding.what
@@ -172,7 +209,7 @@ def test_too_large_for_memory(folder):
 @pytest.mark.parametrize("side", [10_000, 50_000])
 def test_a_few_bytes_that_claim_to_be_huge(folder, side):
     folder.image(7).write_bytes(lying_png(side, side))
-    finding = only(folder, "too_large_for_memory")
+    finding = folder.only("too_large_for_memory")
     assert finding.severity == "error"
     assert finding.places[0].file == str(folder.image(7))
 
@@ -181,18 +218,18 @@ def test_a_few_bytes_that_claim_to_be_huge(folder, side):
 def test_animated_pictures(folder, kind):
     first, *others = (folder.scene(seed) for seed in (50, 51, 52))
     first.save(folder.image(8), kind, save_all=True, append_images=others)
-    finding = only(folder, "animated_pictures")
+    finding = folder.only("animated_pictures")
     assert finding.severity == "error"
     assert finding.places[0].file == str(folder.image(8))
     assert kind in finding.what
     first.save(folder.image(8), kind)
-    assert not found(folder, "animated_pictures")
+    assert not folder.found("animated_pictures")
 
 
 def test_an_animation_of_a_kind_that_is_not_read(folder):
     first, *others = (folder.scene(seed) for seed in (50, 51, 52))
     first.save(folder.image(8), "GIF", save_all=True, append_images=others)
-    finding = only(folder, "unreadable_or_truncated")
+    finding = folder.only("unreadable_or_truncated")
     assert finding.places[0].file == str(folder.image(8))
     assert "none of PNG" in finding.what
 
@@ -200,7 +237,7 @@ def test_an_animation_of_a_kind_that_is_not_read(folder):
 def test_a_jpeg_in_the_colours_of_print(folder):
     folder.image(9).unlink()
     folder.scene(9).convert("CMYK").save(folder.image(9, suffix=".jpg"))
-    assert not found(folder, "unreadable_or_truncated")  # it is read as RGB
+    assert not folder.found("unreadable_or_truncated")  # it is read as RGB
 
 
 def test_no_bytes_make_it_raise(folder):

@@ -5,20 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from segkit.doctor import inspect_data, inspect_folder
+from segkit.doctor import inspect_data, inspect_folder, scan_folder
 from segkit.outputs import IGNORE
-
-
-def found(folder, check, **more):
-    findings = inspect_folder(folder.root, workers=0, **more)
-    others = [f for f in findings if f.check != check and f.severity != "note"]
-    assert not others, "\n".join(map(str, others))
-    return [f for f in findings if f.check == check]
-
-
-def only(folder, check, **more):
-    (finding,) = found(folder, check, **more)
-    return finding
 
 
 def regions(seed, size=(96, 128), values=(0, 1, 2, 3)):
@@ -37,30 +25,30 @@ def test_values_out_of_range(folder):
     mask = folder.stripes()
     mask[10:12, 20:25] = 7
     folder.write(3, mask)
-    finding = only(folder, "values_out_of_range")
+    finding = folder.only("values_out_of_range")
     assert finding.severity == "error"
     assert "7 (10 pixels)" in finding.what
     (place,) = finding.places
     assert (place.file, place.pixels) == (str(folder.mask(3)), 10)
     assert torch.equal(place.marked, torch.from_numpy(mask == 7))
-    assert not found(folder, "values_out_of_range", ignore=7)  # 7 is void then
+    assert not folder.found("values_out_of_range", ignore=7)  # 7 is void then
 
 
 def test_a_void_from_which_one_was_subtracted(folder):
     mask = folder.stripes()
     mask[0] = 254
     folder.write(3, mask)
-    assert "set it back to 255" in only(folder, "values_out_of_range").fix
+    assert "set it back to 255" in folder.only("values_out_of_range").fix
 
 
 def test_zero_and_255_masks(folder):
     folder.name("background", "object")
     folder.write_all(folder.stripes(0, 1))
     folder.write(0, folder.stripes(0, 1, 255, 1))
-    assert not found(folder, "zero_and_255_masks")  # 255 is void here
+    assert not folder.found("zero_and_255_masks")  # 255 is void here
     folder.write_all(folder.stripes(0, 255))
     folder.write(0, folder.stripes(255))
-    finding = only(folder, "zero_and_255_masks")
+    finding = folder.only("zero_and_255_masks")
     assert finding.severity == "error"
     assert finding.count == 22
     assert finding.places[0][:2] == (str(folder.mask(0)), 48 * 64)
@@ -70,23 +58,23 @@ def test_zero_and_255_masks(folder):
 
 def test_one_mask_of_0_and_255_among_others(folder):
     folder.write(5, folder.stripes(0, 255))
-    finding = only(folder, "zero_and_255_masks")
+    finding = folder.only("zero_and_255_masks")
     assert [place[:2] for place in finding.places] == [(str(folder.mask(5)), 48 * 32)]
     folder.write(6, folder.stripes(0, 1, 2, 255))  # now 255 is seen to mean void
-    assert not found(folder, "zero_and_255_masks")
+    assert not folder.found("zero_and_255_masks")
 
 
 def test_of_two_classes_a_mask_without_the_object_is_no_error(folder):
     folder.name("background", "object")
     folder.write_all(folder.stripes(0, 1))
     folder.write(0, folder.stripes(0, 255))
-    assert only(folder, "zero_and_255_masks").severity == "warning"
+    assert folder.only("zero_and_255_masks").severity == "warning"
 
 
 def test_off_by_one_from_one(folder):
     for index in range(12):
         folder.write(index, folder.stripes(1, 2, 3, 4))
-    finding = only(folder, "off_by_one")
+    finding = folder.only("off_by_one")
     assert finding.severity == "error"
     assert finding.count == 12
     assert finding.places[0].pixels == 48 * 16
@@ -97,11 +85,11 @@ def test_off_by_one_from_one(folder):
 def test_off_by_one_with_zero_as_other(folder):
     """ADE20K's way: 0 is everything else, the classes are 1 to K."""
     folder.write_all(folder.stripes(0, 1, 2, 3, 4))
-    finding = only(folder, "off_by_one")
+    finding = folder.only("off_by_one")
     assert finding.count == 22
     assert "reduce_zero_label" in finding.fix
     assert "ignore=4" in finding.fix
-    assert not found(folder, "off_by_one", ignore=4)
+    assert not folder.found("off_by_one", ignore=4)
 
 
 def test_colour_masks(folder):
@@ -109,15 +97,15 @@ def test_colour_masks(folder):
     colours = np.array(palette, np.uint8)[folder.stripes()]
     colours[3:5, 4:10] = (1, 2, 3)
     folder.write(4, colours)
-    finding = only(folder, "colour_masks", classes=list("abcd"), palette=palette)
+    finding = folder.only("colour_masks", classes=list("abcd"), palette=palette)
     assert finding.severity == "error"
     assert finding.places[0][:2] == (str(folder.mask(4)), 12)
     assert finding.places[0].marked[3:5, 4:10].all()
     assert finding.places[0].marked.sum() == 12
     assert "mask_from_colours" in finding.fix
-    assert only(folder, "colour_masks").places[0].pixels == 48 * 64  # none of it is in the palette
+    assert folder.only("colour_masks").places[0].pixels == 48 * 64  # none of it is in the palette
     folder.write(4, np.repeat(folder.stripes()[..., None], 3, axis=2))
-    assert "one of the three channels" in only(folder, "colour_masks").fix
+    assert "one of the three channels" in folder.only("colour_masks").fix
 
 
 def test_a_palette_is_fine_while_its_indices_are_ids(folder):
@@ -130,9 +118,9 @@ def test_a_palette_is_fine_while_its_indices_are_ids(folder):
 
     for index in range(12):
         write(index, folder.stripes(), palette)
-    assert not found(folder, "colour_masks")
+    assert not folder.found("colour_masks")
     write(7, folder.stripes(3, 1, 2, 0), palette[9:] + palette[3:9] + palette[:3])
-    finding = only(folder, "colour_masks")
+    finding = folder.only("colour_masks")
     assert [place[:2] for place in finding.places] == [(str(folder.mask(7)), 48 * 64)]
     assert "other indices" in finding.what
 
@@ -142,7 +130,7 @@ def test_lossy_masks(folder, kind):
     suffix = {"JPEG": ".jpg", "WEBP": ".webp"}[kind]
     folder.mask(2).unlink()
     Image.fromarray(folder.stripes()).save(folder.mask(2, suffix=suffix), kind)
-    finding = only(folder, "lossy_masks")
+    finding = folder.only("lossy_masks")
     assert finding.severity == "error"
     assert finding.places[0].file == str(folder.mask(2, suffix=suffix))
     assert kind in finding.what
@@ -170,11 +158,74 @@ def test_a_png_that_was_a_jpeg(folder, tmp_path, values, severity, quality):
     assert not [f for f in findings if f.check == "values_out_of_range"]
 
 
+def outlined(seed, line=1):
+    """Discs of id 2 and 3 on 0, parted from it by a line of one pixel."""
+    mask = regions(seed, values=(0, 2, 0, 3))
+    joined = np.pad(mask, 1, mode="edge")
+    sides = (joined[1:-1, :-2], joined[1:-1, 2:], joined[:-2, 1:-1], joined[2:, 1:-1])
+    edge = np.zeros(mask.shape, bool)
+    for side in sides:
+        edge |= (mask == 0) & (side != 0)
+    return np.where(edge, line, mask).astype(np.uint8)
+
+
+def lossy(folder):
+    return [f for f in inspect_folder(folder.root, workers=0) if f.check == "lossy_masks"]
+
+
+def draw(folder, masks):
+    """The masks of train/, with images of their size; those of val/ get regions of 0, 2 and 3."""
+    folder.write_all(folder.stripes(0, 2, 0, 3))
+    for index in range(12):
+        folder.scene(index, (128, 96)).save(folder.image(index))
+        folder.write(index, masks(index))
+
+
+def test_a_class_of_contours_is_legal(folder):
+    draw(folder, outlined)
+    labels = scan_folder(folder.root, classes=("a", "b", "c", "d"), workers=0).records[0].labels
+    assert sum(labels.ramps.values()) > 0.15 * labels.borders
+    assert not lossy(folder)
+
+
+@pytest.mark.parametrize("fault", ["JPEG", "resized"])
+def test_among_contours_a_mask_that_was_damaged_is_found(folder, tmp_path, fault):
+    (folder.root / "classes.txt").write_text("\n".join(map(str, range(40))))
+    draw(folder, lambda index: np.array([0, 5, 15, 30], np.uint8)[outlined(index)])
+    assert not lossy(folder)
+    picture = Image.open(folder.mask(2))
+    if fault == "JPEG":
+        picture.save(tmp_path / "mask.jpg", quality=75)
+        damaged = np.asarray(Image.open(tmp_path / "mask.jpg").convert("L"))
+    else:
+        small = picture.resize((64, 48), Image.Resampling.BILINEAR)
+        damaged = np.asarray(small.resize((128, 96), Image.Resampling.BILINEAR))
+    folder.write(2, damaged)
+    (finding,) = lossy(folder)
+    assert [place.file for place in finding.places] == [str(folder.mask(2))]
+    assert finding.places[0].pixels == finding.places[0].marked.sum() > 100
+    assert not finding.places[0].marked[torch.from_numpy(damaged == 5)].any()
+
+
+def test_lines_between_two_ids_are_blended_where_the_id_between_has_regions(folder):
+    draw(folder, outlined)  # as blending 0 and 2 would leave it, too
+    for index in range(10):
+        folder.write(index, folder.stripes(), split="val")
+    assert lossy(folder)[0].count == 12
+
+
+def test_lines_in_one_mask_of_many_are_no_class_of_lines(folder):
+    draw(folder, lambda index: regions(index, values=(0, 2, 0, 3)))
+    assert not lossy(folder)
+    folder.write(3, outlined(3))
+    assert [place.file for place in lossy(folder)[0].places] == [str(folder.mask(3))]
+
+
 def test_a_mask_that_is_void_everywhere(folder):
     folder.write(1, folder.stripes(0, 1, 2, 255))
-    assert not found(folder, "void_share")
+    assert not folder.found("void_share")
     folder.write(2, folder.stripes(255))
-    finding = only(folder, "void_share")
+    finding = folder.only("void_share")
     assert finding.severity == "error"
     assert [place[:2] for place in finding.places] == [(str(folder.mask(2)), 48 * 64)]
     assert finding.places[0].marked.all()
@@ -182,18 +233,18 @@ def test_a_mask_that_is_void_everywhere(folder):
 
 def test_a_split_that_is_void_for_the_most_part(folder):
     folder.write_all(folder.stripes(0, 1, 2, 3, 255, 255, 255, 255, 255, 255))
-    warnings = found(folder, "void_share")
+    warnings = folder.found("void_share")
     assert [f.severity for f in warnings] == ["warning", "warning"]
     assert "train" in warnings[0].what
     for index in range(10):
         folder.write(index, folder.stripes(IGNORE), split="val")
-    findings = found(folder, "void_share")
+    findings = folder.found("void_share")
     assert [f.what for f in findings][1] == "all 10 masks of val are void everywhere"
 
 
 def test_classes_unknown(folder):
     (folder.root / "classes.txt").unlink()
-    finding = only(folder, "classes_unknown")
+    finding = folder.only("classes_unknown")
     assert finding.severity == "error"
     assert "ids up to 3" in finding.what
 

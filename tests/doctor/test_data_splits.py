@@ -52,7 +52,7 @@ def test_near_duplicates(folder):
     folder.write(5, folder.stripes(size=(46, 60)), split="val")
     (finding,) = of(inspect_folder(folder.root, workers=0), "near_duplicates")
     assert finding.severity == "warning"
-    expected = f"{folder.image(3)} = {folder.image(5, 'val', '.jpg')}"
+    expected = f"{folder.image(3)} ~ {folder.image(5, 'val', '.jpg')}"
     assert [place.file for place in finding.places] == [expected]
 
 
@@ -108,7 +108,7 @@ def test_ten_planted_faults_are_ten_findings(folder, tmp_path):
         ("error", "zero_and_255_masks", 1, str(folder.mask(4))),
         ("error", "off_by_one", 1, str(folder.mask(6))),
         ("error", "values_out_of_range", 1, str(folder.mask(5))),
-        ("warning", "near_duplicates", 1, f"{folder.image(9)} = {folder.image(0, 'val')}"),
+        ("warning", "near_duplicates", 1, f"{folder.image(9)} ~ {folder.image(0, 'val')}"),
     ]
 
 
@@ -196,3 +196,11 @@ def test_what_it_says_of_the_real_camvid(camvid_root):
     (place,) = findings[0].places
     assert "0001TP_008520" in place.file
     assert "0001TP_008550" in place.file
+
+
+def test_of_a_pair_that_looks_alike_both_pictures_are_shown(folder):
+    figures = pytest.importorskip("segbook.figures", reason="the notebooks extra is not installed")
+    folder.image(5, "val").write_bytes(folder.image(3).read_bytes())
+    (finding,) = of(inspect_folder(folder.root, workers=0), "near_duplicates")
+    figure = figures.findings([finding])
+    assert sum(len(axes.images) for axes in figure.axes) == 2

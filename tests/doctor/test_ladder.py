@@ -67,6 +67,7 @@ def test_a_good_training_climbs_to_the_top(seed):
     assert not broken(rungs), "\n".join(map(str, rungs))
     assert rungs[0].measured["loss"] == pytest.approx(math.log(11), abs=0.1)
     assert not any(rung.causes for rung in rungs)
+    assert "normal is 1.20 to 4.80, as knowing nothing costs ln 11 = 2.40" in rungs[0].what
 
 
 def test_a_head_with_a_huge_bias_breaks_the_start_only():

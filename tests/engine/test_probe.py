@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from segkit import losses
+from segkit.engine import distributed
 from segkit.engine.probe import Setting, can_fuse, probe, set_fused
 from segkit.outputs import SegOutput
 
@@ -97,6 +98,26 @@ def test_the_fastest_is_chosen():
 def test_settings_take_turns():
     run()
     assert Clock.calls[:6] == [DEFAULT, PLAIN, HALF] * 2
+
+
+def test_a_limit_ends_it_early(monkeypatch):
+    slow = {DEFAULT: 3.0, PLAIN: 3.0, HALF: 1.0}  # and a second each for the update
+    found = run(slow, limit=30.0)  # three rounds of ten seconds
+    assert found.steps == 10
+    assert found.decided
+    assert found.best == HALF
+
+    found = run(slow, limit=29.0)  # the last step begins at 28 seconds
+    assert (found.steps, found.decided, found.best) == (9, True, HALF)
+
+    found = run(slow, limit=27.0)
+    assert (found.steps, found.decided, found.best) == (8, False, DEFAULT)
+
+    found = run(slow, limit=0.0)
+    assert (found.steps, found.decided, found.best) == (1, False, DEFAULT)
+
+    monkeypatch.setattr(distributed, "gather", lambda spent: [0.0, spent])
+    assert run(slow, limit=0.0).steps == 18, "the first of several processes has time"
 
 
 def test_a_small_gain_leaves_the_default():
@@ -196,6 +217,9 @@ def test_compiling_must_pay(monkeypatch):
     options = {"seconds": {DEFAULT: 2.0}, "settings": (DEFAULT, compiled)}
     assert run(**options, run=110).best == DEFAULT
     assert run(**options, run=1100).best == compiled
+    found = run(**options, run=1100, limit=30.0)  # the 100 seconds of compiling are not counted
+    assert found.decided
+    assert found.best == compiled
 
 
 def test_an_error_of_the_network_is_not_hidden():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 
 import pytest
 import torch
@@ -219,13 +220,16 @@ def test_loader_processes_are_measured_too():
 
 def test_the_command(monkeypatch):
     arguments = ["pp_liteseg_t_synthetic", "--steps", "5"]
-    for field, value in TINY.items():
+    for field, value in (TINY | {"save_every": 24}).items():
         arguments += ["--set", f"{field}={value}"]
     result = CliRunner().invoke(commands.forecast, arguments)
     assert result.exit_code == 0, result.output
     assert "step of 64x64" in result.output
     assert "the same batch" in result.output
     assert "about " in result.output
+    assert result.output.count("24 steps of 2 images") == 1
+    assert re.search(r"validation .* 3 times\n", result.output), "after 10, 20 and 24 steps"
+    assert re.search(r"checkpoints .* once\n", result.output)
     result = CliRunner().invoke(commands.forecast, [*arguments, "--json"])
     assert json.loads(result.stdout)["seconds"] > 0
     for wrong in ([], ["pp_liteseg_t_synthetic", "--check"]):

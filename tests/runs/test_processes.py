@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -265,14 +264,14 @@ class Failure:
      ([1, -6], "the loss is nan", "the loss is nan"),
      ([1, -15], None, "process 1 of 2 ended by exit code 1"),
      ([-15, -15], None, "process 1 of 2 ended by SIGTERM"),
+     ([launch.LOST, 3], None, "process 2 of 2 ended by exit code 3"),
+     ([launch.LOST], None, "process 1 of 2 ended by a lost connection to another one"),
      ([0, -7], None, "shared memory")],
 )  # fmt: skip
-def test_what_ended_it_first_is_what_is_said(tmp_path, codes, told, message):
-    file = tmp_path / "error.json"
-    if told:
-        file.write_text(json.dumps({"name": "Error", "message": told}))
+def test_what_ended_it_first_is_what_is_said(codes, told, message):
     failures = {rank: Failure(code, rank) for rank, code in enumerate(codes) if code}
-    assert message in launch._reason(failures, 2, file)["message"]
+    error = told and {"name": "Error", "message": told}
+    assert message in launch._reason(failures, 2, error)["message"]
 
 
 @pytest.mark.parametrize(

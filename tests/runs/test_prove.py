@@ -9,11 +9,11 @@ import torch
 from click.testing import CliRunner
 
 from segbook import recipes
-from segbook.runs import commands
+from segbook.runs import commands, tune
 from segbook.runs import prove as proving
 from segbook.runs.folder import RunFolder
 from segbook.runs.prove import Compared, Proof, compare, prove, shortened
-from segbook.runs.trace import TRACE, digest_of, read_trace
+from segbook.runs.trace import TRACE, digest_of, read_trace, record
 from segkit.engine import save_checkpoint
 
 RECIPE = recipes.get("pp_liteseg_t_synthetic")
@@ -122,6 +122,80 @@ def test_a_proof_leaves_a_checkpoint_before_the_kill():
     for kill_at in (0, 11, 12):
         with pytest.raises(ValueError, match=f"kill_at={kill_at} of steps=12"):
             shortened(RECIPE, steps=12, kill_at=kill_at)
+
+
+def test_a_proof_chooses_as_the_whole_training(tmp_path, monkeypatch, capsys):
+    changes = {"image_size": (32, 32), "crop": (32, 32), "length": 2, "batch_size": 2, "warmup": 0}
+    recipe = recipes.override(RECIPE, {**changes, "model": "espnet"})
+    monkeypatch.setattr(tune, "STEPS", 3)
+    folder = RunFolder.create("whole", root=tmp_path, recipe=shortened(recipe, 4, 2).to_dict())
+    folder.update(choose_for=400)
+    record(folder)
+    assert "measured over" in folder.read()["choice"]["reason"]
+    for line in read_trace(folder):  # the steps of the measurement are not among them
+        assert len(line["images"]) == len(line["labels"]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+@pytest.mark.parametrize("resumed_at", [5, 6])
+def test_what_is_left_of_a_proof_ends_at_nothing(monkeypatch, resumed_at):
+    """The kill comes while step 7 is made, before or after a checkpoint of step 6."""
+    asked = {}
+
+    def train(folder):
+        described = folder.read()
+        whole = "choose_for" in described
+        asked.update({"choose_for": described["choose_for"]} if whole else {})
+        folder.update(choice=described.get("choice", "that of the whole"))
+        assert folder.read()["choice"] == "that of the whole"
+        return ({"step": step} for step in range(1 if whole else resumed_at + 1, 13))
+
+    def train_and_kill(folder, kill_at, tell):
+        for step in range(1, kill_at + 1):
+            tell(step)
+        return kill_at
+
+    monkeypatch.setattr(proving, "train", train)
+    monkeypatch.setattr(proving, "train_and_kill", train_and_kill)
+    monkeypatch.setattr(proving, "compare", lambda *folders: [])
+    monkeypatch.setattr(proving, "_describe", lambda *described: "")
+    told = []
+    proof = prove(RECIPE, tell=lambda what, left: told.append(left))
+    assert proof.resumed_at == resumed_at
+    assert told == [step for step in range(24, -1, -1) if resumed_at == 5 or step != 6]
+    assert asked == {"choose_for": RECIPE.steps}
+
+
+def test_the_bar_ends_full(monkeypatch):
+    class Bar:
+        def __init__(self, *, total, **options):
+            self.n, self.total = 0, total
+            bars.append(self)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def set_description(self, what):
+            pass
+
+        def update(self):
+            self.n += 1
+            assert self.n <= self.total
+
+    def proof(recipe, *, steps, kill_at, tell):
+        for left in (6, 5, 4, 2, 1, 0):  # a step less than expected
+            tell("resumed", left)
+        return Proof([], 2, 1, "")
+
+    bars = []
+    monkeypatch.setattr("tqdm.tqdm", Bar)
+    monkeypatch.setattr(proving, "prove", proof)
+    result = CliRunner().invoke(commands.prove_resume, ["pp_liteseg_t_synthetic", "--steps", "3"])
+    assert result.exit_code == 0, result.output
+    assert [(bar.n, bar.total) for bar in bars] == [(6, 6)]
 
 
 @pytest.mark.slow

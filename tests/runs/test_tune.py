@@ -74,8 +74,17 @@ def test_what_was_fastest_is_taken_and_told(monkeypatch):
     )
     assert choice.measured["float32, planes"] == 400.0
     assert asked["run"] == 800
+    assert asked["limit"] == tune.SECONDS
     assert asked["size"] == (2, 3, 16, 16)
     assert asked["settings"][0] == choice.setting
+
+
+def test_steps_too_slow_to_measure_take_the_rule(monkeypatch):
+    monkeypatch.setattr(tune, "SECONDS", 0.0)
+    choice = chosen(recipe())
+    assert choice.setting == candidates(recipe(), Tiny())[0]
+    assert "the rule for this machine; steps are too slow to measure, 1 took 0 s" in str(choice)
+    assert choice.measured == {}
 
 
 def test_a_short_run_takes_the_rule():
@@ -144,6 +153,26 @@ def test_through_json_and_back():
         Choice.from_dict({**choice.to_dict(), "speed": 3})
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"channels_last": "yes"},
+        {"fused": 1},
+        {"compiled": None},
+        {"precision": "float8"},
+        {"precision": ["float32"]},
+    ],
+)
+def test_a_damaged_choice_is_refused(damage):
+    run = small_run()
+    sound = Choice("float32", True, False, False, "because", {}).to_dict()
+    run.folder.update(choice=sound | damage)
+    with run.folder.own(), pytest.raises(ValueError, match="is not a choice") as caught:
+        settle(run, None)
+    assert str(run.folder.path) in str(caught.value)
+    assert repr(*damage.values()) in str(caught.value)
+
+
 def test_with_a_real_recipe():
     small = dataclasses.replace(recipe(optimizer="sgd"), model="espnet")
     model = build_model(small, 3)
@@ -206,3 +235,58 @@ def test_an_older_checkpoint_goes_on_as_it_was(monkeypatch):
         settle(run, {"precision": "float32"})
     assert (run.precision, run.channels_last) == before
     assert "choice" not in run.folder.read()
+
+
+@pytest.mark.parametrize(
+    ("own", "said"), [("float32", 1), ("bfloat16", 0)], ids=["imitated", "in hardware"]
+)
+def test_a_choice_that_is_slow_here_is_kept_and_said(monkeypatch, own, said):
+    monkeypatch.setattr(tune, "best_precision", lambda device: own)
+    lines = []
+    run = small_run(lines=lines)
+    before = torch.get_rng_state()
+    with run.folder.own():
+        settle(run, {"choice": Choice("bfloat16", True, False, False, "because", {}).to_dict()})
+    assert run.precision == "bfloat16"
+    assert torch.equal(torch.get_rng_state(), before)
+    assert lines == said * [
+        "goes on in bfloat16, though this machine is faster in float32: a run keeps what it began "
+        "with; a new one with --set precision=auto chooses for this machine"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "own", "said"),
+    [
+        (Setting("float16"), "cpu", "bfloat16", "in float16, though"),
+        (Setting("float16"), "cuda", "bfloat16", ""),
+        (Setting("bfloat16"), "cuda", "float16", "in bfloat16, though"),
+        (Setting("float32"), "cuda", "bfloat16", ""),
+        (Setting("float32", compiled=True), "cuda", "bfloat16", ""),
+        (Setting("float32", compiled=True), "cpu", "float32", "goes on compiled, which"),
+        (Setting("float16", compiled=True), "cpu", "float32", "float32 and compiled, which"),
+    ],
+)
+def test_what_is_slow_where(monkeypatch, setting, device, own, said):
+    monkeypatch.setattr(tune, "best_precision", lambda device: own)
+    words = tune.spell_drawbacks(setting, torch.device(device))
+    assert said in words
+    assert bool(words) == bool(said)
+
+
+def test_a_choice_that_does_not_run_here_is_refused(monkeypatch):
+    def broken(function):
+        raise RuntimeError("no compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    run = small_run()
+    compiled = Choice("float32", True, False, True, "because", {}).to_dict()
+    with run.folder.own(), pytest.raises(ValueError, match="begin a new run") as caught:
+        settle(run, {"choice": compiled})
+    assert "compiled, which does not run on this machine (RuntimeError: no compiler);" in str(
+        caught.value
+    )
+    for precision in ("float32", "bfloat16", "float16"):
+        tune.try_out(Setting(precision), torch.device("cpu"))
+    with pytest.raises(ValueError, match="bfloat16, planes, which does not run"):
+        tune.try_out(Setting("bfloat16"), torch.device("meta"))

@@ -53,7 +53,8 @@ class CamVid(FolderDataset):
             raise ValueError(f"split={split!r}: CamVid has {', '.join(map(repr, PAIRS))}")
         if not (Path(root) / split).is_dir():
             raise ValueError(
-                f"no CamVid in {root}: expected {Path(root) / split} with images/ and masks/; "
+                f"no CamVid in {root}: expected {Path(root) / split} with images/ and masks/ (give "
+                "the folder that holds the splits, such as data/camvid, not its parent); "
                 "fetch it with: python data_scripts/camvid.py --out data/camvid"
             )
         super().__init__(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.data.layout import find_classes
-from segkit.doctor import files, labels, splits
+from segkit.doctor import files, labels, pairing, splits
 from segkit.doctor.finding import Finding, by_severity
 from segkit.doctor.machine import available_memory
 from segkit.doctor.record import Scan
@@ -16,10 +16,12 @@ from segkit.outputs import IGNORE
 
 CHECKS: tuple[Callable[[Scan], Iterator[Finding]], ...] = (
     files.unreadable_or_truncated,
-    files.image_without_mask,
-    files.mask_without_image,
-    files.listed_without_files,
-    files.several_files_of_one_stem,
+    pairing.image_without_mask,
+    pairing.mask_without_image,
+    pairing.names_in_two_forms,
+    pairing.pictures_in_subfolders,
+    pairing.listed_without_files,
+    pairing.several_files_of_one_stem,
     files.size_mismatch,
     files.sixteen_bit,
     files.animated_pictures,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _SLOPES, _SLOPES_WITH_STRAYS = 0.15, 0.05
 _FEWEST_BORDERS = 100
 _FEW_STRAYS = 2
+_INSIDE = 0.05  # share of a class inside of its regions, below which it is drawn as lines
 
 
 def diagnose(scan: Scan) -> dict[str, tuple[Record, ...]]:
@@ -61,9 +62,31 @@ def _by_itself(scan: Scan, record: Record) -> str:
     strays = len(scan.strays(record))
     limit = _SLOPES_WITH_STRAYS if strays > _FEW_STRAYS else _SLOPES
     if record.labels.borders >= _FEWEST_BORDERS:
-        if record.labels.ramps > limit * record.labels.borders:
+        if scan.slopes(record) > limit * record.labels.borders:
             return "lossy_masks"
     return ""
+
+
+def find_line_class(scan: Scan) -> int | None:
+    """The value that is drawn as lines of one pixel, such as contours; None where there is none.
+
+    Where its id lies between those of the regions that it parts, the mask has slopes by right.
+    Three facts of all masks tell it from blending: most slopes are of this one value, where
+    blending leaves many; at least half of the masks have them; and it has no regions anywhere, as
+    an ordinary class has whose id is between two others.
+    """
+    ramps, insides, pixels = Counter[int](), Counter[int](), Counter[int]()
+    for record in scan.records:
+        ramps.update(record.labels.ramps)
+        insides.update(record.labels.insides)
+        pixels.update(record.labels.values)
+    masks = [record.labels for record in scan.records if record.labels.borders]
+    for value, count in ramps.most_common(1):
+        having = sum(value in labels.ramps for labels in masks)
+        usual = 2 * count >= ramps.total() and 2 * having >= len(masks)
+        if usual and insides[value] < _INSIDE * pixels[value]:
+            return value
+    return None
 
 
 def _shuffled_palettes(records: list[Record]) -> list[Record]:

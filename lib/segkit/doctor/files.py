@@ -1,4 +1,4 @@
-"""Checks of files: can each be read, has it its other half, do the two fit."""
+"""Checks of files: can each be read, do the two of a pair fit."""
 
 from __future__ import annotations
 
@@ -41,48 +41,6 @@ def unreadable_or_truncated(scan: Scan) -> Iterator[Finding]:
             "do what the message says, or leave the pair out",
             tuple(Place(record.where) for record in refused[:_LISTED]),
             len(refused),
-        )
-
-
-def image_without_mask(scan: Scan) -> Iterator[Finding]:
-    """Images of which the folder has no mask."""
-    yield from _halves(scan, "image_without_mask", "image", "mask")
-
-
-def mask_without_image(scan: Scan) -> Iterator[Finding]:
-    """Masks of which the folder has no image."""
-    yield from _halves(scan, "mask_without_image", "mask", "image")
-
-
-def listed_without_files(scan: Scan) -> Iterator[Finding]:
-    """Stems in a list of a split that no file has."""
-    lost = scan.listing.lost if scan.listing else ()
-    if lost:
-        listing, stem = lost[0]
-        yield Finding(
-            "error",
-            "listed_without_files",
-            f"{counted(len(lost), 'stem')} of a list without a file; {listing} lists {stem!r}",
-            "the data set cannot be opened, and the split is smaller than it claims to be",
-            "put the files there, or take the stems out of the list (a stem has no ending)",
-            tuple(Place(f"{listing}: {stem}") for listing, stem in lost[:_LISTED]),
-            len(lost),
-        )
-
-
-def several_files_of_one_stem(scan: Scan) -> Iterator[Finding]:
-    """Files that differ in their endings only."""
-    doubles = scan.listing.doubles if scan.listing else ()
-    if doubles:
-        kept, other = doubles[0]
-        yield Finding(
-            "error",
-            "several_files_of_one_stem",
-            f"{counted(len(doubles), 'file')} too many; {kept} and {other.name} share a stem",
-            "pairs are made by stem, so nobody knows which of the two is meant",
-            "keep one of them",
-            tuple(Place(str(other)) for _, other in doubles[:_LISTED]),
-            len(doubles),
         )
 
 
@@ -243,22 +201,6 @@ def odd_sizes(scan: Scan) -> Iterator[Finding]:
             "nothing, if that is how the data are; choose a crop that fits the smallest",
             _files(others) if len(others) <= len(known) // 10 else (),
             len(others),
-        )
-
-
-def _halves(scan: Scan, check: str, ours: str, other: str) -> Iterator[Finding]:
-    if scan.listing is None:
-        return
-    halves = [r for r in scan.records if getattr(r, ours) and not getattr(r, other)]
-    if halves:
-        yield Finding(
-            "error",
-            check,
-            f"{counted(len(halves), ours)} without {other}",
-            "the data set cannot be opened; or the pair is missing from what is learnt",
-            f"add the {other} under the same stem (an ending that is read), or remove the {ours}",
-            tuple(Place(record.where) for record in halves[:_LISTED]),
-            len(halves),
         )
 
 

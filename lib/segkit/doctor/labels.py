@@ -42,10 +42,10 @@ def lossy_masks(scan: Scan) -> Iterator[Finding]:
             "error",
             "lossy_masks",
             f"{counted(len(compressed), 'mask')} saved as {formats}, "
-            f"{_pixels(_slopes(compressed))} on a slope between two ids",
+            f"{_pixels(_slopes(scan, compressed))} on a slope between two ids",
             "compression changes pixels, and a changed pixel is another class",
             "save masks as PNG, from the originals",
-            scan.places(_slopes(compressed), ramps),
+            scan.places(_slopes(scan, compressed), lambda values: _mark_slopes(scan, values)),
             len(compressed),
         )
     once = [record for record in bad if not (record.mask and record.mask.format in _LOSSY)]
@@ -55,10 +55,10 @@ def lossy_masks(scan: Scan) -> Iterator[Finding]:
             "error" if wrong else "warning",
             "lossy_masks",
             f"{counted(len(once), 'mask')} that look compressed or resized by blending once: "
-            f"{_pixels(_slopes(once))} lie on a slope between two ids",
+            f"{_pixels(_slopes(scan, once))} lie on a slope between two ids",
             "borders of regions hold ids that nobody labelled",
             "take the originals; resize masks with nearest neighbour, save them as PNG only",
-            scan.places(_slopes(once), ramps),
+            scan.places(_slopes(scan, once), lambda values: _mark_slopes(scan, values)),
             len(once),
         )
 
@@ -228,8 +228,13 @@ def void_share(scan: Scan) -> Iterator[Finding]:
         )
 
 
-def _slopes(records: list[Record]) -> list[tuple[Record, int]]:
-    return [(record, record.labels.ramps) for record in records]
+def _slopes(scan: Scan, records: list[Record]) -> list[tuple[Record, int]]:
+    return [(record, scan.slopes(record)) for record in records]
+
+
+def _mark_slopes(scan: Scan, values: np.ndarray) -> np.ndarray:
+    line = scan.line_class
+    return ramps(values) if line is None else ramps(values) & (values != line)
 
 
 def _pixels(found: list[tuple[Record, int]]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ from segkit.outputs import IGNORE
 
 Pairs = tuple[Tensor, Tensor]
 """Images (N, C, H, W) and labels (N, H, W)."""
+Training = tuple[nn.Module, Any, Optimizer]
+"""A network, its loss and its optimizer."""
 
 START, GRADIENTS, ONE_BATCH, TRUE_LABELS = "start", "gradients", "one_batch", "true_labels"
 
@@ -146,17 +148,20 @@ def climb(
     order = torch.tensor([_constant(mask)[0] for mask in labels]).argsort(descending=True)
     batch = images[order[:batch_size]], labels[order[:batch_size]]
 
-    def fresh() -> tuple[nn.Module, Any, Optimizer]:
+    def fresh() -> Training:
         torch.manual_seed(seed)
         model = train_mode(build_model())
         whole = loss or losses.combine(losses.cross_entropy, getattr(model, "aux_losses", {}))
         return model, whole, build_optimizer(model)
 
+    # Half the set further: no image keeps its label, nor gets that of a neighbour in a film.
+    shuffled = labels.roll(len(labels) // 2, 0)
+    streams = [_stream(images, given, batch_size, seed) for given in (labels, shuffled)]
     experiments = (
-        lambda: _start(*fresh(), batch, pretrained),
+        lambda: _start(fresh()[0], batch, pretrained),
         lambda: _gradients(*fresh(), batch),
         lambda: _one_batch(*fresh(), (images[order[:2]], labels[order[:2]]), steps),
-        lambda: _true_labels(fresh, train, held_out, steps, batch_size, seed),
+        lambda: _true_labels(fresh, streams, held_out, steps),
     )
     for experiment in experiments:
         with torch.random.fork_rng():
@@ -166,15 +171,15 @@ def climb(
             return
 
 
-def _start(model: nn.Module, _: Any, __: Optimizer, batch: Pairs, pretrained: bool) -> Rung:
+def _start(model: nn.Module, batch: Pairs, pretrained: bool) -> Rung:
     with torch.no_grad():
         logits = model(_move(batch, model)[0]).logits
     uniform = math.log(logits.shape[1])
     found = float(losses.cross_entropy(logits, batch[1].to(logits.device)))
-    low = -math.inf if pretrained else uniform / 2
-    passed = low <= found <= uniform + max(HEAD_START, uniform)
-    what = f"loss at the start {found:.2f}, ln {logits.shape[1]} is {uniform:.2f}"
-    return _rung(START, passed, what, loss=found, uniform=uniform)
+    low, high = 0.0 if pretrained else uniform / 2, uniform + max(HEAD_START, uniform)
+    what = f"loss at the start {found:.2f}; normal is {low:.2f} to {high:.2f}, as knowing nothing "
+    what += f"costs ln {logits.shape[1]} = {uniform:.2f}"
+    return _rung(START, low <= found <= high, what, loss=found, uniform=uniform)
 
 
 def _gradients(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs) -> Rung:
@@ -211,7 +216,8 @@ def _one_batch(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs, 
     entropy, most = _constant(batch[1])
     taken, found, accuracy = 0, math.inf, 0.0
     try:
-        for step in _train(model, itertools.repeat(batch), loss, optimizer, steps):
+        same = itertools.repeat(batch)
+        for step in engine.train(model, same, loss=loss, optimizer=optimizer, steps=steps):
             taken = step.index
             if taken % 10 == 0 or taken == steps:
                 found, accuracy = _score(model, batch)
@@ -237,20 +243,12 @@ def _one_batch(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs, 
 
 
 def _true_labels(
-    fresh: Callable[[], tuple[nn.Module, Any, Optimizer]],
-    train: Pairs,
-    held_out: Pairs,
-    steps: int,
-    batch_size: int,
-    seed: int,
+    fresh: Callable[[], Training], streams: Sequence[Iterator[Pairs]], held_out: Pairs, steps: int
 ) -> Rung:
-    images, labels = train
     found = []
-    # Half the set further: no image keeps its label, nor gets that of a neighbour in a film.
-    for shift in (0, len(labels) // 2):
+    for pairs in streams:
         model, loss, optimizer = fresh()
-        pairs = _stream(images, labels.roll(shift, 0), batch_size, seed)
-        for _ in _train(model, pairs, loss, optimizer, steps):
+        for _ in engine.train(model, pairs, loss=loss, optimizer=optimizer, steps=steps):
             pass
         found.append(_score(model, held_out))
     (true, accuracy), (shuffled, guessed) = found
@@ -269,12 +267,6 @@ def _true_labels(
 
 def _rung(name: str, passed: bool, what: str, **measured: float) -> Rung:
     return Rung(name, passed, what, measured, () if passed else CAUSES[name])
-
-
-def _train(
-    model: nn.Module, batches: Any, loss: Any, optimizer: Optimizer, steps: int
-) -> Iterator[engine.Step]:
-    return engine.train(model, batches, loss=loss, optimizer=optimizer, steps=steps)
 
 
 def _stream(images: Tensor, labels: Tensor, batch_size: int, seed: int) -> Iterator[Pairs]:

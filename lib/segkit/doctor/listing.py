@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,12 +29,14 @@ class Listing(NamedTuple):
         pairs: by split and stem.
         doubles: (kept, left out) where files of one folder share a stem.
         lost: (list, stem) of stems in a list that have no file at all.
+        nested: folders within images/ or masks/ that hold pictures, and how many.
     """
 
     splits: tuple[str, ...]
     pairs: tuple[Listed, ...]
     doubles: tuple[tuple[Path, Path], ...]
     lost: tuple[tuple[Path, str], ...]
+    nested: tuple[tuple[Path, int], ...] = ()
 
 
 def list_folder(root: Path, splits: tuple[str, ...] | None = None) -> Listing:
@@ -75,7 +78,9 @@ def list_folder(root: Path, splits: tuple[str, ...] | None = None) -> Listing:
         found = {split: found[split] for split in splits}
     pairs = tuple(pair for part in found.values() for pair in part)
     lost = [(listing, stem) for listing, stem in lost if listing.stem in found]
-    return Listing(tuple(found), pairs, tuple(doubles), tuple(lost))
+    homes = dict.fromkeys(folders.get(split, root) for split in found)
+    nested = [inside for home in homes for inside in _nested(home)]
+    return Listing(tuple(found), pairs, tuple(doubles), tuple(lost), tuple(nested))
 
 
 def _lists(root: Path, stems: set[str]) -> dict[Path, list[str]]:
@@ -99,10 +104,25 @@ def _pairs(folder: Path, split: str, doubles: list[tuple[Path, Path]]) -> list[L
     return [Listed(split, stem, images.get(stem), masks.get(stem)) for stem in stems]
 
 
+def _nested(home: Path) -> Iterator[tuple[Path, int]]:
+    """Folders within images/ and masks/ with pictures in them, however deep, and how many."""
+    for part in _PARTS:
+        for folder in sorted((home / part).iterdir()) if (home / part).is_dir() else ():
+            if _is_picture(folder) or folder.name.startswith(".") or not folder.is_dir():
+                continue
+            if number := sum(map(_is_picture, folder.rglob("*"))):
+                yield folder, number
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file is taken for a picture, by its name."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
 def _by_stem(folder: Path, doubles: list[tuple[Path, Path]]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+        if not _is_picture(path):
             continue
         if path.stem in found:
             doubles.append((found[path.stem], path))

@@ -66,15 +66,18 @@ class Labels(NamedTuple):
             different ones, those above 255 are rounded.
         colours: True where the values are colours.
         palette: RGB by value used, of a picture with a palette.
-        ramps: pixels in whose row or column the values rise, or fall, from one neighbour over it to
-            the other: a slope that blending leaves and that borders of regions do not have.
-        borders: pixels of which a neighbour has another value.
+        ramps: by value, pixels in whose row or column the values rise, or fall, from one neighbour
+            over it to the other: a slope that blending leaves and that borders of regions do not
+            have.
+        insides: by value, pixels whose four neighbours have the same value; lines have none.
+        borders: how many pixels are no insides.
     """
 
     values: dict[int, int]
     colours: bool = False
     palette: dict[int, tuple[int, int, int]] | None = None
-    ramps: int = 0
+    ramps: dict[int, int] = {}
+    insides: dict[int, int] = {}
     borders: int = 0
 
 
@@ -144,15 +147,14 @@ def fingerprint(picture: Image.Image) -> Fingerprint:
 
 def describe(values: np.ndarray) -> Labels:
     """Count the values of a map of ids, uint8 (H, W), and the slopes in it."""
-    counts = np.bincount(values.reshape(-1), minlength=256)
     border = np.zeros(values.shape, bool)
     across, down = values[:, 1:] != values[:, :-1], values[1:] != values[:-1]
     border[:, 1:] |= across
     border[:, :-1] |= across
     border[1:] |= down
     border[:-1] |= down
-    found = {int(value): int(counts[value]) for value in counts.nonzero()[0]}
-    return Labels(found, ramps=int(ramps(values).sum()), borders=int(border.sum()))
+    found, slopes, insides = map(_count_ids, (values, values[ramps(values)], values[~border]))
+    return Labels(found, ramps=slopes, insides=insides, borders=int(border.sum()))
 
 
 def ramps(values: np.ndarray) -> np.ndarray:
@@ -229,6 +231,12 @@ def _describe(found: Picture, picture: Image.Image) -> tuple[Picture, str]:
     if found.too_large:
         found = found._replace(error=f"{width}x{height} pixels, more than {images.MAX_PIXELS:,}")
     return found, raw_mode
+
+
+def _count_ids(values: np.ndarray) -> dict[int, int]:
+    """Pixels by value of uint8; ten times as fast as sorting them."""
+    counts = np.bincount(values.reshape(-1), minlength=256)
+    return {int(value): int(counts[value]) for value in counts.nonzero()[0]}
 
 
 def _count(values: np.ndarray) -> dict[int, int]:

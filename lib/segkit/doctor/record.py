@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from segkit.doctor.diagnosis import diagnose
+from segkit.doctor.diagnosis import diagnose, find_line_class
 from segkit.doctor.finding import Place
 from segkit.doctor.listing import Listing
 from segkit.doctor.pictures import Fingerprint, Labels, Picture, look_at_mask
@@ -85,6 +85,16 @@ class Scan:
         """The pairs whose mask can be read and has no fault."""
         faulty = {id(record) for records in self.faults.values() for record in records}
         return tuple(r for r in self.records if r.labels.values and id(r) not in faulty)
+
+    @cached_property
+    def line_class(self) -> int | None:
+        """The value that is drawn as lines of one pixel in all masks, such as contours, if any."""
+        return find_line_class(self)
+
+    def slopes(self, record: Record) -> int:
+        """Pixels on a slope between two ids, without those of a class that is drawn as lines."""
+        ramps = record.labels.ramps
+        return sum(pixels for value, pixels in ramps.items() if value != self.line_class)
 
     def strays(self, record: Record) -> dict[int, int]:
         """Pixels by value of those values that stand for no class and not for void."""

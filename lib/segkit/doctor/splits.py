@@ -104,7 +104,7 @@ def near_duplicates(scan: Scan) -> Iterator[Finding]:
             f"{_name(one)} and {_name(other)} (correlation {likeness:.3f})",
             "what was learnt by heart counts as understood: the figures come out too high",
             "keep each picture, and neighbouring frames of a video, in one split",
-            tuple(Place(f"{_name(one)} = {_name(other)}") for one, other, _ in pairs[:_LISTED]),
+            tuple(Place(f"{_name(one)} ~ {_name(other)}") for one, other, _ in pairs[:_LISTED]),
             len(pairs),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+LOST = re.compile("connection (closed|reset)|broken pipe|remote process exit", re.IGNORECASE)
+"""What gloo, NCCL and the store say where another process is gone."""
+
+
+class PeerLostError(ConnectionError):
+    """Another process of the training ended, or it cannot be reached."""
 
 
 def rank() -> int:
@@ -45,6 +53,7 @@ def joined(store: str | Path | None = None) -> Iterator[None]:
 
     Raises:
         ValueError: more processes than GPUs.
+        PeerLostError: inside the context, another process ended.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield
@@ -62,8 +71,28 @@ def joined(store: str | Path | None = None) -> Iterator[None]:
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
     )
-    yield  # after an exception the group is left as it is: its end would wait for the others
+    with losses_explained():
+        yield  # after an exception the group is left as it is: its end would wait for the others
     dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def losses_explained() -> Iterator[None]:
+    """Say what a lost connection to another process means.
+
+    Raises:
+        PeerLostError: another process ended while this one was waiting for it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if ranks() == 1 or not LOST.search(str(error)):
+            raise
+        raise PeerLostError(
+            "another process of this training ended, or cannot be reached. Which one and why is "
+            "in its own words: in torchrun's output or under its --log-dir, on that process's "
+            f"machine ({str(error).partition(chr(10))[0]:.200})"
+        ) from error
 
 
 def average(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
@@ -163,6 +192,6 @@ def check_norms(wanted: str, device: torch.device) -> None:
 
 
 __all__ = [
-    "average", "check_norms", "gather", "joined", "parallel", "rank", "ranks", "share_statistics",
-    "synchronise_norms", "unsynchronised", "wait",
+    "PeerLostError", "average", "check_norms", "gather", "joined", "losses_explained", "parallel",
+    "rank", "ranks", "share_statistics", "synchronise_norms", "unsynchronised", "wait",
 ]  # fmt: skip

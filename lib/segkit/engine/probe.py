@@ -23,8 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from segkit.engine import distributed
 from segkit.engine.train import PRECISIONS, _train_mode
 from segkit.outputs import SegOutput
+
+TURNS = 3
+"""Fewest turns of a setting: the first is not counted, and of one alone noise would decide."""
 
 
 class Setting(NamedTuple):
@@ -58,6 +62,7 @@ class Probe(NamedTuple):
         steps: how many steps were made.
         took: seconds that all of them took.
         failed: the error of each setting that does not run here.
+        decided: whether every setting had enough turns; else ``best`` is the default.
     """
 
     best: Setting
@@ -65,6 +70,7 @@ class Probe(NamedTuple):
     steps: int
     took: float
     failed: dict[Setting, str]
+    decided: bool = True
 
 
 def probe(
@@ -75,6 +81,7 @@ def probe(
     optimizer: Callable[[nn.Module], Optimizer],
     settings: Sequence[Setting],
     steps: int = 20,
+    limit: float = math.inf,
     run: int = 1000,
     margin: float = 0.07,
     clock: Callable[[], float] = time.perf_counter,
@@ -95,7 +102,9 @@ def probe(
         optimizer: makes the optimizer of the copy that it is given.
         settings: what may be chosen; the first is the default.
         steps: to make in all, the first of each network's included, which is not counted; at least
-            three of each are made.
+            `TURNS` of each are made.
+        limit: seconds of steps after which none is begun. A network's compiling is not counted: it
+            may take longer than all steps.
         run: length of the training in steps, over which compiling must pay.
         margin: least share of the default's time that another setting must save to be chosen, so
             that noise does not decide; more where the default's own steps vary more.
@@ -113,12 +122,12 @@ def probe(
         raise ValueError(f"precision {unknown.pop()!r} is unknown; choose from {list(PRECISIONS)}")
     networks = list(dict.fromkeys(s._replace(fused=False) for s in settings))
     updates = list(dict.fromkeys(s.fused for s in settings))
-    turns = max(3, steps // len(networks))
+    turns = max(TURNS, steps // len(networks))
     device = next(model.parameters()).device
     passes: dict[Setting, list[float]] = {network: [] for network in networks}
     steppings: dict[bool, list[float]] = {fused: [] for fused in updates}
     failed: dict[Setting, str] = {}
-    began = clock()
+    spent, began = 0.0, clock()
 
     def now() -> float:
         if device.type == "cuda":
@@ -137,6 +146,8 @@ def probe(
             for number, network in enumerate(networks):
                 if network in failed:
                     continue
+                if distributed.gather(spent)[0] > limit:  # else processes might wait for others
+                    break
                 channels_last = network.channels_last
                 layout = torch.channels_last if channels_last else torch.contiguous_format
                 trained.to(memory_format=layout)
@@ -157,8 +168,11 @@ def probe(
                 middle = now()
                 stepper.step()
                 passes[network].append(middle - start)
+                end = now()
                 if turn:  # the first one makes the optimizer's state
-                    steppings[fused].append(now() - middle)
+                    steppings[fused].append(end - middle)
+                if turn or not network.compiled:
+                    spent += end - start
 
     seconds, whole = {}, {}
     for setting in settings:
@@ -167,14 +181,15 @@ def probe(
         seconds[setting] += min(steppings[setting.fused], default=math.inf)
         compiling = max(0.0, first - seconds[setting]) if setting.compiled else 0.0
         whole[setting] = seconds[setting] + compiling / run
+    decided = all(len(passes[n]) >= TURNS for n in networks if n not in failed)
     best = min(settings, key=lambda setting: whole[setting])
     # On a busy machine one lucky step decides nothing: a gain has to exceed the default's spread.
     usual = passes[settings[0]._replace(fused=False)][1:]
     spread = 1 - min(usual) / statistics.median(usual) if usual else 0.0
-    if whole[best] > (1 - max(margin, spread)) * whole[settings[0]]:
+    if not decided or whole[best] > (1 - max(margin, spread)) * whole[settings[0]]:
         best = settings[0]
     made = sum(len(times) for times in passes.values())
-    return Probe(best, seconds, made, clock() - began, failed)
+    return Probe(best, seconds, made, clock() - began, failed, decided)
 
 
 def can_fuse(optimizer: Optimizer) -> bool:

@@ -1,0 +1,119 @@
+"""Checks of names: is each file found, and has it its other half."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+
+from segkit.doctor.finding import Finding, Place, counted
+from segkit.doctor.record import Record, Scan
+
+_LISTED = 20
+
+
+def image_without_mask(scan: Scan) -> Iterator[Finding]:
+    """Images of which the folder has no mask."""
+    yield from _without(scan, "image_without_mask", "image", "mask")
+
+
+def mask_without_image(scan: Scan) -> Iterator[Finding]:
+    """Masks of which the folder has no image."""
+    yield from _without(scan, "mask_without_image", "mask", "image")
+
+
+def names_in_two_forms(scan: Scan) -> Iterator[Finding]:
+    """Images and masks whose names read the same and are different characters."""
+    twins = _twins(scan)
+    if twins:
+        names = [" ~ ".join(record.where for record in group) for group in twins]
+        yield Finding(
+            "error",
+            "names_in_two_forms",
+            f"{counted(len(twins), 'pair')} whose names read the same and differ in their Unicode "
+            "form: an accented letter is one character, or a letter and its accent (as Macs do it)",
+            "for a program the names are not equal, so that image and mask are no pair",
+            "rename both to one form: convmv -r -f utf8 -t utf8 --nfc --notest FOLDER, or "
+            "path.rename(path.with_name(unicodedata.normalize('NFC', path.name)))",
+            tuple(Place(name) for name in names[:_LISTED]),
+            len(twins),
+        )
+
+
+def pictures_in_subfolders(scan: Scan) -> Iterator[Finding]:
+    """Folders in images/ and masks/: what they hold is not read."""
+    nested = scan.listing.nested if scan.listing else ()
+    if nested:
+        number = sum(pictures for _, pictures in nested)
+        yield Finding(
+            "warning" if scan.records else "error",
+            "pictures_in_subfolders",
+            f"{counted(number, 'picture')} in {counted(len(nested), 'folder')} within images/ or "
+            f"masks/, such as {nested[0][0]}",
+            "images/ and masks/ are read without their subfolders: these pictures are left out",
+            "move them up, images and masks alike, as city1_x.png where city1/ and city2/ both "
+            "have x.png; of images/train/ and masks/train/ make train/images/ and train/masks/",
+            tuple(Place(str(folder)) for folder, _ in nested[:_LISTED]),
+            len(nested),
+        )
+
+
+def listed_without_files(scan: Scan) -> Iterator[Finding]:
+    """Stems in a list of a split that no file has."""
+    lost = scan.listing.lost if scan.listing else ()
+    if lost:
+        listing, stem = lost[0]
+        yield Finding(
+            "error",
+            "listed_without_files",
+            f"{counted(len(lost), 'stem')} of a list without a file; {listing} lists {stem!r}",
+            "the data set cannot be opened, and the split is smaller than it claims to be",
+            "put the files there, or take the stems out of the list (a stem has no ending)",
+            tuple(Place(f"{listing}: {stem}") for listing, stem in lost[:_LISTED]),
+            len(lost),
+        )
+
+
+def several_files_of_one_stem(scan: Scan) -> Iterator[Finding]:
+    """Files that differ in their endings only."""
+    doubles = scan.listing.doubles if scan.listing else ()
+    if doubles:
+        kept, other = doubles[0]
+        yield Finding(
+            "error",
+            "several_files_of_one_stem",
+            f"{counted(len(doubles), 'file')} too many; {kept} and {other.name} share a stem",
+            "pairs are made by stem, so nobody knows which of the two is meant",
+            "keep one of them",
+            tuple(Place(str(other)) for _, other in doubles[:_LISTED]),
+            len(doubles),
+        )
+
+
+def _halves(scan: Scan) -> list[Record]:
+    """The records of a folder in which one half is missing."""
+    return [r for r in scan.records if scan.listing and not (r.image and r.mask)]
+
+
+def _twins(scan: Scan) -> list[list[Record]]:
+    """Halves that would be a pair if their names had one Unicode form: an image, then a mask."""
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in _halves(scan):
+        groups[record.split, unicodedata.normalize("NFC", record.stem)].append(record)
+    found = [sorted(group, key=lambda r: r.image is None) for group in groups.values()]
+    return [group for group in found if [r.image is None for r in group] == [False, True]]
+
+
+def _without(scan: Scan, check: str, ours: str, other: str) -> Iterator[Finding]:
+    twins = {id(record) for group in _twins(scan) for record in group}
+    halves = [r for r in _halves(scan) if getattr(r, ours) and id(r) not in twins]
+    if halves:
+        yield Finding(
+            "error",
+            check,
+            f"{counted(len(halves), ours)} without {other}",
+            "the data set cannot be opened; or the pair is missing from what is learnt",
+            f"add the {other} under the same stem (an ending that is read), or remove the {ours}",
+            tuple(Place(record.where) for record in halves[:_LISTED]),
+            len(halves),
+        )
