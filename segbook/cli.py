@@ -64,6 +64,8 @@ class Program(click.Group):
                 "pip install 'segbook[notebooks]'",
                 EXIT_USAGE,
             ) from None
+        except KeyboardInterrupt:
+            raise Refusal("stopped by Ctrl-C", EXIT_STOPPED) from None
         except BrokenPipeError:
             raise  # click ends quietly
         except OSError as error:

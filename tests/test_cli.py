@@ -44,6 +44,16 @@ def python(code, **variables):
     )  # fmt: skip
 
 
+def test_ctrl_c_before_anything_began(segbook, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("segbook.runs.headless.create", interrupted)
+    done = segbook("train", "pp_liteseg_t_synthetic")
+    assert done.exit_code == 3
+    assert "stopped by Ctrl-C" in done.output
+
+
 def test_looking_imports_no_torch_and_no_jupyter(tmp_path):
     run = RunFolder.create("r", root=tmp_path, kind="train")
     code = f"""

@@ -205,7 +205,11 @@ def _norms(
     used = next(step for step in steps if isinstance(step, transforms.Normalize))
     found = (
         settings.tiny_batchnorm(
-            built, recipe.batch_size, processes=processes, synchronised=together
+            built,
+            recipe.batch_size,
+            processes=processes,
+            synchronised=together,
+            device=device.kind,
         ),
         settings.synchronised_batchnorm(
             converted or (len(norms) if recipe.sync_bn == "on" else 0),

@@ -15,6 +15,7 @@ from segbook.runs.folder import RunFolder, write_atomic
 from segkit.doctor import Finding
 from segkit.doctor.finding import SEVERITIES
 from segkit.engine import distributed
+from segkit.engine.checkpoint import LAST, PREVIOUS
 
 FILE = "doctor.json"
 LIMIT = 2000
@@ -36,7 +37,8 @@ def preflight(
 
     Where several processes train together all of them must call it: the first one examines, and
     all stop if it does. A resumed run is not examined again, unless its data have changed or there
-    were errors.
+    were errors; one that has begun to train is told of them and goes on, as it would have if the
+    file had broken while it trained.
 
     Args:
         recipe: to be trained; its ``doctor`` says what errors do.
@@ -49,11 +51,12 @@ def preflight(
         The findings; empty where nothing was examined.
 
     Raises:
-        PreflightError: there are errors, and ``recipe.doctor`` is "stop".
+        PreflightError: there are errors, ``recipe.doctor`` is "stop", and the run has not begun.
     """
     if recipe.doctor == "off":
         return []
     findings: list[Finding] = []
+    strict = recipe.doctor == "stop" and not has_begun(folder)
     if distributed.rank() == 0:
         manifest = {split: subset.manifest() for split, subset in sets.items()}
         if not _has_passed(folder, manifest):
@@ -61,18 +64,19 @@ def preflight(
             content = {"data_manifest": manifest, "findings": [to_json(f) for f in findings]}
             write_atomic(folder.path / FILE, json.dumps(content, indent=1) + "\n")
             for finding in findings:
-                stops = finding.severity == "error" and recipe.doctor == "stop"  # said below
+                stops = finding.severity == "error" and strict  # said below
                 if finding.severity != "note" and not stops:
-                    show(f"{finding.severity}: {finding.what} [{finding.check}]; {finding.fix}")
+                    show(_line(finding))
     errors = [str(finding) for finding in findings if finding.severity == "error"]
     errors = distributed.gather(errors)[0] if distributed.ranks() > 1 else errors
-    if errors and recipe.doctor == "stop":
+    if errors and strict:
         raise PreflightError(
             "\n".join(
                 [
                     f"the doctor found {len(errors)} error{'s' * (len(errors) > 1)}:",
                     *errors,
-                    "Mend them, or train all the same with --set doctor=warn.",
+                    "Mend the data and resume; or begin anew, with another setting, or with "
+                    "--set doctor=warn to train all the same.",
                 ]
             )
         )
@@ -96,6 +100,17 @@ def count(findings: list[Finding]) -> dict[str, int]:
     """How many errors, warnings and notes."""
     found = Counter(finding.severity for finding in findings)
     return {severity: found[severity] for severity in SEVERITIES}
+
+
+def has_begun(folder: RunFolder) -> bool:
+    """Whether a run has a checkpoint to go on from."""
+    return any((folder.checkpoints / name).exists() for name in (LAST, PREVIOUS))
+
+
+def _line(finding: Finding) -> str:
+    first = finding.places[0].file if finding.places else ""
+    where = f" ({first})" if first and first not in finding.what else ""
+    return f"{finding.severity}: {finding.what}{where} [{finding.check}]; {finding.fix}"
 
 
 def _has_passed(folder: RunFolder, manifest: Mapping[str, str]) -> bool:

@@ -96,7 +96,7 @@ def _describe(recipe, report) -> list[str]:
     for part, seconds in report.parts.items():
         lines.append(f"{part:<20}{spell_time(seconds):>10}   {notes.get(part, '')}".rstrip())
     said = {key: getattr(report, key) for key in ("seconds", "low", "high", "memory", "disk")}
-    lines.append(spell(said))
+    lines.append(f"{spell(said)}; starting up is not counted")
     lines.append(
         f"checkpoints: last, previous and best; {spell_bytes(report.disk / 2)} more "
         "while one is written"

@@ -62,7 +62,12 @@ def compare(folders: list[RunFolder]) -> str:
             values = ", ".join(f"{run.folder.name}: {getattr(run.recipe, field)}" for run in runs)
             raise ValueError(f"the runs differ in {field} ({values}): they do not compare")
     if len({json.dumps(run["data_manifest"], sort_keys=True) for _, run, _ in runs}) > 1:
-        raise ValueError("the runs saw different versions of the data: they do not compare")
+        folders_of_data = ", ".join(
+            f"{run.folder.name}: {run.recipe.data_root or run.recipe.data}" for run in runs
+        )
+        raise ValueError(
+            f"the runs saw different versions of the data ({folders_of_data}): they do not compare"
+        )
     first, fields = recipes[0], [recipe.to_dict() for recipe in recipes]
     differ = [
         field
@@ -72,12 +77,18 @@ def compare(folders: list[RunFolder]) -> str:
     ]
     untested = [folder.name for folder, run, _ in runs if "test" not in run["result"]]
     splits = ["val"] if untested else ["val", "test"]
-    heads = ["network", *differ, "parameters", "GFLOPs", "CPU minutes"]
+    # A second run of one recipe differs in its name alone.
+    told_apart = {(f["model"], *(json.dumps(f[field]) for field in differ)) for f in fields}
+    named = len(told_apart) < len(runs)
+    heads = ["run"] * named + ["network", *differ, "parameters", "GFLOPs", "CPU minutes"]
     heads += [f"{split} mIoU" for split in splits] + ["test accuracy"] * ("test" in splits)
     lines = [
         "| " + " | ".join(heads) + " |",
-        "|---" * (1 + len(differ)) + "|---:" * (len(heads) - 1 - len(differ)) + "|",
-        *("| " + " | ".join(cells(run, differ, splits)) + " |" for run in runs),
+        "|---" * (1 + named + len(differ)) + "|---:" * (len(heads) - 1 - named - len(differ)) + "|",
+        *(
+            "| " + " | ".join([run.folder.name] * named + cells(run, differ, splits)) + " |"
+            for run in runs
+        ),
     ]
     common = {field: getattr(first, field) for field in COMMON if field not in differ}
     lines += [

@@ -37,7 +37,7 @@ FIELD_TYPES = {
     "attempts": int, "processes": int, "step": int, "steps": int,
     "seconds": int | float, "seconds_total": int | float,
     "recipe": dict, "parameters": dict, "overrides": dict, "versions": dict,
-    "data_manifest": dict, "result": dict, "error": dict | str,
+    "data_manifest": dict, "result": dict, "error": dict | str, "forecast": dict,
 }  # fmt: skip
 """What the fields of ``run.json`` hold that others read; any may be missing or null."""
 
@@ -275,8 +275,9 @@ def find(name: str, *, root: str | Path | None = None) -> RunFolder:
     if name in folders:
         return folders[name]
     matches = [other for other in folders if name and other.startswith(name)]
-    if len(matches) == 1:
-        return folders[matches[0]]
+    named = [other for other in matches if re.fullmatch(r"-\d{8}-\d{6}(-\d+)?", other[len(name) :])]
+    if len(matches) == 1 or len(named) == 1:
+        return folders[(named or matches)[0]]
     if matches:
         raise ValueError(f"{name!r} fits several runs: {', '.join(matches)}")
     where = Path(root) if root else runs_root()

@@ -153,9 +153,10 @@ def accuracies(root: Path | None = None) -> list[Accuracy]:
     """Forecast against truth of every finished run that made a forecast, the oldest first."""
     found = []
     for folder in all_runs(root=root):
-        with contextlib.suppress(ValueError):  # a damaged run.json: `segbook list` says so
+        with contextlib.suppress(ValueError, KeyError):  # damaged: `segbook list` says so
             described = folder.read()
             said = described.get("forecast") or {}
             if described.get("status") == FINISHED and "actual" in said:
-                found.append(Accuracy(folder.name, *(said[k] for k in Accuracy._fields[1:])))
+                numbers = [float(said[key]) for key in Accuracy._fields[1:]]
+                found.append(Accuracy(folder.name, *numbers))
     return found

@@ -110,6 +110,7 @@ def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, A
             with _environment(
                 {
                     "OMP_NUM_THREADS": str(threads),
+                    "TORCH_CPP_LOG_LEVEL": "ERROR",  # of three processes each warns of a switch
                     **os.environ,
                     **variables,
                     MEETING_VARIABLE: path,

@@ -56,7 +56,7 @@ def row(folder: RunFolder) -> Row:
         name=folder.name,
         kind=described.get("kind"),
         status=described.get("status", "damaged"),
-        step=newest.get("step", described.get("step")),
+        step=max(newest.get("step") or 0, described.get("step") or 0) or None,
         steps=described.get("steps") or recipe.get("steps"),
         miou=result.get("miou", newest.get("val_miou")),
         policy=result.get("policy", newest.get("policy")),

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segbook.doctor.preflights import preflight
+from segbook.doctor.preflights import has_begun, preflight
 from segbook.recipes.recipe import Recipe
 from segbook.runs.build import (
     build_data,
@@ -50,7 +50,6 @@ from segbook.runs.state import collect, header, put_back
 from segbook.runs.tune import Choice, settle
 from segkit import engine
 from segkit.engine import distributed
-from segkit.engine.checkpoint import LAST, PREVIOUS
 from segkit.engine.freeze import freeze
 from segkit.metrics import ConfusionMatrix
 from segkit.weights import load_weights, read_header, save_weights
@@ -99,7 +98,7 @@ class Run:
         self.best: dict[str, Any] = {}
         seed_everything(recipe.seed)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # this process's own
-        begun = any((folder.checkpoints / name).exists() for name in (LAST, PREVIOUS))
+        begun = has_begun(folder)
         self.model = build_model(recipe, self.num_classes, pretrained=not begun)
         if recipe.weights and not begun:
             self._tell(str(load_start(recipe, self.model, self.sets["train"].classes)))
@@ -149,7 +148,8 @@ class Run:
                 raise
             except BaseException as error:
                 described = {"name": type(error).__name__, "message": str(error)}
-                self.folder.update(status=FAILED, step=self.saved, error=described)
+                saved = {"step": self.saved} if self.saved else {}  # 0: not yet looked
+                self.folder.update(status=FAILED, error=described, **saved)
                 self.folder.log(f"{type(error).__name__}: {error}")
                 raise
 

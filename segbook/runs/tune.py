@@ -200,6 +200,11 @@ def settle(run: Run, state: Mapping[str, Any] | None) -> None:
     if kept:
         try:
             choice = Choice.from_dict(kept)
+            if run.recipe.precision not in ("auto", choice.precision):
+                raise ValueError(
+                    f"{choice.setting}, and its recipe says precision={run.recipe.precision!r}: "
+                    "make both the same in run.json, or begin a new run"
+                )
             try_out(choice.setting, device)
         except ValueError as error:
             raise ValueError(f"{run.folder.path}: what the run keeps is {error}") from None

@@ -82,6 +82,23 @@ def test_names_that_differ_in_their_unicode_form_only(folder):
     assert not folder.found("names_in_two_forms")
 
 
+def test_a_list_in_another_unicode_form(folder):
+    composed, apart = (unicodedata.normalize(form, "Zürich") for form in ("NFC", "NFD"))
+    train = folder.root / "train"
+    folder.image(4).rename(folder.image(4).with_stem(composed))
+    folder.mask(4).rename(folder.mask(4).with_stem(apart))
+    stems = [f"{index:03d}" for index in range(12) if index != 4]
+    (train / "train.txt").write_text("\n".join([*stems, composed]))
+    (train / "classes.txt").write_text((folder.root / "classes.txt").read_text())
+    found = [f for f in inspect_folder(train, workers=0) if f.severity == "error"]
+    assert [f.check for f in found] == ["names_in_two_forms"]
+    (train / "masks" / f"{apart}.png").rename(train / "masks" / f"{composed}.png")
+    (train / "train.txt").write_text("\n".join([*stems, apart]))
+    found = [f for f in inspect_folder(train, workers=0) if f.severity == "error"]
+    assert [f.check for f in found] == ["listed_without_files"]
+    assert "in another Unicode form" in found[0].what
+
+
 def test_two_images_of_one_name_in_two_forms_are_no_pair(folder):
     for form in ("NFC", "NFD"):
         name = unicodedata.normalize(form, "Zürich")

@@ -49,6 +49,7 @@ def test_zero_and_255_masks(folder):
     folder.write_all(folder.stripes(0, 255))
     folder.write(0, folder.stripes(255))
     finding = folder.only("zero_and_255_masks")
+    assert "divide the masks by 255" in finding.fix
     assert finding.severity == "error"
     assert finding.count == 22
     assert finding.places[0][:2] == (str(folder.mask(0)), 48 * 64)
@@ -60,6 +61,7 @@ def test_one_mask_of_0_and_255_among_others(folder):
     folder.write(5, folder.stripes(0, 255))
     finding = folder.only("zero_and_255_masks")
     assert [place[:2] for place in finding.places] == [(str(folder.mask(5)), 48 * 32)]
+    assert "divide" not in finding.fix, "1 is a class of its own here"
     folder.write(6, folder.stripes(0, 1, 2, 255))  # now 255 is seen to mean void
     assert not folder.found("zero_and_255_masks")
 
@@ -186,6 +188,22 @@ def test_a_class_of_contours_is_legal(folder):
     labels = scan_folder(folder.root, classes=("a", "b", "c", "d"), workers=0).records[0].labels
     assert sum(labels.ramps.values()) > 0.15 * labels.borders
     assert not lossy(folder)
+    (note,) = [f for f in inspect_folder(folder.root, workers=0) if f.check == "class_of_lines"]
+    assert note.severity == "note"
+    assert "id 1 is drawn as lines of one pixel in 12 masks" in note.what
+    assert any(p.marked is not None and p.pixels == p.marked.sum() > 100 for p in note.places)
+
+
+def test_blending_between_two_far_ids_is_no_class_of_lines(folder):
+    ids = np.array([0, 3], np.uint8)
+    for index in range(12):
+        generator = np.random.default_rng(index)
+        small = Image.fromarray(ids[generator.integers(0, 2, (9, 12))])
+        coarse = small.resize((96, 72), Image.Resampling.NEAREST)
+        blended = coarse.resize((64, 48), Image.Resampling.BILINEAR)
+        folder.write(index, np.asarray(blended))
+        folder.write(min(index, 9), np.asarray(blended), split="val")
+    assert lossy(folder)
 
 
 @pytest.mark.parametrize("fault", ["JPEG", "resized"])

@@ -43,6 +43,13 @@ def test_class_frequencies_are_those_of_the_data(folder):
     assert rows["sign"][1] == "11"  # of 12 images
 
 
+def test_what_cannot_be_read_is_not_counted(folder):
+    before, _ = class_pixels(FolderDataset(folder.root, "train"))
+    folder.mask(3).write_bytes(folder.mask(3).read_bytes()[:60])
+    after, _ = class_pixels(FolderDataset(folder.root, "train"))
+    assert after.sum() == before.sum() - 48 * 64
+
+
 def test_near_duplicates(folder):
     """A copy that is smaller, brighter and compressed is found; other images are not."""
     assert not of(inspect_folder(folder.root, workers=0), "near_duplicates")

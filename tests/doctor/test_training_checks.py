@@ -165,6 +165,7 @@ def test_batchnorm_with_tiny_batches():
     finding = training.tiny_batchnorm(model, 8, processes=4)
     assert "1 BatchNorm layers see 2 images" in finding.what
     assert "sync_bn=on" in finding.fix
+    assert "sync_bn" not in training.tiny_batchnorm(model, 8, processes=4, device="cpu").fix
     assert training.tiny_batchnorm(model, 8, processes=4, synchronised=True) is None
     assert training.tiny_batchnorm(nn.Conv2d(3, 3, 1), 1) is None
 

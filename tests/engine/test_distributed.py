@@ -5,6 +5,8 @@ This file is also what the two processes run: all scenarios in one start, to sav
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -116,6 +118,24 @@ class Pictures:
         return image, image.argmax(0)
 
 
+def go_on(pause):
+    """A digest of the weights after six steps, in one go or with a process group's new start."""
+    torch.manual_seed(0)
+    model = catalog.create_model("fast_scnn", num_classes=K)
+    for part in model.modules():
+        part.frozen = isinstance(part, nn.Dropout)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    generator = torch.Generator().manual_seed(distributed.rank())
+    images = torch.randn(2, 3, 64, 64, generator=generator)
+    batches = itertools.repeat((images, images.argmax(1)))
+    loss = losses.combine(losses.cross_entropy, model.aux_losses)
+    for start, end in ((0, 3), (3, 6)) if pause else ((0, 6),):
+        options = {"loss": loss, "optimizer": optimizer, "start": start, "steps": end}
+        for _ in engine.train(model, batches, **options):
+            pass
+    return hashlib.sha256(b"".join(p.detach().numpy() for p in model.parameters())).hexdigest()
+
+
 def count():
     torch.manual_seed(0)
     share = {"rank": distributed.rank(), "ranks": distributed.ranks()}
@@ -136,20 +156,24 @@ SCENARIOS = {
     "far": go_far,
     "count": count,
 }
+OF_MORE = {"in_one_go": lambda: go_on(False), "paused": lambda: go_on(True)}
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """What each of two processes found, by rank."""
-    folder = tmp_path_factory.mktemp("two")
+    return found_by(2, tmp_path_factory.mktemp("two"))
+
+
+def found_by(ranks, folder):
     processes = [
         subprocess.Popen(
             [sys.executable, __file__, str(folder)],
-            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": str(ranks), "OMP_NUM_THREADS": "1",
                  "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             stderr=subprocess.PIPE, text=True,
         )
-        for rank in range(2)
+        for rank in range(ranks)
     ]  # fmt: skip
     try:
         for process in processes:
@@ -159,7 +183,7 @@ def both(tmp_path_factory):
         for process in processes:
             process.kill()
             process.wait()
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(ranks)]
 
 
 def assert_close(found, expected):
@@ -204,6 +228,14 @@ def test_both_processes_have_the_same_bits(both, name):
     assert both[0][name]["model"] == both[1][name]["model"]
     assert both[0][name]["ema"] == both[1][name]["ema"]
     assert both[0][name]["loss"] == both[1][name]["loss"]
+
+
+@pytest.mark.slow
+def test_three_processes_go_on_with_the_same_bits(tmp_path):
+    """Three addends have an order, and a new start must not change it."""
+    found = found_by(3, tmp_path)
+    assert found[0] == found[1] == found[2]
+    assert found[0]["paused"] == found[0]["in_one_go"]
 
 
 @pytest.mark.slow
@@ -257,7 +289,8 @@ def test_synchronised_norms_need_a_gpu():
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with distributed.joined(folder / "store"):
-        found = {name: scenario() for name, scenario in SCENARIOS.items()}
+        scenarios = SCENARIOS if distributed.ranks() == 2 else OF_MORE
+        found = {name: scenario() for name, scenario in scenarios.items()}
         (folder / f"{distributed.rank()}.json").write_text(json.dumps(found))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import types
 
 import pytest
 import torch
@@ -157,6 +158,92 @@ def test_a_watched_convolution_stays():
     block = Block(lambda self, x: (self.bn(self.conv(x)),))
     block.conv.register_forward_hook(lambda *_: None)
     assert fused(block) == 0
+
+
+def squared(self, x):
+    return nn.BatchNorm2d.forward(self, x) ** 2
+
+
+def with_bounded_weights(self, x):
+    return F.conv2d(x, self.weight.tanh())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda block: setattr(block.bn, "forward", types.MethodType(squared, block.bn)),
+        lambda block: setattr(
+            block.conv, "forward", types.MethodType(with_bounded_weights, block.conv)
+        ),
+        lambda block: block.bn.train(),
+    ],
+)
+def test_what_computes_something_of_its_own_stays(spoil):
+    block = lived_in(Block(lambda self, x: (self.bn(self.conv(x)),)))
+    spoil(block)
+    assert fuse_batch_norm(block, torch.empty(1, 4, 16, 16, device="meta")) == 0
+
+
+class Asking(nn.Module):
+    """Skips what it does not take for a normalisation."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList([nn.Conv2d(3, K, 3, padding=1), nn.BatchNorm2d(K)])
+
+    def forward(self, x):
+        for part in self.parts:
+            x = part(x)
+            if isinstance(part, nn.BatchNorm2d):
+                x = x + 1
+        return SegOutput(x, {})
+
+
+def test_a_network_that_asks_for_its_parts_is_left_whole():
+    network = lived_in(Asking())
+    fast = optimize_for_inference(network, precision="float32")
+    assert fast.fused == 0
+    with torch.no_grad():
+        torch.testing.assert_close(fast(images).logits, network(images).logits)
+
+
+def mirrored(self, x):
+    return type(self).forward(self, x.flip(1))
+
+
+@pytest.mark.parametrize("how", ["forward hook", "pre-hook", "own forward"])
+def test_what_is_done_around_a_network_is_done_for_labels_too(how):
+    network = lived_in(create_model("fast_scnn", num_classes=K))
+    if how == "forward hook":
+        network.register_forward_hook(lambda _, __, output: SegOutput(-output.logits, {}))
+    elif how == "pre-hook":
+        network.register_forward_pre_hook(lambda _, given: (given[0].flip(1),))
+    else:
+        network.forward = types.MethodType(mirrored, network)
+    big = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    fast = optimize_for_inference(network, precision="float32")
+    with torch.no_grad():
+        assert (fast.labels(big) == argmax(network(big).logits)).float().mean() > 0.99
+
+
+class Twice(nn.Module):
+    """Reads the images' convolution a second time, by its weight and on features."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, K, 1)
+
+    def forward(self, x):
+        x = F.conv2d(self.conv(self.conv(x)), self.conv.weight, self.conv.bias, padding=1)
+        return SegOutput(self.last(x), {})
+
+
+def test_the_convolution_of_the_images_may_be_read_again():
+    network = Twice().eval()
+    fast = optimize_for_inference(network, precision="bfloat16")
+    with torch.no_grad():
+        expected = network(images).logits
+    torch.testing.assert_close(fast(images).logits.float(), expected, atol=0.02, rtol=0.05)
 
 
 class Tail(nn.Module):

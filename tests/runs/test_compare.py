@@ -106,9 +106,17 @@ def test_what_differs_is_a_column_and_options_are_spelled(make):
     assert "lr 0" not in page
 
 
+def test_runs_of_one_recipe_are_told_apart_by_name(make):
+    twins = [make("one", 0.2), make("two", 0.3)]
+    page = compare(twins)
+    assert heads(page)[:2] == ["run", "network"]
+    assert [row[0] for row in rows(page)] == [twins[1].name, twins[0].name]
+    assert "run" not in heads(compare(twins[:1]))
+
+
 def test_the_folder_of_the_data_is_no_difference(make):
     page = compare([make("a", 0.3), make("b", 0.2, changes={"data_root": "/elsewhere"})])
-    assert heads(page)[1] == "parameters"
+    assert heads(page)[:3] == ["run", "network", "parameters"]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +204,7 @@ def test_an_unfinished_run_is_told_how_to_go_on(make):
 
 def test_other_data_is_refused(make):
     changed = {**MANIFEST, "train": "d" * 64}
-    with pytest.raises(ValueError, match="different versions of the data"):
+    with pytest.raises(ValueError, match="different versions of the data .b-.*: synthetic, a-"):
         compare([make("a", 0.2), make("b", 0.3, data_manifest=changed)])
 
 

@@ -18,6 +18,7 @@ from segbook.runs.build import build_data
 from segbook.runs.few import Few, at_most
 from segbook.runs.folder import RunFolder
 from segkit import data, transforms
+from segkit.engine import save_checkpoint
 from segkit.weights import save_weights
 
 TINY = recipes.override(
@@ -173,6 +174,17 @@ def test_a_preflight_stops_at_errors(broken):
     assert {f["check"] for f in written["findings"]} >= {"unreadable_or_truncated"}
     assert "unreadable_or_truncated" in str(stopped.value)
     assert not any(line.startswith("error: ") for line in said), "the exception says them"
+
+
+def test_a_run_that_has_begun_is_told_and_goes_on(broken):
+    recipe = changed(data="folder", data_root=str(broken))
+    folder, sets = run_of(recipe)
+    save_checkpoint(folder.checkpoints, {"step": 1})
+    said = []
+    assert "unreadable_or_truncated" in checks(preflight(recipe, folder, sets, None, said.append))
+    (line,) = [line for line in said if "[values_out_of_range]" in line]
+    assert line.startswith("error: ")
+    assert "05.png" in line
 
 
 def test_a_preflight_warns_or_is_off(broken):

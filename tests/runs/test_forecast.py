@@ -243,6 +243,8 @@ def test_forecast_against_truth():
         RunFolder.create("tiny").update(status=status, forecast=said)
     RunFolder.create("without").update(status="finished", forecast=None)
     (RunFolder.create("damaged").path / "run.json").write_text("{")
+    for wrong in (5, {"actual": 1}, said | {"actual": "soon"}):
+        RunFolder.create("strange").update(status="finished", forecast=wrong)
     result = CliRunner().invoke(commands.forecast, ["--check"])
     assert result.exit_code == 0, result.output
     assert result.output.count("tiny-") == 2

@@ -36,6 +36,12 @@ def test_a_run_on_the_way_shows_its_newest_evaluation(finished):
     assert listing.row(finished).step == 51
 
 
+def test_a_saved_step_that_was_not_measured_counts(finished):
+    finished.update(status="stopped", step=52)
+    assert listing.row(finished).step == 52
+    assert "52 of 50" in listing.page(finished)
+
+
 def test_a_damaged_run_does_not_hide_the_others(finished, tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "run.json").write_text("{")

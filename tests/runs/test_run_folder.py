@@ -194,6 +194,11 @@ def test_find_takes_a_path_a_name_or_its_start_and_names_the_closest(tmp_path):
         assert find(name, root=tmp_path).path == one.path
     with pytest.raises(ValueError, match="fits several"):
         find("beta", root=tmp_path)
+    exact = RunFolder.create("beta", root=tmp_path)
+    assert find("beta", root=tmp_path).path == exact.path
+    RunFolder.create("beta", root=tmp_path)
+    with pytest.raises(ValueError, match="fits several"):
+        find("beta", root=tmp_path)
     with pytest.raises(ValueError, match=rf"no run 'alhpa'.*{one.name}"):
         find("alhpa", root=tmp_path)
     with pytest.raises(ValueError, match="no runs there yet"):

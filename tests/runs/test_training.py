@@ -126,6 +126,22 @@ def test_leaving_the_loop_stops_the_run(tmp_path):
     assert not folder.is_locked()
 
 
+def test_a_resume_that_fails_at_once_forgets_no_step(tmp_path, monkeypatch):
+    folder = RunFolder.create("tiny", root=tmp_path, kind="train")
+    stream = Run(tiny(), folder, show=lambda text: None).train()
+    next(stream)
+    stream.close()
+
+    def fails(*_):
+        raise ValueError("a file broke")
+
+    monkeypatch.setattr("segbook.runs.training.preflight", fails)
+    with pytest.raises(ValueError, match="a file broke"):
+        next(Run(tiny(), folder, show=lambda text: None).train())
+    described = folder.read()
+    assert (described["status"], described["step"]) == ("failed", 1)
+
+
 def test_weights_of_the_backbone_are_taken_once(tmp_path, monkeypatch):
     asked = []
 

@@ -227,6 +227,13 @@ def test_the_checkpoint_knows_better_than_run_json():
         assert all(weight.is_contiguous() for weight in network.parameters())
 
 
+def test_a_recipe_that_was_edited_contradicts_what_the_run_keeps():
+    run = small_run(precision="float32")
+    kept = Choice("bfloat16", True, False, False, "because", {}).to_dict()
+    with run.folder.own(), pytest.raises(ValueError, match="its recipe says precision='float32'"):
+        settle(run, {"choice": kept})
+
+
 def test_an_older_checkpoint_goes_on_as_it_was(monkeypatch):
     monkeypatch.setattr(tune, "choose", never)
     run = small_run()

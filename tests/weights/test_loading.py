@@ -98,6 +98,18 @@ def test_what_is_not_finite_is_refused(tmp_path, value, dtype):
     assert same(model.state_dict(), before)
 
 
+def test_an_infinite_buffer_may_be_meant(tmp_path):
+    masked = small_model()
+    masked.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+    save_weights(masked, path := tmp_path / "x.safetensors", header={})
+    load_weights(masked, path)
+    masked.mask[0, 0] = 0
+    assert masked.mask[0, 1] == -torch.inf
+    masked.mask.zero_()
+    with pytest.raises(ValueError, match=r"1 of 10 tensors, first in mask"):
+        load_weights(masked, path)
+
+
 def test_every_finite_number_is_taken(tmp_path):
     state = {
         "wide": torch.tensor([torch.finfo(torch.float64).max, -5e-324], dtype=torch.float64),

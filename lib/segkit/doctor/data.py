@@ -28,6 +28,7 @@ CHECKS: tuple[Callable[[Scan], Iterator[Finding]], ...] = (
     files.odd_sizes,
     labels.classes_unknown,
     labels.lossy_masks,
+    labels.class_of_lines,
     labels.colour_masks,
     labels.zero_and_255_masks,
     labels.off_by_one,

@@ -71,9 +71,9 @@ def find_line_class(scan: Scan) -> int | None:
     """The value that is drawn as lines of one pixel, such as contours; None where there is none.
 
     Where its id lies between those of the regions that it parts, the mask has slopes by right.
-    Three facts of all masks tell it from blending: most slopes are of this one value, where
-    blending leaves many; at least half of the masks have them; and it has no regions anywhere, as
-    an ordinary class has whose id is between two others.
+    Three facts of all masks tell it from blending: two thirds of all slopes are of this one value,
+    where blending leaves many; at least half of the masks have them; and it has no regions
+    anywhere, as an ordinary class has whose id is between two others.
     """
     ramps, insides, pixels = Counter[int](), Counter[int](), Counter[int]()
     for record in scan.records:
@@ -83,10 +83,20 @@ def find_line_class(scan: Scan) -> int | None:
     masks = [record.labels for record in scan.records if record.labels.borders]
     for value, count in ramps.most_common(1):
         having = sum(value in labels.ramps for labels in masks)
-        usual = 2 * count >= ramps.total() and 2 * having >= len(masks)
+        usual = 3 * count >= 2 * ramps.total() and 2 * having >= len(masks)
         if usual and insides[value] < _INSIDE * pixels[value]:
             return value
     return None
+
+
+def excused_by_lines(scan: Scan) -> tuple[Record, ...]:
+    """Masks with many slopes that are all laid to the class that is drawn as lines."""
+    return tuple(
+        record
+        for record in scan.sound
+        if record.labels.borders >= _FEWEST_BORDERS
+        and sum(record.labels.ramps.values()) > _SLOPES * record.labels.borders
+    )
 
 
 def _shuffled_palettes(records: list[Record]) -> list[Record]:

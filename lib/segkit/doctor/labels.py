@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from segkit.data.images import _LOSSY
+from segkit.doctor.diagnosis import excused_by_lines
 from segkit.doctor.finding import Finding, counted
 from segkit.doctor.pictures import ramps
 from segkit.doctor.record import Record, Scan
@@ -28,7 +29,8 @@ def classes_unknown(scan: Scan) -> Iterator[Finding]:
         "classes_unknown",
         f"nobody names the classes; the masks hold ids up to {largest}",
         "without names neither their number is known nor which id is wrong",
-        "write the names to classes.txt, one a line, in the order of the ids",
+        "write the names to classes.txt in the data's folder, one a line, in the order of the ids "
+        "(or give that folder, where this is one of its splits)",
     )
 
 
@@ -63,6 +65,22 @@ def lossy_masks(scan: Scan) -> Iterator[Finding]:
         )
 
 
+def class_of_lines(scan: Scan) -> Iterator[Finding]:
+    """Masks that would look blended, were there no class of contours."""
+    if excused := excused_by_lines(scan):
+        line = scan.line_class
+        pixels = [(record, record.labels.values.get(line, 0)) for record in excused]
+        yield Finding(
+            "note",
+            "class_of_lines",
+            f"id {line} is drawn as lines of one pixel in {counted(len(excused), 'mask')}",
+            "contours are so; so is what blending leaves between two ids, if no region has the id",
+            "if nobody labelled lines: take the originals, resize masks with nearest neighbour",
+            scan.places(pixels, lambda values: values == line),
+            len(excused),
+        )
+
+
 def colour_masks(scan: Scan) -> Iterator[Finding]:
     """Masks that hold colours in place of ids."""
     bad = scan.faults.get("colour_masks", ())
@@ -76,7 +94,10 @@ def colour_masks(scan: Scan) -> Iterator[Finding]:
         if 2 * explained < sum(colours.values()):
             known = known[:0]  # another palette was used; nothing is right or wrong by this one
         strange = {colour: pixels for colour, pixels in colours.items() if colour not in known}
-        fix = "segkit.data.mask_from_colours(segkit.data.read_image(file), palette), once"
+        fix = (
+            "segkit.data.mask_from_colours(segkit.data.read_image(file), palette) makes ids, once; "
+            "palette is [(r, g, b), ...] of the classes in their order; save as PNG"
+        )
         if all(_is_grey(colour) for colour in colours):
             said, fix = "all grey", "save one of the three channels, if it holds the ids"
         elif not len(known):
@@ -118,13 +139,19 @@ def zero_and_255_masks(scan: Scan) -> Iterator[Finding]:
     if bad:
         found = [(record, record.labels.values.get(IGNORE, 0)) for record in bad]
         named = any(set(r.labels.values) - {0, IGNORE} for r in scan.sound)
+        fix = "divide the masks by 255, so that 1 is the object (if 255 is truly void, ignore this)"
+        if len(scan.classes) > 2:
+            fix = (
+                f"label them again from the source: 255 is one of {len(scan.classes)} classes, and "
+                "0 hides the rest; or 255 -> its id, and 0 -> 255 (void)"
+            )
         yield Finding(
             # Of two classes, others name the object by an id: these may well show none.
             "warning" if named and len(scan.classes) == 2 else "error",
             "zero_and_255_masks",
             f"{counted(len(bad), 'mask')} of 0 and 255 only, {_pixels(found)} of 255",
             "255 is void and is left out of loss and metrics: the object would never be learnt",
-            "divide the masks by 255, so that 1 is the object (if 255 is truly void, ignore this)",
+            fix,
             scan.places(found, lambda values: values == IGNORE),
             len(bad),
         )

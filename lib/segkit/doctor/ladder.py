@@ -228,8 +228,8 @@ def _one_batch(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs, 
     pairs = zip(before, model.parameters(), strict=True)
     moved = sum(not torch.equal(a, b.detach()) for a, b in pairs) / len(before)
     what = (
-        f"after {taken} steps on two images: loss {found:.2f}, accuracy {accuracy:.0%}; without "
-        f"looking at them {entropy:.2f} and {most:.0%}"
+        f"after {taken} steps on two images: loss {found:.2f}, accuracy {accuracy:.0%}; the best "
+        f"constant answer has {entropy:.2f} and {most:.0%}"
     )
     if moved < 1:
         what += f"; {moved:.0%} of the weights have changed"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -56,7 +58,7 @@ def list_folder(root: Path, splits: tuple[str, ...] | None = None) -> Listing:
     folders = {
         folder.name: folder
         for folder in sorted(root.iterdir())
-        if folder.name not in _PARTS and any((folder / part).is_dir() for part in _PARTS)
+        if folder.name not in _PARTS and any(os.path.isdir(folder / part) for part in _PARTS)
     }
     doubles: list[tuple[Path, Path]] = []
     found = {split: _pairs(folder, split, doubles) for split, folder in folders.items()}
@@ -65,9 +67,11 @@ def list_folder(root: Path, splits: tuple[str, ...] | None = None) -> Listing:
         everything = _pairs(root, "all", doubles)
         lists = _lists(root, {pair.stem for pair in everything})
         for listing, stems in lists.items():
-            chosen = {pair.stem: pair for pair in everything if pair.stem in stems}
-            found[listing.stem] = [pair._replace(split=listing.stem) for pair in chosen.values()]
-            lost += [(listing, stem) for stem in dict.fromkeys(stems) if stem not in chosen]
+            wanted = set(map(composed, stems))
+            chosen = [pair for pair in everything if composed(pair.stem) in wanted]
+            found[listing.stem] = [pair._replace(split=listing.stem) for pair in chosen]
+            there = {pair.stem for pair in chosen}
+            lost += [(listing, stem) for stem in dict.fromkeys(stems) if stem not in there]
         if not lists:
             found["all"] = everything
     if not found:
@@ -81,6 +85,11 @@ def list_folder(root: Path, splits: tuple[str, ...] | None = None) -> Listing:
     homes = dict.fromkeys(folders.get(split, root) for split in found)
     nested = [inside for home in homes for inside in _nested(home)]
     return Listing(tuple(found), pairs, tuple(doubles), tuple(lost), tuple(nested))
+
+
+def composed(name: str) -> str:
+    """A name in one Unicode form: of "ü" as one character, and of "u" with its dots."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _lists(root: Path, stems: set[str]) -> dict[Path, list[str]]:

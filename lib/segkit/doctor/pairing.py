@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 
 from segkit.doctor.finding import Finding, Place, counted
+from segkit.doctor.listing import composed
 from segkit.doctor.record import Record, Scan
 
 _LISTED = 20
@@ -63,10 +63,13 @@ def listed_without_files(scan: Scan) -> Iterator[Finding]:
     lost = scan.listing.lost if scan.listing else ()
     if lost:
         listing, stem = lost[0]
+        spelt = {composed(record.stem) for record in scan.records if record.split == listing.stem}
+        other = " (a file of this name is there, in another Unicode form)"
         yield Finding(
             "error",
             "listed_without_files",
-            f"{counted(len(lost), 'stem')} of a list without a file; {listing} lists {stem!r}",
+            f"{counted(len(lost), 'stem')} of a list without a file; {listing} lists {stem!r}"
+            + other * (composed(stem) in spelt),
             "the data set cannot be opened, and the split is smaller than it claims to be",
             "put the files there, or take the stems out of the list (a stem has no ending)",
             tuple(Place(f"{listing}: {stem}") for listing, stem in lost[:_LISTED]),
@@ -99,7 +102,7 @@ def _twins(scan: Scan) -> list[list[Record]]:
     """Halves that would be a pair if their names had one Unicode form: an image, then a mask."""
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in _halves(scan):
-        groups[record.split, unicodedata.normalize("NFC", record.stem)].append(record)
+        groups[record.split, composed(record.stem)].append(record)
     found = [sorted(group, key=lambda r: r.image is None) for group in groups.values()]
     return [group for group in found if [r.image is None for r in group] == [False, True]]
 

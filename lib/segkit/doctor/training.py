@@ -51,7 +51,12 @@ def normalisation(
 
 
 def tiny_batchnorm(
-    model: nn.Module, batch_size: int, *, processes: int = 1, synchronised: bool = False
+    model: nn.Module,
+    batch_size: int,
+    *,
+    processes: int = 1,
+    synchronised: bool = False,
+    device: str = "cuda",
 ) -> Finding | None:
     """BatchNorm that computes its statistics over very few images.
 
@@ -62,6 +67,7 @@ def tiny_batchnorm(
         batch_size: images of all processes.
         processes: that share the batch.
         synchronised: whether the statistics are those of all processes.
+        device: "cpu" or "cuda"; on a CPU nothing can be synchronised.
     """
     modes = {module: module.training for module in model.modules()}
     layers = sum(isinstance(m, _BatchNorm) for m in train_mode(model).modules() if m.training)
@@ -71,7 +77,7 @@ def tiny_batchnorm(
     if not layers or images >= TINY_BATCH:
         return None
     fix = f"--set batch_size={8 * processes}"
-    if processes > 1 and not synchronised:
+    if processes > 1 and not synchronised and device != "cpu":
         fix += ", or --set sync_bn=on"
     return Finding(
         "warning",

@@ -128,7 +128,10 @@ def parallel(model: nn.Module) -> nn.Module:
         return model
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids)
+    # With this switch the gradients keep the order in which they are sent. Else it is another one
+    # from the second step on, in which three addends sum to other bits after a resume.
+    fixed = ranks() > 2 and device.type == "cpu"
+    return DistributedDataParallel(model, device_ids=ids, find_unused_parameters=fixed)
 
 
 def unsynchronised(network: nn.Module) -> contextlib.AbstractContextManager[None]:

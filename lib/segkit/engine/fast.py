@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
 
 from segkit.engine.fuse import CONVOLUTIONS, fuse_batch_norm, replace
 from segkit.engine.train import PRECISIONS
@@ -35,7 +36,8 @@ class InferenceNetwork(nn.Module):
         network: the copy that runs.
         precision: "float32", "bfloat16" or "float16".
         channels_last: whether a pixel's channels lie side by side in memory.
-        fused: batch normalisations that went into the convolution before them.
+        fused: batch normalisations that went into the convolution before them; 0 where the network
+            then gives something else.
         left: batch normalisations that stayed: they follow something else, or only train.
         ends_in_resize: whether the network ends in `segkit.nn.resize_logits`. Then `labels` does
             without the resized logits; otherwise it compares what the network gives.
@@ -46,8 +48,11 @@ class InferenceNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.precision, self.channels_last = precision, channels_last
-        self.network = copy.deepcopy(network).float().eval().requires_grad_(False)
+        plain = copy.deepcopy(network).float().eval().requires_grad_(False)
+        self.network = copy.deepcopy(plain)
         self.fused = fuse_batch_norm(self.network, example)
+        if self.fused and not _agree(plain, self.network, example):
+            self.network, self.fused = plain, 0  # it asks what its parts are
         self.left = sum(isinstance(module, _BatchNorm) for module in self.network.modules())
         self._unresized = without_resize(self.network, example)
         self.ends_in_resize = self._unresized is not None
@@ -137,7 +142,8 @@ def optimize_for_inference(
         precision: "float32", "bfloat16", "float16", or "auto": what `best_precision` says.
         channels_last: whether a pixel's channels lie side by side in memory.
         example: images that the network takes, of any values; by default one of 256 pixels a side
-            with as many channels as the first convolution reads.
+            with as many channels as the first convolution reads. A network that branches on their
+            size needs one that takes the branches of the images to come.
 
     Returns:
         The copy in eval mode; it is called as the network is, and `segkit.engine.predict` takes it.
@@ -210,10 +216,24 @@ class _InFloat32(nn.Module):
     def __init__(self, conv: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.conv, self.dtype = conv, dtype
+        self.weight, self.bias = conv.weight, conv.bias  # for a network that reads them itself
 
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):
-            return self.conv(images).to(self.dtype)
+            return self.conv(images.float()).to(self.dtype)
+
+
+@torch.inference_mode()
+def _agree(one: nn.Module, other: nn.Module, example: Tensor) -> bool:
+    """Whether two networks give the same for random numbers, up to the rounding of float32."""
+    device = next(one.parameters()).device
+    images = torch.randn(example.shape, generator=torch.Generator().manual_seed(0)).to(device)
+    pairs = zip(tree_leaves(one(images)), tree_leaves(other(images)), strict=True)
+    return all(
+        torch.allclose(a, b, rtol=0, atol=1e-3 * float(a.abs().max()), equal_nan=True)
+        for a, b in pairs
+        if isinstance(a, Tensor)
+    )
 
 
 def _lower(network: nn.Module, dtype: torch.dtype, example: Tensor) -> None:
@@ -262,6 +282,8 @@ def without_resize(network: nn.Module, example: Tensor) -> _Unresized | None:
     """
     if "resize_logits" not in type(network).forward.__globals__:
         return None
+    if "forward" in vars(network) or network._forward_hooks or network._forward_pre_hooks:
+        return None  # calling it does more than its class's forward
     calls: list[tuple[Tensor, tuple[int, ...], bool]] = []
 
     def note(logits: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:

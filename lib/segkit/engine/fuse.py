@@ -93,7 +93,8 @@ def _pairs(twin: nn.Module, example: Tensor) -> list[tuple[str, str]]:
         norm.register_forward_pre_hook(before)
 
     for name, module in twin.named_modules():
-        if module._forward_hooks or module._forward_pre_hooks:
+        own = module.training or "forward" in vars(module)  # it computes something else
+        if own or module._forward_hooks or module._forward_pre_hooks:
             continue  # somebody wants to see what it reads or makes
         if type(module) in CONVOLUTIONS and "weight" in module._parameters:
             watch_conv(name, module)

@@ -78,7 +78,10 @@ def read_for(model: nn.Module, source: Source) -> tuple[str, dict[str, Any], dic
             header, tensors = {}, torchvision_weights.read_pth(path, rename)
         else:
             header, tensors = read(path, with_tensors=True)
-    if broken := [k for k, tensor in tensors.items() if not _finite(tensor)]:
+    own = dict(model.named_buffers())  # a mask of -inf is meant
+    if broken := [
+        k for k, t in tensors.items() if not _finite(t) and (k not in own or _finite(own[k]))
+    ]:
         raise ValueError(
             f"{name} has NaN or infinite numbers in {len(broken)} of {len(tensors)} tensors, first "
             f"in {broken[0]}, as after a training that diverged: give weights of an earlier step "
