@@ -98,6 +98,8 @@ def test_promises(monkeypatch):
     assert not default["kept"]  # 1.5 were promised
     assert spell(equal).endswith(">= 1.0x  ok")
     assert spell(default).endswith(">= 1.5x  MISSED")
+    how = fake_case(monkeypatch, theirs=[4] * 4, float32=[4, 4, 5, 5], default=[3] * 4)
+    assert spell(compare_case(TINY, **how)[0]).endswith(">= 1.0x  within the noise")
 
 
 def test_without_another_implementation_ours_is_the_base(monkeypatch):
