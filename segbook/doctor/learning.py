@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segbook.recipes.recipe import Recipe
-from segbook.runs.build import build_data, build_loss, build_model, load_start
+from segbook.runs.build import build_data, build_loss, build_model, count_classes, load_start
 from segbook.runs.few import Few
 from segbook.runs.optimizer import build_optimizer
 from segkit import data, transforms
@@ -53,7 +53,8 @@ def learn(
 
     crop = _crop(recipe, num_classes)
     torch_state = torch.get_rng_state()
-    loss = build_loss(recipe, model(), Few(sets["train"], WEIGHED, keep=False))
+    counts = count_classes(recipe, Few(sets["train"], WEIGHED, keep=False))
+    loss = build_loss(recipe, model(), counts)
     torch.set_rng_state(torch_state)
     return ladder.climb(
         model,

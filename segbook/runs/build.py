@@ -203,14 +203,19 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
         raise ValueError(f"{error}. `segbook doctor {root}` lists all that is wrong") from error
 
 
+def count_classes(recipe: Recipe, train_set: Any) -> list[Tensor]:
+    """What a recipe's class weights are made from, see `class_pixels`; empty where it has none."""
+    return [] if recipe.class_weights == "none" else list(class_pixels(train_set))
+
+
 def build_loss(
-    recipe: Recipe, model: nn.Module, train_set: Any
+    recipe: Recipe, model: nn.Module, counts: list[Tensor]
 ) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
-    """The recipe's loss over a network's main and auxiliary outputs."""
+    """The recipe's loss over a network's main and auxiliary outputs, from `count_classes`."""
     function = LOSSES[recipe.loss]
     weighted = {}
-    if recipe.class_weights != "none":
-        pixels, present = class_pixels(train_set)
+    if counts:
+        pixels, present = counts
         if recipe.class_weights == "median":
             weight = losses.median_frequency_weights(pixels, present)
         else:

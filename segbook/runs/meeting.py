@@ -43,7 +43,8 @@ class Meeting:
         """
         self._steps += 1
         if self._first:
-            self._stepping.touch()
+            if self._steps == 1:
+                self._stepping.touch()
             if self._asked.exists() and not self._last.exists():
                 write_atomic(self._last, str(self._steps + 1))
         if not self._last.exists() or int(self._last.read_text()) != self._steps:

@@ -25,6 +25,7 @@ def collect(run: Run) -> dict[str, Any]:
         "best": run.best,
         "precision": run.precision,
         "choice": run.choice.to_dict() if run.choice else None,
+        "counts": run.counts,
         "model": dict(run.model.state_dict()),
         "ema": dict(run.ema.state_dict()) if run.ema else None,
         "optimizer": run.optimizer.state_dict(),
@@ -46,6 +47,8 @@ def put_back(run: Run, state: dict[str, Any]) -> str:
     run.seconds, run.best = state["seconds"], state["best"]
     run.cpu_seconds = state.get("cpu_seconds", 0.0)
     run.precision = state["precision"]
+    if "counts" in state:
+        run.counts = state["counts"]
     run.model.load_state_dict(state["model"])
     if run.ema:
         run.ema.load_state_dict(state["ema"])

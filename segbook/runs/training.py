@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segbook.doctor.preflights import has_begun, preflight
 from segbook.recipes.recipe import Recipe
@@ -31,6 +31,7 @@ from segbook.runs.build import (
     build_schedule,
     check,
     choose_precision,
+    count_classes,
     load_start,
     seed_everything,
 )
@@ -115,9 +116,17 @@ class Run:
             seed_everything((recipe.seed + distributed.rank()) % 2**32)
 
     @functools.cached_property
+    def counts(self) -> list[Tensor]:
+        """What class weights are made from: read from all masks, which the doctor has seen then.
+
+        Counted once a run and kept in its checkpoints.
+        """
+        return count_classes(self.recipe, self.sets["train"])
+
+    @functools.cached_property
     def loss(self) -> Callable[..., Any]:
-        """The recipe's loss; class weights read all masks, which the doctor has looked at then."""
-        return build_loss(self.recipe, self.model, self.sets["train"])
+        """The recipe's loss."""
+        return build_loss(self.recipe, self.model, self.counts)
 
     @property
     def averaged(self) -> nn.Module:

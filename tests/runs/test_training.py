@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 from segbook import recipes
-from segbook.runs.build import LOSSES, build_data, build_loss, build_model
+from segbook.runs.build import LOSSES, build_data, build_loss, build_model, count_classes
 from segbook.runs.feed import train_batches
 from segbook.runs.folder import RunBusyError, RunFolder
 from segbook.runs.training import Run
@@ -142,6 +142,25 @@ def test_a_resume_that_fails_at_once_forgets_no_step(tmp_path, monkeypatch):
     assert (described["status"], described["step"]) == ("failed", 1)
 
 
+def test_a_resumed_run_keeps_its_class_weights(tmp_path, monkeypatch):
+    folder = RunFolder.create("tiny", root=tmp_path, kind="train")
+    first = Run(tiny(class_weights="median"), folder, show=lambda text: None)
+    stream = first.train()
+    next(stream)
+    stream.close()
+    assert len(first.counts) == 2
+
+    def counted_again(*_):
+        raise AssertionError("a mask that broke meanwhile would change the loss")
+
+    monkeypatch.setattr("segbook.runs.training.count_classes", counted_again)
+    again = Run(tiny(class_weights="median"), folder, show=lambda text: None)
+    next(again.train())
+    assert again.step == 2
+    for ours, theirs in zip(first.counts, again.counts, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_weights_of_the_backbone_are_taken_once(tmp_path, monkeypatch):
     asked = []
 
@@ -232,7 +251,7 @@ def test_every_loss_takes_class_weights(loss):
     train_set = build_data(recipe)["train"]
     model = build_model(recipe, train_set.num_classes)
     images, labels = torch.randn(2, 3, 64, 64), torch.randint(0, 11, (2, 64, 64))
-    total, _ = build_loss(recipe, model, train_set)(model(images), labels)
+    total, _ = build_loss(recipe, model, count_classes(recipe, train_set))(model(images), labels)
     assert total.isfinite()
     assert total > 0
 
