@@ -45,7 +45,7 @@ lab: install
 test: lint
 	$(PYTEST) -n 2 --dist loadfile -m "not browser" tests
 	$(PYTEST) -m browser tests
-	SEGBOOK_RUNS=$$(mktemp -d) $(PYTEST) -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=600 \
+	@runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && set -x && SEGBOOK_RUNS=$$runs $(PYTEST) -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=600 \
 		--nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
 test-fast: lint
