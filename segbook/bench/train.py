@@ -5,6 +5,8 @@ Unless wall time is asked for, seconds are CPU seconds of one thread.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import sys
 import time
@@ -15,7 +17,7 @@ from typing import Any
 import click
 
 from segbook.bench.train_cases import Case, cases, copy_weights, fake_batch, require_smp
-from segbook.bench.turns import WARM_UP, Spread, Stepper, take_turns
+from segbook.bench.turns import WARM_UP, Apart, Spread, Stepper, take_turns
 
 
 def our_stepper(
@@ -80,50 +82,71 @@ def default_setting(network: Any) -> Any:
     return Setting(choose_precision("auto"), channels_last=True, fused=on_gpu)
 
 
-def steppers_of(case: Case) -> dict[str, Stepper]:
+def build_stepper(case: Case, way: str) -> Stepper:
+    """One way of training a network: "theirs", or ours as "float32" or "default"."""
+    import torch
+
+    from segkit.engine.probe import Setting
+
+    torch.manual_seed(0)
+    network, batch = case.ours(), fake_batch(case)
+    if way == "theirs":
+        ours, network = network, case.theirs()
+        copy_weights(ours, network)
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)  # the same units are dropped out
+    if way == "theirs":
+        return their_stepper(network, batch)
+    return our_stepper(network, batch, default_setting(network) if way == "default" else Setting())
+
+
+@contextlib.contextmanager
+def steppers_of(case: Case, *, apart: bool | None = None) -> Iterator[dict[str, Stepper]]:
     """What a case compares: "theirs" where there is one, "float32" and "default", ours.
+
+    Args:
+        case: the network.
+        apart: whether each has a process of its own; None where memory is glibc's, on a CPU.
 
     Raises:
         ValueError: the first losses of theirs and ours differ, so that it is not the same network.
     """
     import torch
 
-    from segkit.engine.probe import Setting
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch = fake_batch(case)
-    torch.manual_seed(0)
-    networks = {"float32": case.ours().to(device), "default": case.ours().to(device)}
+    if apart is None:
+        apart = sys.platform == "linux" and not torch.cuda.is_available()
     steppers: dict[str, Stepper] = {}
-    if case.theirs:
-        theirs = case.theirs().to(device)
-        copy_weights(networks["float32"], theirs)
-        steppers["theirs"] = their_stepper(theirs, batch)
-    steppers["float32"] = our_stepper(networks["float32"], batch, Setting())
-    first = {}
-    for name, step in steppers.items():
-        torch.manual_seed(0)  # the same units are dropped out
-        first[name] = step()
-    if max(first.values()) - min(first.values()) > 1e-4 * abs(first["float32"]):
-        raise ValueError(f"{case.title}: not the same network, the first losses are {first}")
-    setting = default_setting(networks["default"])
-    steppers["default"] = our_stepper(networks["default"], batch, setting)
-    return steppers
+    first: dict[str, float] = {}
+    with contextlib.ExitStack() as stack:
+        for way in ("theirs", "float32", "default") if case.theirs else ("float32", "default"):
+            build = functools.partial(build_stepper, case, way)
+            steppers[way] = (
+                stack.enter_context(contextlib.closing(Apart(build))) if apart else build()
+            )
+            first[way] = steppers[way]()
+        both = [first.get("theirs", first["float32"]), first["float32"]]
+        if max(both) - min(both) > 1e-4 * abs(first["float32"]):
+            raise ValueError(
+                f"{case.title}: not the same network, the first losses are "
+                f"{both[0]} of theirs and {both[1]} of ours"
+            )
+        yield steppers
 
 
 def compare_case(case: Case, rounds: int, **how: Any) -> list[dict[str, Any]]:
-    """The lines of one network: ours as theirs, and our defaults.
+    """The lines of one network: our loop with their settings, and with our defaults.
 
     Returns:
         Rows of "what", "ours" and "base" (seconds a step), "ratio", "promised" and "kept": a
         promise counts as broken where it is above the upper quartile of the rounds.
     """
-    turns = take_turns(steppers_of(case), rounds, **how)
+    with steppers_of(case) as steppers:
+        turns = take_turns(steppers, rounds, **how)
     base = "theirs" if case.theirs else "float32"
     versus = "smp, float32" if case.theirs else "our float32"
     pairs = [("default", f"our defaults | {versus}", case.promised)]
     if case.theirs:
-        pairs.insert(0, ("float32", f"all equal | {versus}", 1.0))
+        pairs.insert(0, ("float32", f"all else equal | {versus}", 1.0))
     rows = []
     for name, words, promised in pairs:
         ratio = turns.ratio(name, base)
@@ -146,7 +169,7 @@ def spell(row: Mapping[str, Any]) -> str:
     if (promised := row.get("promised")) is not None:
         kept = "ok" if round(ratio.median, 2) >= promised else "within the noise"
         promise = f"  >= {promised:.1f}x  {kept if row['kept'] else 'MISSED'}"
-    return f"{row['what']:60s} {1e3 * row['ours']:8.0f} ms  {ratio}{promise}"
+    return f"{row['what']:66s} {1e3 * row['ours']:8.0f} ms  {ratio}{promise}"
 
 
 @click.command("train")
@@ -186,6 +209,7 @@ def command(
     wall = wall or torch.cuda.is_available()
     if not wall:
         torch.set_num_threads(1)
+    chosen = sorted(chosen, key=train_options.WAYS.__contains__)  # no fork after threads computed
     clock = "wall time" if wall else "CPU time"
     head = (
         f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, "

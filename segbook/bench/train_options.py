@@ -164,7 +164,7 @@ def compare_data(
             if cached and not workers:  # what recipes do
                 row |= {"promised": WAITING, "kept": held}
                 mark = f"  < {WAITING:.0%}  {'ok' if held else 'MISSED'}"
-            row["text"] = f"{row['what']:60s} {1e3 * seconds:8.0f} ms  waits {waiting:6.1%}{mark}"
+            row["text"] = f"{row['what']:66s} {1e3 * seconds:8.0f} ms  waits {waiting:6.1%}{mark}"
             rows.append(row)
     rows.append(
         {

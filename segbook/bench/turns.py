@@ -5,9 +5,12 @@ Ratios are taken within a round, in which each has made one step.
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 Stepper = Callable[[], float]
@@ -49,6 +52,71 @@ class Turns(dict[str, list[float]]):
         return Spread(median, low, high)
 
 
+class Apart:
+    """A stepper in a process of its own, as a user's script would run it.
+
+    What one way does to its process, such as how it handles memory, is then its own affair.
+
+    Args:
+        build: makes the stepper, in the new process. It is forked: torch must not have computed in
+            this one with several threads.
+    """
+
+    def __init__(self, build: Callable[[], Stepper]) -> None:
+        context = multiprocessing.get_context("fork")
+        self._pipe, other_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(build, other_end), daemon=True)
+        self._process.start()
+        other_end.close()
+
+    def __call__(self) -> float:
+        """Make a step; its loss."""
+        return self.timed(time.process_time)[0]
+
+    def timed(self, clock: Callable[[], float]) -> tuple[float, float]:
+        """Make a step: its loss, and its seconds by a clock of that process.
+
+        Raises:
+            ValueError: the process has failed, and why.
+        """
+        try:
+            self._pipe.send(clock)
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            answer = f"its process has ended with exit code {self._process.exitcode}"
+        if isinstance(answer, str):
+            raise ValueError(f"a step cannot be timed: {answer}")
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            self._pipe.send(None)
+        self._pipe.close()
+        self._process.join()
+
+
+def _serve(build: Callable[[], Stepper], pipe: Connection) -> None:
+    """Make a step for each clock that comes through the pipe; None ends it."""
+    step = None
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        while (clock := pipe.recv()) is not None:
+            try:
+                step = step or build()
+                pipe.send(_timed(step, clock))
+            except Exception as error:
+                pipe.send(f"{type(error).__name__}: {error}")
+
+
+def _timed(step: Stepper, clock: Callable[[], float]) -> tuple[float, float]:
+    if isinstance(step, Apart):
+        return step.timed(clock)
+    began = clock()
+    loss = step()
+    return loss, clock() - began
+
+
 def take_turns(
     steppers: Mapping[str, Stepper],
     rounds: int,
@@ -68,9 +136,8 @@ def take_turns(
     for number in range(-WARM_UP, rounds):
         order = list(steppers) if number % 2 == 0 else list(steppers)[::-1]  # nobody is always last
         for name in order:
-            began = clock()
-            steppers[name]()
+            _, seconds = _timed(steppers[name], clock)
             if number >= 0:
-                turns[name].append(clock() - began)
+                turns[name].append(seconds)
             tick()
     return turns

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import multiprocessing
+import os
 import sys
+import time
 
 import pytest
 import torch
@@ -14,7 +18,7 @@ from torch import nn
 from segbook.bench import train, train_options
 from segbook.bench.train import command, compare_case, spell, steppers_of
 from segbook.bench.train_cases import Case, cases, copy_weights, require_smp
-from segbook.bench.turns import Spread, Turns, take_turns
+from segbook.bench.turns import Apart, Spread, Turns, take_turns
 from segkit.outputs import SegOutput
 
 
@@ -38,6 +42,9 @@ class Theirs(Ours):
         return super().forward(images).logits
 
 
+needs_fork = pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
+)
 TINY = Case("Tiny", Ours, Theirs, (16, 24), 2, 1.5)
 
 
@@ -85,7 +92,7 @@ def test_ratios_are_taken_within_a_round():
 def fake_case(monkeypatch, **seconds):
     clock = Clock()
     steppers = {name: clock.step(name, *times) for name, times in seconds.items()}
-    monkeypatch.setattr(train, "steppers_of", lambda case: steppers)
+    monkeypatch.setattr(train, "steppers_of", lambda case: contextlib.nullcontext(steppers))
     return {"rounds": len(seconds["float32"]), "clock": clock}
 
 
@@ -112,20 +119,51 @@ def test_without_another_implementation_ours_is_the_base(monkeypatch):
 
 
 def test_steps_are_those_of_the_same_network():
-    steppers = steppers_of(TINY)
-    assert list(steppers) == ["theirs", "float32", "default"]
-    for _ in range(3):  # they learn alike, dropout included
-        losses = []
+    with steppers_of(TINY, apart=False) as steppers:
+        assert list(steppers) == ["theirs", "float32", "default"]
+        for _ in range(3):  # they learn alike, dropout included
+            losses = []
+            for name in ("theirs", "float32"):
+                torch.manual_seed(3)
+                losses.append(steppers[name]())
+            assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+        assert steppers["default"]() > 0
+
+
+@needs_fork
+def test_each_way_has_a_process_of_its_own():
+    steady = dataclasses.replace(TINY, ours=lambda: Ours(0.0), theirs=lambda: Theirs(0.0))
+    with steppers_of(steady, apart=False) as here, steppers_of(steady, apart=True) as apart:
+        assert all(isinstance(stepper, Apart) for stepper in apart.values())
         for name in ("theirs", "float32"):
-            torch.manual_seed(3)
-            losses.append(steppers[name]())
-        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert steppers["default"]() > 0
+            assert [apart[name]() for _ in range(3)] == [here[name]() for _ in range(3)]
+        turns = take_turns(apart, 2, clock=time.process_time)
+        assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in turns.values())
 
 
-def test_another_network_is_refused():
-    with pytest.raises(ValueError, match="Tiny: not the same network"):
-        steppers_of(dataclasses.replace(TINY, theirs=lambda: Theirs(dropout=0.0)))
+@needs_fork
+def test_what_fails_in_another_process_is_said():
+    def fail():
+        raise RuntimeError("no room")
+
+    with contextlib.closing(Apart(fail)) as stepper:
+        with pytest.raises(ValueError, match="cannot be timed: RuntimeError: no room"):
+            stepper()
+    with contextlib.closing(Apart(lambda: lambda: os._exit(9))) as stepper:
+        with pytest.raises(ValueError, match="has ended with exit code 9"):
+            stepper()
+    with contextlib.closing(Apart(lambda: os.getpid)) as stepper:
+        assert stepper() != os.getpid()
+
+
+@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=needs_fork)])
+def test_another_network_is_refused(apart):
+    other = dataclasses.replace(TINY, theirs=lambda: Theirs(dropout=0.0))
+    with (
+        pytest.raises(ValueError, match="Tiny: not the same network"),
+        steppers_of(other, apart=apart),
+    ):
+        pass
     with pytest.raises(ValueError, match=r"0\.weight .* is not their 0\.weight"):
         copy_weights(Ours(), nn.Sequential(nn.Conv2d(3, 4, 5), *list(Ours())[1:]))
 
@@ -199,4 +237,5 @@ def test_the_real_networks_are_the_same(name):
     case = cases()[name]
     if case.theirs:
         pytest.importorskip("segmentation_models_pytorch", reason="pip install 'segbook[parity]'")
-    steppers_of(dataclasses.replace(case, size=(64, 64)))
+    with steppers_of(dataclasses.replace(case, size=(64, 64)), apart=False):
+        pass

@@ -1,5 +1,6 @@
 """Training, evaluation and prediction: loops that can be read, and functions around them."""
 
+from segkit.engine.allocator import kept_memory
 from segkit.engine.checkpoint import load_checkpoint, save_checkpoint
 from segkit.engine.evaluate import evaluate
 from segkit.engine.fast import InferenceNetwork, best_precision, optimize_for_inference
@@ -24,6 +25,7 @@ __all__ = [
     "evaluate",
     "freeze",
     "ghost_batches",
+    "kept_memory",
     "load_checkpoint",
     "optimize_for_inference",
     "poly",

@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from segkit.engine import distributed
+from segkit.engine.allocator import kept_memory
 from segkit.engine.schedules import Schedule
 from segkit.outputs import SegOutput
 
@@ -151,7 +152,9 @@ def train(
 
     was_training = model.training
     iterator = iter(batches)
+    kept = contextlib.ExitStack()
     try:
+        kept.enter_context(kept_memory(device))
         if channels_last:
             model.to(memory_format=memory_format)
         network = distributed.parallel(model)
@@ -221,6 +224,7 @@ def train(
         model.train(was_training)
         if hasattr(iterator, "close"):
             iterator.close()  # ends the loader's workers
+        kept.close()
 
 
 def _train_mode(model: nn.Module) -> None:
