@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -216,6 +218,25 @@ def test_an_error_in_a_worker_names_the_file_and_ends_the_workers():
 def test_a_killed_worker_is_told():
     with pytest.raises(LoaderError, match=r"loader process \d+ died \(SIGKILL\) at sample 5 of"):
         list(batches(Dying(10), batch_size=2, seed=0, stop=20, workers=1))
+
+
+@pytest.mark.parametrize(
+    "context", ["fork", pytest.param("spawn", marks=pytest.mark.slow), "forkserver"]
+)
+def test_nothing_is_left_among_temporary_files(tmp_path, context):
+    (temporary := tmp_path / "temporary").mkdir()
+    program = (
+        "from segkit import data\n"
+        "if __name__ == '__main__':\n"
+        "    pairs = data.SyntheticStreets('train', size=(32, 48), length=4)\n"
+        "    for _ in data.batches(pairs, batch_size=2, seed=0, stop=9, workers=2, "
+        f"context={context!r}):\n"
+        "        pass\n"
+    )
+    (script := tmp_path / "script.py").write_text(program)
+    surroundings = {**os.environ, "TMPDIR": str(temporary)}
+    subprocess.run([sys.executable, script], env=surroundings, check=True)
+    assert list(temporary.iterdir()) == []
 
 
 def test_workers_compute_with_one_thread():

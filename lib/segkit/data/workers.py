@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import traceback
@@ -62,6 +63,9 @@ def in_processes(
         ValueError: that of ``make``.
     """
     how = multiprocessing.get_context(context)
+    # Processes that send tensors make sockets. In the parent's folder, which it removes at its end:
+    # theirs would stay, as they are killed.
+    multiprocessing.util.get_temp_dir()
     team: list[_Worker] = []
     try:
         for number in range(workers):
