@@ -344,7 +344,8 @@ def _finish(folder: RunFolder, described: dict[str, Any]) -> NoReturn:
     report = folder.path / "notebook.html"
     if report.exists():
         lines.append(f"report  {_short(report)}")
-    if status != FINISHED:
+    refused = isinstance(error, dict) and error.get("name") == "SettingsRefusedError"
+    if status != FINISHED and not refused:
         step = described.get("step")
         where = f"   (from step {step} of {described.get('steps')})"
         where = where if step else "   (from the start: there is no checkpoint yet)"

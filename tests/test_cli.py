@@ -54,6 +54,14 @@ def test_ctrl_c_before_anything_began(segbook, monkeypatch):
     assert "stopped by Ctrl-C" in done.output
 
 
+def test_a_run_whose_settings_are_refused_is_not_to_be_resumed(segbook):
+    done = segbook("train", "pp_liteseg_t_synthetic", "--set", "data_root=mine")
+    assert done.exit_code == 1
+    assert "data_root is 'mine', but data is 'synthetic'" in done.output
+    assert "Begin anew, with another setting" in done.output
+    assert "segbook resume" not in done.output
+
+
 def test_looking_imports_no_torch_and_no_jupyter(tmp_path):
     run = RunFolder.create("r", root=tmp_path, kind="train")
     code = f"""

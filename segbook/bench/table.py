@@ -14,7 +14,8 @@ def table(result: dict[str, Any]) -> str:
     peaks = ", ".join(f"{name} {peak:g}" for name, peak in sorted(machine["peak_gflops"].items()))
     height, width = protocol["size"]
     lines = [
-        f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}",
+        f"{machine['device']}, {machine['threads']} thread{'s' * (machine['threads'] != 1)}, "
+        f"torch {machine['torch']}",
         f"one image of {height}x{width} pixels, {protocol['runs']} rounds in turn after warm-up",
         f"peak measured, GFLOP a second{' of one thread' if on_cpu else ''}: {peaks}",
     ]

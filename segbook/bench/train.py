@@ -101,20 +101,17 @@ def build_stepper(case: Case, way: str) -> Stepper:
 
 
 @contextlib.contextmanager
-def steppers_of(case: Case, *, apart: bool | None = None) -> Iterator[dict[str, Stepper]]:
+def steppers_of(case: Case, *, apart: bool = False) -> Iterator[dict[str, Stepper]]:
     """What a case compares: "theirs" where there is one, "float32" and "default", ours.
 
     Args:
         case: the network.
-        apart: whether each has a process of its own; None where memory is glibc's, on a CPU.
+        apart: whether each has a process of its own, forked: torch must not have computed in this
+            one with several threads.
 
     Raises:
         ValueError: the first losses of theirs and ours differ, so that it is not the same network.
     """
-    import torch
-
-    if apart is None:
-        apart = sys.platform == "linux" and not torch.cuda.is_available()
     steppers: dict[str, Stepper] = {}
     first: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
@@ -133,14 +130,22 @@ def steppers_of(case: Case, *, apart: bool | None = None) -> Iterator[dict[str, 
         yield steppers
 
 
-def compare_case(case: Case, rounds: int, **how: Any) -> list[dict[str, Any]]:
+def compare_case(
+    case: Case, rounds: int, *, apart: bool = False, **how: Any
+) -> list[dict[str, Any]]:
     """The lines of one network: our loop with their settings, and with our defaults.
+
+    Args:
+        case: the network.
+        rounds: steps of each that are timed.
+        apart: as `steppers_of` has it. Loops in one process share how it handles memory.
+        how: for `take_turns`.
 
     Returns:
         Rows of "what", "ours" and "base" (seconds a step), "ratio", "promised" and "kept": a
         promise counts as broken where it is above the upper quartile of the rounds.
     """
-    with steppers_of(case) as steppers:
+    with steppers_of(case, apart=apart) as steppers:
         turns = take_turns(steppers, rounds, **how)
     base = "theirs" if case.theirs else "float32"
     versus = "smp, float32" if case.theirs else "our float32"
@@ -210,10 +215,12 @@ def command(
     if not wall:
         torch.set_num_threads(1)
     chosen = sorted(chosen, key=train_options.WAYS.__contains__)  # no fork after threads computed
+    apart = sys.platform == "linux" and not torch.cuda.is_available()
     clock = "wall time" if wall else "CPU time"
+    used = torch.get_num_threads()
     head = (
         f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, "
-        f"{torch.get_num_threads()} threads, {clock} of a step; median ratio (quartiles)"
+        f"{used} thread{'s' * (used > 1)}, {clock} of a step; median ratio (quartiles)"
     )
     rows = []
     try:
@@ -226,7 +233,7 @@ def command(
             for name in chosen:
                 bar.set_description(name)
                 if name in known:
-                    found = compare_case(known[name], rounds, **how)
+                    found = compare_case(known[name], rounds, apart=apart, **how)
                 else:
                     found = train_options.measure(name, rounds, data_root, **how)
                 rows += found

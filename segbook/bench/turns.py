@@ -65,7 +65,9 @@ class Apart:
     def __init__(self, build: Callable[[], Stepper]) -> None:
         context = multiprocessing.get_context("fork")
         self._pipe, other_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(build, other_end), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(build, other_end, self._pipe), daemon=True
+        )
         self._process.start()
         other_end.close()
 
@@ -97,8 +99,9 @@ class Apart:
         self._process.join()
 
 
-def _serve(build: Callable[[], Stepper], pipe: Connection) -> None:
-    """Make a step for each clock that comes through the pipe; None ends it."""
+def _serve(build: Callable[[], Stepper], pipe: Connection, parents_end: Connection) -> None:
+    """Make a step for each clock that comes through the pipe; None ends it, or the parent's end."""
+    parents_end.close()  # inherited: while it is open here, nobody notices that the parent is gone
     step = None
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while (clock := pipe.recv()) is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 _HOMES = {
     "PreflightError": "preflights",
+    "SettingsRefusedError": "preflights",
     "examine": "examination",
     "learn": "learning",
     "preflight": "preflights",
@@ -20,7 +21,7 @@ _HOMES = {
 }
 """Imported when they are asked for: the command line starts without torch."""
 
-__all__ = ["PreflightError", "examine", "learn", "preflight", "to_json"]
+__all__ = ["PreflightError", "SettingsRefusedError", "examine", "learn", "preflight", "to_json"]
 
 
 def __getattr__(name: str) -> Any:

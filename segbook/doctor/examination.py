@@ -85,6 +85,8 @@ def examine(
     limit = DRAWN if recipe.data == "synthetic" else limit
     looked = at_most(sets, limit)
     scan = scan_data(looked, workers=workers, progress=progress)
+    if recipe.data == "synthetic" and recipe.data_root:
+        findings.append(_unread_folder(recipe))
     if recipe.data == "folder":
         listing = list_folder(Path(recipe.data_root), tuple(sets))
         scan = dataclasses.replace(scan, listing=listing)
@@ -110,12 +112,24 @@ def examine(
     share = max(1, recipe.batch_size // processes)
     saved = 0
     for crop in dict.fromkeys(crop for _, crop, _ in recipe.schedule_of_crops()):
-        step, found = look_at_network(built, (share, 3, *crop), aux_weight=recipe.aux_weight)
+        step, found = look_at_network(
+            built, (share, 3, *crop), aux_weight=recipe.aux_weight, processes=processes
+        )
         findings += found
         saved = max(saved, step.saved)
     findings += _norms(recipe, built, model, device, processes)
     findings += of_sizes(recipe, built, sets["train"], scan, saved, device, processes, folder)
     return by_severity(dict.fromkeys(findings))  # two phases may say the same
+
+
+def _unread_folder(recipe: Recipe) -> Finding:
+    return Finding(
+        "error",
+        "data_root_unread",
+        f"data_root is {recipe.data_root!r}, but data is 'synthetic'",
+        "drawn streets would be trained on, and the folder would never be read",
+        "--set data=folder for pictures of your own, or the name of the data set (camvid ...)",
+    )
 
 
 def _frozen_noise() -> Finding:

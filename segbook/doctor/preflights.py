@@ -26,6 +26,10 @@ class PreflightError(ValueError):
     """The doctor has found what a training must fail by, or learn nonsense from."""
 
 
+class SettingsRefusedError(PreflightError):
+    """All that the doctor has found are settings, which a resume would keep."""
+
+
 def preflight(
     recipe: Recipe,
     folder: RunFolder,
@@ -67,18 +71,19 @@ def preflight(
                 stops = finding.severity == "error" and strict  # said below
                 if finding.severity != "note" and not stops:
                     show(_line(finding))
-    errors = [str(finding) for finding in findings if finding.severity == "error"]
-    errors = distributed.gather(errors)[0] if distributed.ranks() > 1 else errors
+    wrong = [finding for finding in findings if finding.severity == "error"]
+    said = [str(finding) for finding in wrong], all(f.fix.startswith("--set ") for f in wrong)
+    errors, settings = distributed.gather(said)[0] if distributed.ranks() > 1 else said
     if errors and strict:
-        raise PreflightError(
-            "\n".join(
-                [
-                    f"the doctor found {len(errors)} error{'s' * (len(errors) > 1)}:",
-                    *errors,
-                    "Mend the data and resume; or begin anew, with another setting, or with "
-                    "--set doctor=warn to train all the same.",
-                ]
-            )
+        cure = (
+            "Begin anew, with another setting, or with --set doctor=warn to train all the same."
+            if settings
+            else "Mend the data and resume; or begin anew, with another setting, or with "
+            "--set doctor=warn to train all the same."
+        )
+        head = f"the doctor found {len(errors)} error{'s' * (len(errors) > 1)}:"
+        raise (SettingsRefusedError if settings else PreflightError)(
+            "\n".join([head, *errors, cure])
         )
     return findings
 

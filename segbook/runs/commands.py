@@ -98,7 +98,7 @@ def _describe(recipe, report) -> list[str]:
     said = {key: getattr(report, key) for key in ("seconds", "low", "high", "memory", "disk")}
     lines.append(f"{spell(said)}; starting up is not counted")
     lines.append(
-        f"checkpoints: last, previous and best; {spell_bytes(report.disk / 2)} more "
+        f"checkpoints: last, previous and best; {spell_bytes(report.writing)} more "
         "while one is written"
         if report.disk
         else ""

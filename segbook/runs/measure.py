@@ -63,6 +63,7 @@ class Report:
         high: if it stays as slow as in the slowest tenth.
         memory: bytes of this process, or of the GPU, at most.
         disk: bytes of the checkpoints it leaves.
+        writing: bytes more while one is written.
         busy: a word where others use the machine, else empty.
     """
 
@@ -73,6 +74,7 @@ class Report:
     high: float
     memory: int
     disk: int
+    writing: int
     busy: str
 
 
@@ -137,6 +139,7 @@ def measure(
         high=total * measured.slow,
         memory=memory,
         disk=measured.disk(recipe),
+        writing=measured.checkpoint_bytes,
         busy=busy,
     )
 

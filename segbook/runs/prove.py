@@ -254,11 +254,15 @@ def _state(folder: RunFolder) -> dict[str, Any]:
     return state
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def _describe(described: dict[str, Any], recipe: Recipe) -> str:
     versions = described["versions"]
     device = "GPU, deterministic algorithms" if torch.cuda.is_available() else "CPU"
     return (
         f"torch {versions['torch']}, Python {versions['python']}, {described['machine']}, {device}"
-        f"; {described['threads']} threads, {recipe.workers} workers\n"
+        f"; {_count(described['threads'], 'thread')}, {_count(recipe.workers, 'worker')}\n"
         f"{Choice.from_dict(described['choice'])}"
     )

@@ -171,7 +171,8 @@ def markdown(
         spell_command(described, folder),
         "```",
         "",
-        f"- Seed {recipe.seed}; {described['precision']}; {described['threads']} threads; "
+        f"- Seed {recipe.seed}; {described['precision']}; {described['threads']} thread"
+        f"{'s' * (described['threads'] != 1)}; "
         f"{described['machine']}.",
         f"- {spell_duration(described['seconds'])} in training steps; validation, checkpoints and "
         "whatever a kill threw away are not counted.",

@@ -54,3 +54,30 @@ def test_out_of_memory_says_what_to_lower(tmp_path, size):
     assert said.startswith("OutOfMemoryError: memory ended in step 1"), said
     for word in (f"(1, 3, {size}, {size})", "batch_size", "accumulate", "crop", "precision"):
         assert word in said
+
+
+@pytest.mark.parametrize(
+    ("limited", "error"), [(True, engine.OutOfMemoryError), (False, RuntimeError)]
+)
+def test_what_onednn_says_is_memory_where_that_is_limited(limited, error):
+    class Failing(Wide):
+        def forward(self, images):
+            raise RuntimeError("could not create a primitive")
+
+    model = Failing()
+    batch = torch.zeros(1, 3, 8, 8), torch.zeros(1, 8, 8)
+    stream = engine.train(
+        model, iter([batch]), steps=1, loss=lambda *_: None,
+        optimizer=torch.optim.SGD(model.parameters()),
+    )  # fmt: skip
+    usual = resource.getrlimit(resource.RLIMIT_AS)
+    if resource.RLIM_INFINITY not in usual[:1] and not limited:
+        pytest.skip("this process has a limit of its own")
+    try:
+        if limited:
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 46, usual[1]))
+        with pytest.raises(error, match="could not create a primitive") as raised:
+            next(iter(stream))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, usual)
+    assert type(raised.value) is error

@@ -7,8 +7,10 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,7 +94,7 @@ def test_ratios_are_taken_within_a_round():
 def fake_case(monkeypatch, **seconds):
     clock = Clock()
     steppers = {name: clock.step(name, *times) for name, times in seconds.items()}
-    monkeypatch.setattr(train, "steppers_of", lambda case: contextlib.nullcontext(steppers))
+    monkeypatch.setattr(train, "steppers_of", lambda case, **_: contextlib.nullcontext(steppers))
     return {"rounds": len(seconds["float32"]), "clock": clock}
 
 
@@ -154,6 +156,26 @@ def test_what_fails_in_another_process_is_said():
             stepper()
     with contextlib.closing(Apart(lambda: os.getpid)) as stepper:
         assert stepper() != os.getpid()
+
+
+@needs_fork
+def test_no_process_outlives_the_one_that_started_it(tmp_path):
+    """Killed, it closes nothing: each of its processes must notice."""
+    with contextlib.closing(Apart(lambda: lambda: 0.0)) as sibling:  # holds a pipe's other ends
+        sibling()
+        if not (parent := os.fork()):
+            ways = [Apart(lambda: os.getpid) for _ in range(2)]
+            (tmp_path / "pids").write_text(" ".join(str(int(way())) for way in ways))
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(parent, 0)
+        for pid in map(int, (tmp_path / "pids").read_text().split()):
+            for _ in range(1000):
+                state = Path(f"/proc/{pid}/stat")
+                if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+                    break
+                time.sleep(0.01)
+            else:
+                pytest.fail("a process is still there after ten seconds")
 
 
 @pytest.mark.parametrize("apart", [False, pytest.param(True, marks=needs_fork)])

@@ -128,7 +128,7 @@ def test_wrong_classes(tmp_path, content, message):
 
 
 def test_unknown_classes(tmp_path):
-    with pytest.raises(ValueError, match=r"give classes=.*classes\.txt"):
+    with pytest.raises(ValueError, match=r"classes\.txt there, .* classes=\(name"):
         FolderDataset(fill(tmp_path))
 
 

@@ -104,9 +104,12 @@ def test_more_threads_than_cores():
     assert machine.cores(8, workers=4, threads=8) is None
     assert machine.cores(2, workers=0, threads=2) is None
     finding = machine.cores(2, workers=2, threads=2)
-    assert "4 busy threads" in finding.what
+    assert "4 busy threads (1 x (2 workers + 2 threads)) on 2 cores" in finding.what
     assert finding.fix == "--set workers=1"
     assert machine.cores(8, workers=2, threads=8, processes=2).fix == "OMP_NUM_THREADS=2"
+    many = machine.cores(2, workers=0, threads=1, processes=9)
+    assert "9 x (0 workers + 1 thread)" in many.what
+    assert many.fix == "--nproc 2, or fewer"
 
 
 def test_a_gpu_that_waits_for_one_core():

@@ -90,7 +90,9 @@ def test_a_batch_of_one_with_image_pooling():
     _, findings = look_at_network(model, (1, 3, 320, 320))
     assert checks(findings) == {"batch_of_one": "error"}
     assert "batch of 2 or more" in findings[0].what
-    assert "batch_size=2" in findings[0].fix
+    assert findings[0].fix == "--set batch_size=2, or more"
+    _, findings = look_at_network(model, (1, 3, 320, 320), processes=9)
+    assert findings[0].fix.startswith("--set batch_size=18, or more")
     assert look(model, (2, 3, 320, 320)) == {}
     assert look(Tiny(), (1, 3, 64, 64)) == {}  # no pooling: one image will do
 

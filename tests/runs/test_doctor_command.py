@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segbook import recipes
-from segbook.doctor import PreflightError, examine, preflight
+from segbook.doctor import PreflightError, SettingsRefusedError, examine, preflight
 from segbook.doctor.command import doctor
 from segbook.doctor.learning import learn, to_finding
 from segbook.runs.build import build_data
@@ -96,6 +96,7 @@ def test_a_good_recipe_has_neither_errors_nor_warnings():
         ({"model": "no_such_network"}, {"recipe_cannot_be_built"}),
         ({"model_options": {"colour": 3}}, {"recipe_cannot_be_built"}),
         ({"data": "camvid", "data_root": "/no/such"}, {"data_cannot_be_built"}),
+        ({"data_root": "mine"}, {"data_root_unread"}),
         ({"workers": 500}, {"cores"}),
     ],
 )
@@ -174,6 +175,18 @@ def test_a_preflight_stops_at_errors(broken):
     assert {f["check"] for f in written["findings"]} >= {"unreadable_or_truncated"}
     assert "unreadable_or_truncated" in str(stopped.value)
     assert not any(line.startswith("error: ") for line in said), "the exception says them"
+
+
+def test_a_preflight_tells_settings_from_data(broken):
+    recipe = changed(freeze="backbone")
+    folder, sets = run_of(recipe)
+    with pytest.raises(SettingsRefusedError, match="Begin anew, with another setting") as stopped:
+        preflight(recipe, folder, sets, None, print)
+    assert "resume" not in str(stopped.value)
+    recipe = changed(freeze="backbone", data="folder", data_root=str(broken))
+    with pytest.raises(PreflightError, match="Mend the data and resume") as stopped:
+        preflight(recipe, *run_of(recipe), None, print)
+    assert not isinstance(stopped.value, SettingsRefusedError)
 
 
 def test_a_run_that_has_begun_is_told_and_goes_on(broken):

@@ -83,7 +83,13 @@ def test_what_remains_of_a_run():
 
 def test_disk_is_last_previous_and_best():
     assert some_costs().disk(tiny(save_every=5)) == 2300
-    assert some_costs().disk(tiny(save_every=24)) == 1300, "there is no previous one"
+    assert some_costs().disk(tiny(save_every=24, evaluate_every=0)) == 2300, (
+        "the forecast itself saves"
+    )
+    assert some_costs().disk(tiny(steps=16, save_every=24, evaluate_every=0)) == 1300, (
+        "none, and no previous one"
+    )
+    assert some_costs().disk(tiny(steps=16, save_every=24, evaluate_every=8)) == 2300
 
 
 def test_a_run_foresees_itself(tmp_path):

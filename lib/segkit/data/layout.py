@@ -168,8 +168,8 @@ def find_classes(
             classes = read_lines(source)
         else:
             raise ValueError(
-                f"the classes of {root} are not known: give classes=(name, ...) in the order of "
-                "the ids, or write them to classes.txt there, one a line"
+                f"the classes of {root} are not known: write their names to classes.txt there, one "
+                "a line, in the order of the ids (in Python, classes=(name, ...) does as well)"
             )
     names_fit = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
     if not names_fit or not 2 <= len(classes) <= IGNORE or len(set(classes)) != len(classes):

@@ -40,14 +40,16 @@ def lossy_masks(scan: Scan) -> Iterator[Finding]:
     compressed = [record for record in bad if record.mask and record.mask.format in _LOSSY]
     if compressed:
         formats = ", ".join(sorted({record.mask.format for record in compressed}))
+        slopes = _slopes(scan, compressed)
+        seen = any(pixels for _, pixels in slopes)
+        said = f", {_pixels(slopes)} on a slope between two ids" if seen else ""
         yield Finding(
             "error",
             "lossy_masks",
-            f"{counted(len(compressed), 'mask')} saved as {formats}, "
-            f"{_pixels(_slopes(scan, compressed))} on a slope between two ids",
+            f"{counted(len(compressed), 'mask')} saved as {formats}{said}",
             "compression changes pixels, and a changed pixel is another class",
             "save masks as PNG, from the originals",
-            scan.places(_slopes(scan, compressed), lambda values: _mark_slopes(scan, values)),
+            scan.places(slopes, lambda values: _mark_slopes(scan, values)),
             len(compressed),
         )
     once = [record for record in bad if not (record.mask and record.mask.format in _LOSSY)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from segkit.doctor.finding import Finding
+from segkit.doctor.finding import Finding, counted
 
 PREFETCHED = 2
 """Batches that each worker of torch's DataLoader holds ready."""
@@ -193,13 +193,15 @@ def cores(available: int, *, workers: int, threads: int, processes: int = 1) -> 
     if wanted <= 1.5 * available:
         return None
     fix = f"OMP_NUM_THREADS={max(1, available // processes - workers)}"
-    if workers >= available:
+    if processes > available:
+        fix = f"--nproc {available}, or fewer"
+    elif workers >= available:
         fix = f"--set workers={max(0, available // processes - 1)}"
     return Finding(
         "warning",
         "cores",
-        f"{wanted} busy threads ({processes} x ({workers} workers + {threads} threads)) on "
-        f"{available} cores",
+        f"{wanted} busy threads ({processes} x ({counted(workers, 'worker')} + "
+        f"{counted(threads, 'thread')})) on {counted(available, 'core')}",
         "threads that wait for each other on a full machine are many times slower than fewer ones",
         fix,
     )

@@ -110,7 +110,11 @@ def rehearse(
 
 
 def look_at_network(
-    model: nn.Module, images: tuple[int, int, int, int], *, aux_weight: float | None = None
+    model: nn.Module,
+    images: tuple[int, int, int, int],
+    *,
+    aux_weight: float | None = None,
+    processes: int = 1,
 ) -> tuple[Rehearsal, list[Finding]]:
     """Rehearse a step and say what is wrong with it.
 
@@ -118,6 +122,7 @@ def look_at_network(
         model: a network on any device, the meta device too.
         images: shape (B, C, H, W) of the batch of one process.
         aux_weight: of every auxiliary loss; None for the network's own.
+        processes: of the run, which share its batch.
 
     Returns:
         The rehearsal, and the findings.
@@ -137,7 +142,7 @@ def look_at_network(
         )  # fmt: skip
         return rehearsal, [note]
     if rehearsal.refusal:
-        return rehearsal, [refused(model, images, rehearsal.refusal)]
+        return rehearsal, [refused(model, images, rehearsal.refusal, processes)]
     trained = sum(weight.requires_grad for weight in model.parameters())
     checks = [
         unused_aux(rehearsal.aux, aux_losses),
@@ -148,7 +153,9 @@ def look_at_network(
     return rehearsal, [finding for finding in checks if finding]
 
 
-def refused(model: nn.Module, images: tuple[int, int, int, int], refusal: str) -> Finding:
+def refused(
+    model: nn.Module, images: tuple[int, int, int, int], refusal: str, processes: int = 1
+) -> Finding:
     """What the network has against a batch: a single image, or its size.
 
     Image pooling leaves one value per channel of a single image, and BatchNorm cannot normalise
@@ -160,6 +167,7 @@ def refused(model: nn.Module, images: tuple[int, int, int, int], refusal: str) -
         model: the network.
         images: shape (B, C, H, W) of the batch of one process.
         refusal: the network's error.
+        processes: of the run, which share its batch.
     """
     batch, *rest = images
     if batch == 1 and not rehearse(model, (2, *rest)).refusal:
@@ -168,7 +176,8 @@ def refused(model: nn.Module, images: tuple[int, int, int, int], refusal: str) -
             "batch_of_one",
             f"a batch of one image a process: {refusal}",
             "the first training step would end in this error",
-            "--set batch_size=2 (or more; times the number of processes)",
+            f"--set batch_size={2 * processes}, or more"
+            + (f": each of {processes} processes takes its share" if processes > 1 else ""),
         )
     return Finding(
         "error",

@@ -222,9 +222,9 @@ def train(
             yield Step(index + 1, total, parts, lr, seconds, count / seconds, waited)
     finally:
         model.train(was_training)
-        if hasattr(iterator, "close"):
-            iterator.close()  # ends the loader's workers
-        kept.close()
+        with kept:
+            if hasattr(iterator, "close"):
+                iterator.close()  # ends the loader's workers
 
 
 def _train_mode(model: nn.Module) -> None:
@@ -242,10 +242,22 @@ def _memory_explained(step: int, images: Tensor) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         ours = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not ours and "can't allocate memory" not in str(error):
+        # oneDNN's words, which may have another reason where memory has no limit.
+        failed = "could not create a primitive" in str(error) and _memory_is_limited()
+        if not (ours or failed) and "can't allocate memory" not in str(error):
             raise
         raise OutOfMemoryError(
             f"memory ended in step {step} on a batch of shape {tuple(images.shape)}: lower "
             "batch_size and raise accumulate by the same factor (the step stays the same), take a "
             f"smaller crop, or precision='bfloat16'. ({str(error).partition(chr(10))[0]:.200})"
         ) from error
+
+
+def _memory_is_limited() -> bool:
+    """Whether this process may not have all the memory that it asks for (``ulimit -v``)."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return False
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    return any(limit != resource.RLIM_INFINITY for limit in limits)
