@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 
 import numpy as np
@@ -224,7 +225,6 @@ def test_a_killed_worker_is_told():
     "context", ["fork", pytest.param("spawn", marks=pytest.mark.slow), "forkserver"]
 )
 def test_nothing_is_left_among_temporary_files(tmp_path, context):
-    (temporary := tmp_path / "temporary").mkdir()
     program = (
         "from segkit import data\n"
         "if __name__ == '__main__':\n"
@@ -234,9 +234,10 @@ def test_nothing_is_left_among_temporary_files(tmp_path, context):
         "        pass\n"
     )
     (script := tmp_path / "script.py").write_text(program)
-    surroundings = {**os.environ, "TMPDIR": str(temporary)}
-    subprocess.run([sys.executable, script], env=surroundings, check=True)
-    assert list(temporary.iterdir()) == []
+    with tempfile.TemporaryDirectory() as temporary:  # a socket's path is at most 107 bytes long
+        surroundings = {**os.environ, "TMPDIR": temporary}
+        subprocess.run([sys.executable, script], env=surroundings, check=True)
+        assert os.listdir(temporary) == []
 
 
 def test_workers_compute_with_one_thread():

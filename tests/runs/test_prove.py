@@ -212,7 +212,7 @@ def test_the_command_says_what_it_compared(monkeypatch, difference, code):
     def proof(recipe, **options):
         asked.update(options, batch_size=recipe.batch_size)
         rows = [Compared("losses", "12 steps", difference), Compared("optimizer", "4 tensors")]
-        return Proof(rows, 6, 5, "torch 2, 1 threads, float32")
+        return Proof(rows, 6, 5, "torch 2, 1 thread, float32")
 
     monkeypatch.setattr(proving, "prove", proof)
     arguments = ["pp_liteseg_t_synthetic", "--set", "batch_size=3", "--kill-at", "6"]

@@ -40,7 +40,7 @@ def test_the_page(finished, tmp_path):
     assert f"| val | {100 * result['miou']:.1f} |" in page
     assert f"| test | {100 * result['test']['miou']:.1f} |" in page
     assert "segbook train pp_liteseg_t_synthetic --set steps=3" in page
-    assert "- Seed 0; float32; 1 threads" in page
+    assert "- Seed 0; float32; 1 thread;" in page
     for name in ("Road", "Bicyclist", "per_image_absent_0"):
         assert f"| {name} |" in page
     pictures = list((tmp_path / "page").glob("*.png"))
