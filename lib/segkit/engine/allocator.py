@@ -22,6 +22,9 @@ _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}
 _USUAL = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 64 << 20, _MMAP_THRESHOLD: 32 << 20}
 _OWN_CHOICE = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_")
 
+_WORTH_IT = 32 << 20
+"""Bytes that it must have grown by: to walk a heap of many pieces can take a second."""
+
 _users = 0  # loops that want it now
 
 
@@ -46,6 +49,7 @@ def kept_memory(device: torch.device | str = "cpu") -> Iterator[None]:
     if torch.device(device).type != "cpu" or _glibc() is None:
         yield
         return
+    before = _held()
     _users += 1
     _apply()
     try:
@@ -53,13 +57,20 @@ def kept_memory(device: torch.device | str = "cpu") -> Iterator[None]:
     finally:
         _users -= 1
         _apply()
-        _give_back(kept=False)
+        if _held() > before + _WORTH_IT:
+            _give_back(kept=False)
 
 
 def _apply() -> None:
     set_option, _ = _glibc()
     for option, value in (_KEEP if _users else _USUAL).items():
         set_option(option, value)
+
+
+def _held() -> int:
+    """Bytes that the process has in memory."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _give_back(*, kept: bool) -> None:
