@@ -9,13 +9,14 @@ from segbook.bench.model import SCOPES
 
 def table(result: dict[str, Any]) -> str:
     """What `bench_models` returns, to be read."""
+    from segkit.doctor.finding import counted
+
     machine, protocol = result["machine"], result["protocol"]
     on_cpu = any(m["scopes"]["labels"]["plain"]["cpu"] is not None for m in result["models"])
     peaks = ", ".join(f"{name} {peak:g}" for name, peak in sorted(machine["peak_gflops"].items()))
     height, width = protocol["size"]
     lines = [
-        f"{machine['device']}, {machine['threads']} thread{'s' * (machine['threads'] != 1)}, "
-        f"torch {machine['torch']}",
+        f"{machine['device']}, {counted(machine['threads'], 'thread')}, torch {machine['torch']}",
         f"one image of {height}x{width} pixels, {protocol['runs']} rounds in turn after warm-up",
         f"peak measured, GFLOP a second{' of one thread' if on_cpu else ''}: {peaks}",
     ]

@@ -121,11 +121,11 @@ def steppers_of(case: Case, *, apart: bool = False) -> Iterator[dict[str, Steppe
                 stack.enter_context(contextlib.closing(Apart(build))) if apart else build()
             )
             first[way] = steppers[way]()
-        both = [first.get("theirs", first["float32"]), first["float32"]]
-        if max(both) - min(both) > 1e-4 * abs(first["float32"]):
+        ours, theirs = first["float32"], first.get("theirs", first["float32"])
+        if abs(theirs - ours) > 1e-4 * abs(ours):
             raise ValueError(
-                f"{case.title}: not the same network, the first losses are "
-                f"{both[0]} of theirs and {both[1]} of ours"
+                f"{case.title}: not the same network, the first losses are {theirs} of theirs and "
+                f"{ours} of ours"
             )
         yield steppers
 
@@ -202,6 +202,7 @@ def command(
     from tqdm import tqdm
 
     from segbook.bench import train_options
+    from segkit.doctor.finding import counted
 
     known = cases()
     chosen = names or (*known, *train_options.WAYS)
@@ -217,10 +218,9 @@ def command(
     chosen = sorted(chosen, key=train_options.WAYS.__contains__)  # no fork after threads computed
     apart = sys.platform == "linux" and not torch.cuda.is_available()
     clock = "wall time" if wall else "CPU time"
-    used = torch.get_num_threads()
     head = (
         f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, "
-        f"{used} thread{'s' * (used > 1)}, {clock} of a step; median ratio (quartiles)"
+        f"{counted(torch.get_num_threads(), 'thread')}, {clock} of a step; median ratio (quartiles)"
     )
     rows = []
     try:

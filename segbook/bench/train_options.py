@@ -19,6 +19,7 @@ from segbook.bench.train_cases import cases, fake_batch
 from segbook.bench.turns import WARM_UP, take_turns
 from segbook.runs.build import choose_precision
 from segkit import create_model, data, engine, losses, transforms
+from segkit.doctor.finding import counted
 from segkit.engine.probe import Setting, set_fused
 
 WAYS = {"options": 9, "data": 6}
@@ -156,7 +157,7 @@ def compare_data(
             held = waiting < WAITING
             row: dict[str, Any] = {
                 "what": f"data {'cached as uint8' if cached else 'decoded each time'}, "
-                f"{workers} workers",
+                f"{counted(workers, 'worker')}",
                 "ours": seconds,
                 "waiting": waiting,
             }

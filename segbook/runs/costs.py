@@ -27,7 +27,7 @@ from segbook.recipes.recipe import Recipe
 from segbook.runs.build import build_augmentation
 from segbook.runs.feed import eval_batches
 from segbook.runs.few import Few
-from segbook.runs.forecast import FEWEST, STEPS, WARM_UP
+from segbook.runs.forecast import WARM_UP, measured_of
 from segkit import data, engine
 from segkit.engine import distributed
 from segkit.engine.checkpoint import LAST
@@ -84,11 +84,13 @@ class Costs:
 
     def disk(self, recipe: Recipe) -> int:
         """Bytes of the checkpoints that a run leaves: last, previous and best."""
-        wanted = min(STEPS, recipe.steps // 4)
-        foreseen = WARM_UP + wanted if wanted >= FEWEST else recipe.steps  # measuring saves, too,
-        validated = recipe.evaluate_every or recipe.steps  # and so does the first best validation
-        saves = {min(step, recipe.steps) for step in (recipe.save_every, foreseen, validated)}
-        kept = min(2, len({*saves, recipe.steps}))
+        measured = measured_of(recipe.steps)
+        early = {  # what saves before the last step: the best validation and the forecast do, too
+            recipe.save_every,
+            recipe.evaluate_every or recipe.steps,
+            WARM_UP + measured if measured else recipe.steps,
+        }
+        kept = 1 + (min(early) < recipe.steps)
         return kept * self.checkpoint_bytes + self.best_bytes
 
 

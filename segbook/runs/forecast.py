@@ -49,7 +49,7 @@ class Forecast:
         self.run, self.start = run, run.step
         self.began, self.away, self.cpu = time.perf_counter(), 0.0, 0.0
         left = run.recipe.steps - run.step
-        self.wanted = min(STEPS, left // 4)
+        self.wanted = measured_of(left)
         self.steps: list[Step] = []
         self.said: dict[str, Any] = {}
         if left:
@@ -71,7 +71,7 @@ class Forecast:
 
     def add(self, step: Step) -> None:
         """Take note of one of the run's steps; the last one that is needed makes the forecast."""
-        if self.said or self.wanted < FEWEST:
+        if self.said or not self.wanted:
             return
         if step.index - self.start == WARM_UP:
             self.cpu = self.run.cpu_seconds
@@ -118,6 +118,12 @@ class Forecast:
             error = self.said["seconds"] / actual - 1
             self.said |= {"actual": round(actual, 1), "error": round(error, 4)}
             self.run.folder.update(forecast=self.said)
+
+
+def measured_of(steps: int) -> int:
+    """How many of a training's steps its forecast is made from, after `WARM_UP`; 0: it has none."""
+    wanted = min(STEPS, steps // 4)
+    return wanted if wanted >= FEWEST else 0
 
 
 def spell(said: dict[str, Any]) -> str:

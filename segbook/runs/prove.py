@@ -28,6 +28,7 @@ from segbook.runs.folder import RunFolder
 from segbook.runs.trace import digest_of, read_trace
 from segbook.runs.tune import Choice
 from segkit import engine
+from segkit.doctor.finding import counted
 
 PER_STEP = {
     "loss": "losses",
@@ -254,15 +255,11 @@ def _state(folder: RunFolder) -> dict[str, Any]:
     return state
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
 def _describe(described: dict[str, Any], recipe: Recipe) -> str:
     versions = described["versions"]
     device = "GPU, deterministic algorithms" if torch.cuda.is_available() else "CPU"
     return (
         f"torch {versions['torch']}, Python {versions['python']}, {described['machine']}, {device}"
-        f"; {_count(described['threads'], 'thread')}, {_count(recipe.workers, 'worker')}\n"
+        f"; {counted(described['threads'], 'thread')}, {counted(recipe.workers, 'worker')}\n"
         f"{Choice.from_dict(described['choice'])}"
     )

@@ -16,6 +16,7 @@ from segbook.runs.folder import FINISHED, RunFolder
 from segbook.runs.stopping import spell_duration
 from segbook.runs.training import Run
 from segkit import engine, transforms
+from segkit.doctor.finding import counted
 from segkit.metrics import POLICIES
 
 VOC = (
@@ -171,9 +172,8 @@ def markdown(
         spell_command(described, folder),
         "```",
         "",
-        f"- Seed {recipe.seed}; {described['precision']}; {described['threads']} thread"
-        f"{'s' * (described['threads'] != 1)}; "
-        f"{described['machine']}.",
+        f"- Seed {recipe.seed}; {described['precision']}; "
+        f"{counted(described['threads'], 'thread')}; {described['machine']}.",
         f"- {spell_duration(described['seconds'])} in training steps; validation, checkpoints and "
         "whatever a kill threw away are not counted.",
         f"- Attempts: {described.get('attempts', 1)}"

@@ -80,6 +80,18 @@ def test_elsewhere_nothing_changes(monkeypatch):
         assert allocator._users == 0
 
 
+@needs_glibc
+def test_without_file_descriptors_a_loop_goes_on(monkeypatch):
+    def none_left(*_, **__):
+        raise OSError("too many open files")
+
+    with monkeypatch.context() as patch, kept_memory():
+        patch.setattr("builtins.open", none_left)
+        with kept_memory():
+            assert allocator._users == 2
+    assert allocator._users == 0
+
+
 class Tiny(nn.Conv2d):
     def __init__(self):
         super().__init__(3, 2, 1)
