@@ -208,7 +208,7 @@ def step_time(pairs: int) -> Ratio:
     import torch
     from torch.nn import functional as F
 
-    from segbook.runs.build import choose_precision
+    from segbook.builders.build import choose_precision
     from segkit import create_model, engine, losses
 
     generator = torch.Generator().manual_seed(0)

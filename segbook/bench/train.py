@@ -75,7 +75,7 @@ def plain_sgd(network: Any) -> Any:
 
 def default_setting(network: Any) -> Any:
     """What a short run of a recipe takes on this machine."""
-    from segbook.runs.build import choose_precision
+    from segbook.builders.build import choose_precision
     from segkit.engine.probe import Setting
 
     on_gpu = next(network.parameters()).device.type == "cuda"

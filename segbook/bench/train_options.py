@@ -17,7 +17,7 @@ from torch import Tensor
 from segbook.bench.train import default_setting, our_stepper, plain_sgd
 from segbook.bench.train_cases import cases, fake_batch
 from segbook.bench.turns import WARM_UP, take_turns
-from segbook.runs.build import choose_precision
+from segbook.builders.build import choose_precision
 from segkit import create_model, data, engine, losses, transforms
 from segkit.doctor.finding import counted
 from segkit.engine.probe import Setting, set_fused

@@ -122,7 +122,7 @@ def page(folder: RunFolder) -> str:
         "data": ", ".join(f"{k} {v[:12]}" for k, v in _mapping(described, "data_manifest")),
         "source": _spell_source(described),
         "versions": ", ".join(f"{k} {v}" for k, v in _mapping(described, "versions")),
-        "how to resume": _advice(folder, now, described.get("step")),
+        "how to resume": "not needed" if now.status == FINISHED else advice(folder, described),
     }
     lines = [f"{key:<14}{value}" for key, value in head.items() if value]
     for title in ("parameters", "recipe"):
@@ -166,11 +166,28 @@ def _spell_source(described: dict[str, Any]) -> str | None:
     return f"commit {commit[:12]}{changed}" if commit else None
 
 
-def _advice(folder: RunFolder, now: Row, saved: int | None) -> str | None:
-    if now.status in (FAILED, STOPPED, INTERRUPTED):
-        remark = f"from step {saved}" if saved else "from the start: there is no checkpoint yet"
-        return f"segbook resume {folder.name}" + (f", {remark}" if now.steps else "")
-    return "not needed" if now.status == FINISHED else None
+def ending(folder: RunFolder, described: dict[str, Any]) -> list[str]:
+    """Lines about how an attempt ended."""
+    lines = [f"{described['status']} after {spell_duration(described.get('seconds_total', 0.0))}"]
+    if described.get("reason"):
+        lines[0] += f": {described['reason']}"
+    error = described.get("error")
+    if isinstance(error, dict) and error.get("traceback"):
+        lines += ["", *error["traceback"], ""]
+    return [*lines, *filter(None, (spell_error(error), spell_result(described.get("result"))))]
+
+
+def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
+    """How to go on with a run that has not finished, where that can help."""
+    status, error, step = (described.get(key) for key in ("status", "error", "step"))
+    refused = isinstance(error, dict) and error.get("name") == "SettingsRefusedError"
+    if status not in (FAILED, STOPPED, INTERRUPTED) or refused:
+        return None
+    where = "(from the start: there is no checkpoint yet)"
+    if step:
+        where = f"(from step {step} of {described.get('steps')})"
+    cause = "   once the cause is mended" if status == FAILED else ""
+    return f"segbook resume {folder.name}   {where}{cause}"
 
 
 def _section(title: str, values: Any) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segbook.published import evaluate_published, import_weights
+from segbook.certificates.published import evaluate_published, import_weights
 from segkit.catalog import load_model
 from segkit.metrics import POLICIES
 from segkit.models.espnet import from_authors

@@ -9,9 +9,9 @@ from PIL import Image
 from torch import nn
 
 from segbook import recipes
+from segbook.builders.build import build_data, build_model, check
+from segbook.builders.optimizer import build_optimizer, group_weights
 from segbook.recipes import Recipe
-from segbook.runs.build import build_data, build_model, check
-from segbook.runs.optimizer import build_optimizer, group_weights
 
 PINNED = {
     # name: (data, crop, scale, batch_size, steps, lr, head_lr, weight_decay, paper_miou)
@@ -152,7 +152,7 @@ def test_backbone_weights_are_asked_for_once(monkeypatch):
     def create(name, *, num_classes, **options):
         asked.append(options)
 
-    monkeypatch.setattr("segbook.runs.build.create_model", create)
+    monkeypatch.setattr("segbook.builders.build.create_model", create)
     recipe = recipes.get("fcn_resnet50_camvid")
     recipe = recipes.override(recipe, {"weights_backbone": "IMAGENET1K_V1"})
     build_model(recipe, 11)

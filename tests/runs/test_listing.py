@@ -64,9 +64,9 @@ def test_a_page_has_result_classes_files_and_what_to_do(finished):
     finished.update(status="running")  # by nobody
     page = listing.page(finished)
     assert "interrupted" in page
-    assert f"segbook resume {finished.name}, from the start: there is no checkpoint yet" in page
+    assert f"segbook resume {finished.name}   (from the start: there is no checkpoint yet)" in page
     finished.update(step=30)
-    assert f"segbook resume {finished.name}, from step 30" in listing.page(finished)
+    assert f"segbook resume {finished.name}   (from step 30" in listing.page(finished)
 
 
 def test_errors_and_results_are_spelt():

@@ -1,0 +1,71 @@
+"""The batches that a run is fed with: this process's part of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from segbook.builders.build import build_augmentation
+from segbook.recipes.recipe import Recipe
+from segkit import data, transforms
+from segkit.data import BadSample
+from segkit.engine import distributed
+
+if TYPE_CHECKING:
+    from segbook.training.run import Run
+
+
+def train_batches(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    """The stream of batches from the run's current step on, through the recipe's phases."""
+    recipe = run.recipe
+    plan = recipe.schedule_of_crops()
+    ends = [begins for begins, *_ in plan[1:]] + [None]
+    known: set[int] = set()
+
+    def tell(sample: BadSample) -> None:
+        if sample.index not in known:  # each phase meets it again
+            run._tell(str(sample))
+        known.add(sample.index)
+
+    pieces = []
+    for (begins, crop, scale), end in zip(plan, ends, strict=True):
+        first = max(begins, run.step)
+        if end is not None and first >= end:
+            continue
+        augment = build_augmentation(recipe, crop, scale)
+        pieces.append(
+            data.batches(
+                run.sets["train"].with_transform(augment),
+                batch_size=recipe.batch_size,
+                seed=recipe.seed,
+                start=first * recipe.accumulate,
+                stop=None if end is None else end * recipe.accumulate,
+                workers=recipe.workers,
+                timeout=recipe.worker_timeout,
+                rank=distributed.rank(),
+                ranks=distributed.ranks(),
+                bad_samples=recipe.bad_samples,
+                on_bad=tell,
+            )
+        )
+    try:
+        yield from itertools.chain.from_iterable(pieces)
+    finally:
+        for piece in pieces:
+            piece.close()
+
+
+def eval_batches(recipe: Recipe, dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Whole images of a split, once each over all processes."""
+    ranks = distributed.ranks()
+    return data.sequential(
+        dataset.with_transform(transforms.evaluate()),
+        batch_size=max(1, (recipe.eval_batch_size or recipe.batch_size) // ranks),
+        workers=recipe.workers,
+        timeout=recipe.worker_timeout,
+        rank=distributed.rank(),
+        ranks=ranks,
+    )

@@ -1,0 +1,1 @@
+"""A training: its state, its loop, the processes that share it, and the proof that it resumes."""
