@@ -83,15 +83,13 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 
 def test_training_needs_no_jupyter_and_no_matplotlib(tmp_path):
     code = """
-import sys, types
+import sys
 for name in ("papermill", "nbformat", "nbclient", "nbconvert", "IPython", "ipykernel",
              "jupyter_client", "jupyter_core", "ipywidgets", "anywidget", "matplotlib"):
     sys.modules[name] = None
-training = types.ModuleType("training")
-training.train_run = lambda recipe, folder, **options: {"miou": 0.5, "policy": "dataset",
-                                                        "split": "val"}
-sys.modules["segbook.training.unattended"] = training
 from segbook.cli import main
+from segbook.training import headless
+headless.fit = lambda *_, **options: {"miou": 0.5, "policy": "dataset", "split": "val"}
 main(["train", "unet_synthetic", "--set", "lr=0.5", "--name", "tiny"], prog_name="segbook")
 """
     done = python(code, SEGBOOK_RUNS=str(tmp_path))

@@ -87,7 +87,7 @@ def test_names_that_cannot_be_used_ask_nobody(name, model, match, monkeypatch):
 
 
 def test_every_name_is_that_of_a_model_of_ours():
-    from segbook.builders.build import check_named_weights
+    from segbook.builders.model import check_named_weights
     from segbook.recipes.recipe import Recipe
 
     kinds = [n for n in dir(segmentation) if n.endswith("_Weights")]

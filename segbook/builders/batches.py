@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor
 
-from segbook.builders.build import build_augmentation
+from segbook.builders.data import build_augmentation
 from segbook.recipes.recipe import Recipe
 from segkit import data, transforms
 from segkit.data import BadSample
 from segkit.engine import distributed
 
-if TYPE_CHECKING:
-    from segbook.training.run import Run
 
+def train_batches(
+    recipe: Recipe,
+    dataset: Any,
+    *,
+    start: int = 0,
+    show: Callable[[str], None] = lambda line: None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The endless stream of batches through the recipe's phases.
 
-def train_batches(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
-    """The stream of batches from the run's current step on, through the recipe's phases."""
-    recipe = run.recipe
+    Args:
+        recipe: whose phases, augmentation, batch size and seed.
+        dataset: the train split.
+        start: optimizer steps that were already made.
+        show: is told of each sample that is left out, once.
+    """
     plan = recipe.schedule_of_crops()
     ends = [begins for begins, *_ in plan[1:]] + [None]
     known: set[int] = set()
 
-    def tell(sample: BadSample) -> None:
+    def left_out(sample: BadSample) -> None:
         if sample.index not in known:  # each phase meets it again
-            run._tell(str(sample))
+            show(str(sample))
         known.add(sample.index)
 
     pieces = []
     for (begins, crop, scale), end in zip(plan, ends, strict=True):
-        first = max(begins, run.step)
+        first = max(begins, start)
         if end is not None and first >= end:
             continue
         augment = build_augmentation(recipe, crop, scale)
         pieces.append(
             data.batches(
-                run.sets["train"].with_transform(augment),
+                dataset.with_transform(augment),
                 batch_size=recipe.batch_size,
                 seed=recipe.seed,
                 start=first * recipe.accumulate,
@@ -46,9 +55,9 @@ def train_batches(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
                 workers=recipe.workers,
                 timeout=recipe.worker_timeout,
                 rank=distributed.rank(),
-                ranks=distributed.ranks(),
+                ranks=distributed.world_size(),
                 bad_samples=recipe.bad_samples,
-                on_bad=tell,
+                on_bad=left_out,
             )
         )
     try:
@@ -60,7 +69,7 @@ def train_batches(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
 
 def eval_batches(recipe: Recipe, dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
     """Whole images of a split, once each over all processes."""
-    ranks = distributed.ranks()
+    ranks = distributed.world_size()
     return data.sequential(
         dataset.with_transform(transforms.evaluate()),
         batch_size=max(1, (recipe.eval_batch_size or recipe.batch_size) // ranks),

@@ -1,4 +1,4 @@
-"""From a recipe to its optimizer and its schedule: which weight learns at which rate."""
+"""A recipe's optimizer, schedule and settings: which weight learns at which rate, and how."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def build_optimizer(
     if not groups:
         raise ValueError(f"every weight of {recipe.model} is frozen: there is nothing to train")
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum, fused=fused)
-    return torch.optim.AdamW(groups, fused=fused)
+        return torch.optim.SGD(groups, momentum=recipe.momentum, fused=fused or None)
+    return torch.optim.AdamW(groups, fused=fused or None)  # None: torch chooses among the others
 
 
 def group_weights(recipe: Recipe, model: nn.Module) -> list[dict[str, Any]]:
@@ -75,3 +75,12 @@ def build_schedule(recipe: Recipe) -> engine.schedules.Schedule:
         return engine.poly(recipe.steps, power=recipe.power, warmup=recipe.warmup)
     make = engine.cosine if recipe.schedule == "cosine" else engine.constant
     return make(recipe.steps, warmup=recipe.warmup)
+
+
+def build_settings(recipe: Recipe, device: torch.device) -> engine.Settings:
+    """What the recipe says of precision and memory format, and the rule for what it leaves open."""
+    settings = engine.default_settings(device, optimizer=recipe.optimizer)
+    if recipe.precision != "auto":
+        settings = settings._replace(precision=recipe.precision)
+    given = {"channels_last": recipe.channels_last, "fused": recipe.fused}
+    return settings._replace(**{name: value for name, value in given.items() if value is not None})

@@ -96,7 +96,7 @@ def spell_time(seconds: float) -> str:
 
 
 def _check_forecasts(as_json: bool) -> None:
-    from segbook.training.forecast import WANTED, accuracies
+    from segbook.forecast.accuracy import WANTED, accuracies
 
     found = accuracies()
     if as_json:

@@ -10,19 +10,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import Tensor
 
-from segbook.builders.build import build_augmentation
+from segbook.builders.data import build_augmentation
+from segbook.builders.loss import build_loss
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder, runs_root
 from segbook.training import costs
-from segbook.training.forecast import FEWEST, STEPS, WARM_UP
+from segbook.training.costs import FEWEST, STEPS, WARM_UP
+from segbook.training.state import TrainingState, build
 from segkit import data, engine
-
-if TYPE_CHECKING:
-    from segbook.training.run import Run
 
 HIGH_LOAD = 0.5
 """Processes a core that want to run, from which a machine counts as busy."""
@@ -95,9 +94,6 @@ def measure(
     """
     if steps < FEWEST:
         raise ValueError(f"steps={steps}: a forecast takes {FEWEST} steps or more")
-    from segbook.training.run import Run
-    from segbook.training.tune import settle
-
     busy = _spell_load()
     root = runs_root()  # where the checkpoints would go: that disk's speed counts
     with tempfile.TemporaryDirectory(
@@ -106,30 +102,29 @@ def measure(
         tell("building")
         began = time.perf_counter()
         folder = RunFolder.create(recipe.name, root=scratch, kind="train")
-        run = Run(recipe, folder, show=lambda text: None)
-        tell("precision and memory format")
-        settle(run, None)  # as the run itself will
+        state = build(recipe, folder)
+        loss = build_loss(recipe, state.model, state.class_counts())
         building = time.perf_counter() - began
         phases, computing, ratios, waited = [], [], [], 0.0
         for _, crop, scale in recipe.schedule_of_crops():
             tell(f"steps of {crop[0]}x{crop[1]}")
-            phase, seen = _measure_phase(run, crop, scale, steps)
+            phase, seen = _measure_phase(state, loss, crop, scale, steps)
             phases.append(phase)
             computing.append(costs.trimmed_mean([s.seconds - s.waited for s in seen]))
             waited = max(waited, costs.trimmed_mean([s.waited for s in seen]))
             mean = costs.trimmed_mean([s.seconds for s in seen])
             ratios += [s.seconds / mean for s in seen]
         tell("validation and a checkpoint")
-        measured = costs.measure_costs(run, computing, waited, costs.tenths(ratios))
+        measured = costs.measure_costs(state, folder, computing, waited, costs.tenths(ratios))
         parts = {"building": building, **measured.remaining(recipe, 0)}
-        if "test" in run.sets:
-            start, fresh, _ = costs.measure_evaluation(run, "test")
-            parts["test"] = start + fresh * len(run.sets["test"])
+        if "test" in state.sets:
+            start, fresh, _ = costs.measure_evaluation(state, "test")
+            parts["test"] = start + fresh * len(state.sets["test"])
         read = len(phases) * (WARM_UP + steps) * recipe.batch_size * recipe.accumulate
-        memory = costs.peak_memory(run, read)
+        memory = costs.peak_memory(state, read)
         cpu = sum(phase.cpu_seconds for phase in phases)
         wall = sum(p.seconds * (1 - p.waiting * (recipe.workers > 0)) for p in phases)
-        busy = costs.spell_busy(run, cpu, wall) or busy
+        busy = costs.spell_busy(state, cpu, wall) or busy
     total = sum(parts.values())
     return Report(
         phases=tuple(phases),
@@ -145,11 +140,15 @@ def measure(
 
 
 def _measure_phase(
-    run: Run, crop: tuple[int, int], scale: tuple[float, float], steps: int
+    state: TrainingState,
+    loss: Callable[..., Any],
+    crop: tuple[int, int],
+    scale: tuple[float, float],
+    steps: int,
 ) -> tuple[Phase, list[engine.Step]]:
-    recipe = run.recipe
+    recipe = state.recipe
     stream = data.batches(
-        run.sets["train"].with_transform(build_augmentation(recipe, crop, scale)),
+        state.sets["train"].with_transform(build_augmentation(recipe, crop, scale)),
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         workers=recipe.workers,
@@ -164,8 +163,8 @@ def _measure_phase(
                 newest[:] = [batch]
                 yield batch
 
-    seen, cpu = _time_steps(run, remembered(), steps)
-    same, _ = _time_steps(run, itertools.repeat(newest[0]), steps)
+    seen, cpu = _time_steps(state, loss, remembered(), steps)
+    same, _ = _time_steps(state, loss, itertools.repeat(newest[0]), steps)
     seconds = [step.seconds for step in seen]
     median = statistics.median(seconds)
     fast, slow = costs.tenths(seconds)
@@ -182,21 +181,23 @@ def _measure_phase(
     return phase, seen
 
 
-def _time_steps(run: Run, batches: Iterator, steps: int) -> tuple[list[engine.Step], float]:
+def _time_steps(
+    state: TrainingState, loss: Callable[..., Any], batches: Iterator, steps: int
+) -> tuple[list[engine.Step], float]:
     """Make some steps after a warm-up; their CPU seconds, too."""
     stream = engine.train(
-        run.model,
+        state.model,
         batches,
-        loss=run.loss,
-        optimizer=run.optimizer,
+        loss=loss,
+        optimizer=state.optimizer,
         schedule=lambda index: 1e-3,  # a step takes as long, and no loss can diverge
         steps=WARM_UP + steps,
-        accumulate=run.recipe.accumulate,
-        clip=run.recipe.clip,
-        ema=run.ema,
-        precision=run.precision,
-        scaler=run.scaler,
-        channels_last=run.channels_last,
+        accumulate=state.recipe.accumulate,
+        clip=state.recipe.clip,
+        ema=state.ema,
+        precision=state.settings.precision,
+        scaler=state.scaler,
+        channels_last=state.settings.channels_last,
     )
     for _ in range(WARM_UP):
         next(stream)

@@ -11,27 +11,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from segbook.notebooks import parameters
 from segbook.notebooks.console import Console
-from segbook.runs.folder import DISK_FULL, FAILED, FINISHED, RUNNING, STOPPED, RunFolder
+from segbook.runs.attempt import TRACEBACK_LINES, attempt
+from segbook.runs.folder import DISK_FULL, FAILED, RunFolder
 from segbook.runs.provenance import environment
-from segbook.runs.stopping import RunStopped, Stopper
+from segbook.runs.stopping import Stopper
 
 KERNEL_VARIABLES = {
     "SEGBOOK_HEADLESS": "1",
     "TQDM_DISABLE": "1",  # a saved bar stands at 0 % for ever; prints are progress here
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
 }
-TRACEBACK_LINES = 12
 
 
 def create(
@@ -106,29 +103,21 @@ def execute(folder: RunFolder, *, html: bool = True) -> dict[str, Any]:
         )
         stopper = Stopper(kernel.interrupt, kernel.kill, limit=described.get("time_limit"))
         kernel.stop_reason = lambda: stopper.reason
-        began = time.monotonic()
         with stopper.watch():
-            attempts = described.get("attempts", 0)
-            if attempts and (folder.path / "notebook.ipynb").exists():
-                os.replace(
-                    folder.path / "notebook.ipynb", folder.path / f"notebook.{attempts}.ipynb"
-                )
-            folder.log(f"attempt {attempts + 1} begins")
-            folder.update(
-                status=RUNNING, attempts=attempts + 1, reason=None, error=None, result=None
-            )
-            outcome = _execute(folder, kernel, console)
-            seconds = round(described.get("seconds_total", 0.0) + time.monotonic() - began, 1)
-            folder.update(**outcome, seconds_total=seconds)
-            with contextlib.suppress(OSError):  # a full disk is being reported already
-                folder.log(f"attempt {attempts + 1} {outcome['status']}")
+            with attempt(folder, stopper) as outcome:
+                if (folder.path / "notebook.ipynb").exists():  # of the attempt before
+                    number = folder.read()["attempts"] - 1
+                    os.replace(
+                        folder.path / "notebook.ipynb", folder.path / f"notebook.{number}.ipynb"
+                    )
+                outcome |= _execute(folder, kernel, console)
             if html:
                 _report(folder, Path(described["notebook"]).parent, console)
         return folder.read()
 
 
 def _execute(folder: RunFolder, kernel: Any, console: Console) -> dict[str, Any]:
-    """Execute ``source.ipynb``; the fields of ``run.json`` that say how it ended."""
+    """Execute ``source.ipynb``; the fields of ``run.json`` about what a cell did wrong."""
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -149,29 +138,13 @@ def _execute(folder: RunFolder, kernel: Any, console: Console) -> dict[str, Any]
             show=console.write,
             warn=console.line,
         )
-    except RunStopped as reason:
-        return {"status": STOPPED, "reason": str(reason)}
     except CellFailedError as error:
         return {"status": FAILED, "error": _cell_error(error)}
-    except PapermillExecutionError:
-        pass  # papermill looks for errors once more, and finds those of ``raises-exception`` cells
     except DeadKernelError as error:
         return {"status": FAILED, "error": {"name": "DeadKernelError", "message": str(error)}}
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        message = f"{error.strerror or error}{where}"
-        if error.errno in DISK_FULL:
-            message = f"the disk is full{where}"
-        return {"status": FAILED, "error": {"name": type(error).__name__, "message": message}}
-    except Exception as error:  # a fault of ours or of Jupyter's: the status must be right
-        trace = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
-        name = type(error).__name__
-        return {
-            "status": FAILED, "error": {"name": name, "message": str(error), "traceback": trace},
-        }  # fmt: skip
-    except KeyboardInterrupt:
-        return {"status": STOPPED, "reason": "stopped by Ctrl-C"}
-    return {"status": FINISHED}
+    except PapermillExecutionError:
+        pass  # papermill looks for errors once more, and finds those of ``raises-exception`` cells
+    return {}
 
 
 def _cell_error(error: Any) -> dict[str, Any]:

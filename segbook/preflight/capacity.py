@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from segbook.builders.build import choose_precision
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import runs_root
 from segkit.doctor import Finding, Scan, machine
+from segkit.engine import best_precision
 
 
 class Device(NamedTuple):
@@ -36,7 +36,7 @@ class Device(NamedTuple):
         cuda = torch.cuda.is_available()
         return cls(
             "cuda" if cuda else "cpu",
-            choose_precision("auto") == "bfloat16",
+            best_precision("cuda" if cuda else "cpu") == "bfloat16",
             machine.available_memory(),
             torch.cuda.mem_get_info()[0] if cuda else None,
         )
@@ -76,7 +76,8 @@ def of_sizes(
     moments = 2 * trained if recipe.optimizer == "adamw" else trained * (recipe.momentum > 0)
     kept = weights * (1 + (recipe.ema is not None)) + moments
     crop = max((crop for _, crop, _ in recipe.schedule_of_crops()), key=lambda c: c[0] * c[1])
-    if choose_precision(recipe.precision) != "float32":
+    precision = recipe.precision
+    if (best_precision(device.kind) if precision == "auto" else precision) != "float32":
         step //= 2
     on_cpu = device.kind == "cpu"
     areas = [r.image.size[0] * r.image.size[1] for r in scan.records if r.image]

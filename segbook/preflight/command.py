@@ -102,7 +102,7 @@ def _with_bar(look: Callable[[Callable[[int, int], None]], list[Finding]]) -> li
 def _climb(recipe: recipes.Recipe) -> list[Finding]:
     from tqdm import tqdm
 
-    from segbook.builders.build import check
+    from segbook.builders.check import check
     from segbook.preflight.learning import learn, to_finding
     from segkit.doctor import Finding
 

@@ -11,12 +11,9 @@ import torch
 from torch import nn
 
 from segbook import recipes
-from segbook.builders.build import (
-    build_augmentation,
-    build_data,
-    build_model,
-    check,
-)
+from segbook.builders.check import check
+from segbook.builders.data import build_augmentation, build_data
+from segbook.builders.model import build_model
 from segbook.builders.subset import Few, at_most
 from segbook.preflight.capacity import Device, of_machine, of_sizes
 from segbook.recipes.recipe import Recipe
@@ -66,7 +63,7 @@ def examine(
     Returns:
         Errors, then warnings, then notes.
     """
-    processes = processes or distributed.ranks()
+    processes = processes or distributed.world_size()
     device = Device.here()
     findings = [*_rates(recipe, reference), *of_machine(recipe, device, processes)]
     given = sets

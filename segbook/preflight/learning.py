@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segbook.builders.build import build_data, build_loss, build_model, count_classes, load_start
+from segbook.builders.data import build_data, count_classes
+from segbook.builders.loss import build_loss
+from segbook.builders.model import build_model, load_start
 from segbook.builders.optimizer import build_optimizer
 from segbook.builders.subset import Few
 from segbook.recipes.recipe import Recipe

@@ -94,8 +94,11 @@ class Recipe:
         clip: largest norm of the gradient; None does not clip.
         ema: decay of the moving average of the weights that is evaluated; None for none.
         precision: "auto" (bfloat16 where the machine has it), "float32", "bfloat16", "float16".
-        channels_last: memory format; None for the faster one, measured where a run is long
-            enough.
+        channels_last: memory format; None for the rule, which is true.
+        fused: whether the optimizer updates all weights in one kernel; None for the rule: not
+            for SGD on a CPU.
+        compile: whether the network goes through ``torch.compile``; it takes minutes on a CPU and
+            gains nothing there.
         sync_bn: whether BatchNorm counts the images of all processes: "auto" where there are
             several, each with a GPU of its own, "on", "off".
         workers: loader processes; 0 loads in the main one.
@@ -153,6 +156,8 @@ class Recipe:
     ema: float | None = None
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     channels_last: bool | None = None
+    fused: bool | None = None
+    compile: bool = False
     sync_bn: Literal["auto", "on", "off"] = "auto"
     workers: int = 0
     worker_timeout: float = 300.0

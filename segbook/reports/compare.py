@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from segbook.builders.build import build_model
+from segbook.builders.model import build_model
 from segbook.recipes import Recipe
 from segbook.reports.publish import result_of, spell_command
 from segbook.reports.publish import spell as per_cent
@@ -171,7 +171,7 @@ def rank(described: Described) -> float:
 
 def cells(described: Described, differ: list[str], splits: list[str]) -> list[str]:
     """One run's line."""
-    from segbook.builders.build import build_data
+    from segbook.builders.data import build_data
     from segbook.certificates import measure  # the flop counter is slow to import
 
     _, run, recipe = described

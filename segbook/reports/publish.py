@@ -14,7 +14,8 @@ from segbook import figures
 from segbook.recipes import Recipe
 from segbook.runs.folder import FINISHED, RunFolder
 from segbook.runs.stopping import spell_duration
-from segbook.training.run import Run
+from segbook.training.evaluation import best_model, evaluate
+from segbook.training.state import build
 from segkit import engine, transforms
 from segkit.doctor.finding import counted
 from segkit.metrics import POLICIES
@@ -59,12 +60,12 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
             f"segbook resume {folder.name}"
         )
     recipe = Recipe.from_dict(described.get("recipe") or {})
-    run = Run(recipe, folder, show=lambda line: None)
+    state = build(recipe, folder)
     out.mkdir(parents=True, exist_ok=True)
-    split = "test" if "test" in run.sets else "val"
-    shown = run.sets[split]
+    split = "test" if "test" in state.sets else "val"
+    shown = state.sets[split]
     classes, palette = shown.classes, shown.palette
-    network = run.best_model()
+    network = best_model(state, folder)
     normalised = shown.with_transform(transforms.evaluate())
 
     def predicted(index: int) -> Any:
@@ -74,7 +75,11 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
         for index in range(len(shown)):
             yield shown.stem(index), *shown.raw(index), predicted(index)
 
-    scores = {name: run.evaluate(name) for name in ("val", "test") if name in run.sets}
+    scores = {
+        name: evaluate(network, recipe, state.sets[name], state.settings)
+        for name in ("val", "test")
+        if name in state.sets
+    }
     pictures = {
         "curves.png": figures.curves(folder.metrics(), policy=recipe.policy),
         "iou.png": figures.iou_bars(

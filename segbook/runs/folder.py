@@ -135,6 +135,12 @@ class RunFolder:
         write_atomic(path / "run.json", json.dumps(fields, indent=1) + "\n")
         return cls(path)
 
+    @classmethod
+    def for_notebook(cls, name: str) -> RunFolder:
+        """The folder that `segbook run` made for this notebook; elsewhere a new one."""
+        given = os.environ.get(FOLDER_VARIABLE)
+        return cls(given) if given else cls.create(name, kind="notebook")
+
     @property
     def name(self) -> str:
         """The folder's name, which is the run's."""

@@ -113,6 +113,10 @@ class Stopper:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def ended(self) -> None:
+        """Ask and end nothing any more: what is left of the run is to write how it ended."""
+        self.interrupt = self.kill = lambda: None
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a forked loader process: the run's process ends it
             if number == signal.SIGTERM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,9 @@ from segbook.runs.command import (
     time_limit_option,
 )
 from segbook.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from segbook.training.state import TrainingState
 
 
 @click.command(epilog=EPILOG)
@@ -35,22 +39,33 @@ def train(
     recipe: str, changes: tuple[str, ...], processes: int, name: str | None, time_limit: float
 ) -> None:
     """Train RECIPE without a notebook; needs no Jupyter. `segbook recipes` lists them."""
+    given = changed(recipe, changes)
     from segbook.training import headless
-    from segbook.training import processes as launch
+    from segbook.training.processes import join_by_hand, started_by_hand
+    from segbook.training.state import build
 
-    given = read_changes(changes)
-
-    def create(processes: int) -> RunFolder:
-        limit = limit_of(time_limit)
-        folder = headless.create(recipe, given, name=name, time_limit=limit, processes=processes)
+    def create(processes: int, state: TrainingState | None = None) -> RunFolder:
+        folder = headless.create(
+            recipe,
+            read_changes(changes),
+            name=name,
+            time_limit=limit_of(time_limit),
+            processes=processes,
+            state=state,
+        )
         say_begin(folder)
         return folder
 
-    if not launch.started_by_hand():
-        folder = create(processes)
-        finish(folder, headless.execute(folder, show=click.echo))
-    elif folder := launch.train_by_hand(create, show=click.echo):
-        finish(folder, folder.read())
+    def execute(folder: RunFolder, state: TrainingState | None = None) -> dict[str, Any]:
+        return headless.execute(folder, state=state, show=click.echo)
+
+    if started_by_hand():
+        if folder := join_by_hand(create, execute):
+            finish(folder, folder.read())
+        return
+    state = build(given) if processes == 1 else None
+    folder = create(processes, state)
+    finish(folder, execute(folder, state))
 
 
 @click.command("prove-resume")

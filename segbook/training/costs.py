@@ -17,24 +17,26 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segbook.builders.batches import eval_batches
-from segbook.builders.build import build_augmentation
+from segbook.builders.data import build_augmentation
 from segbook.builders.subset import Few
 from segbook.recipes.recipe import Recipe
-from segbook.training.forecast import WARM_UP, measured_of
+from segbook.runs.folder import RunFolder
+from segbook.training.state import TrainingState, save
 from segkit import data, engine
 from segkit.engine import distributed
 from segkit.engine.checkpoint import LAST
 
-if TYPE_CHECKING:
-    from segbook.training.run import Run
-
+STEPS, FEWEST = 20, 5
+"""Steps that a forecast is made from; a run too short for the fewest makes none."""
+WARM_UP = 3
+"""Steps before those: the first ones choose kernels and fill pools of memory."""
 BUSY = 0.85
 """Share of the wall time that a loop computes on an idle machine; below it others get the rest."""
 
@@ -94,6 +96,12 @@ class Costs:
         return kept * self.checkpoint_bytes + self.best_bytes
 
 
+def measured_of(steps: int) -> int:
+    """How many of a training's steps its forecast is made from, after `WARM_UP`; 0: it has none."""
+    wanted = min(STEPS, steps // 4)
+    return wanted if wanted >= FEWEST else 0
+
+
 def times(every: int, start: int, steps: int) -> int:
     """How often something happens that happens every so many steps and after the last."""
     return steps // every - start // every + (steps % every != 0) * (start < steps)
@@ -112,7 +120,8 @@ def tenths(seconds: Sequence[float]) -> tuple[float, float]:
 
 
 def measure_costs(
-    run: Run,
+    state: TrainingState,
+    folder: RunFolder,
     computing: Sequence[float],
     waiting: float,
     spread: tuple[float, float],
@@ -122,34 +131,35 @@ def measure_costs(
     The random number generators and the networks are left as they were.
 
     Args:
-        run: whose parts; its checkpoint is written where it keeps them.
+        state: of the training.
+        folder: where its checkpoint is written.
         computing: seconds of a step without its data, phase by phase.
         waiting: seconds for which a step waits for data; taken where loader processes load, for
             they do it meanwhile. Else loading is measured.
         spread: from `tenths`.
     """
-    recipe = run.recipe
-    loads = recipe.batch_size * recipe.accumulate // distributed.ranks()
+    recipe = state.recipe
+    loads = recipe.batch_size * recipe.accumulate // distributed.world_size()
     loading, reading = [], []
     for _, crop, scale in recipe.schedule_of_crops():
-        fresh, cached = _load_twice(run, crop, scale)
+        fresh, cached = _load_twice(state, crop, scale)
         reading.append(max(fresh - cached, 0.0))
         loading.append(waiting if recipe.workers else cached * loads)
-    start, fresh, cached = measure_evaluation(run, "val")
+    start, fresh, cached = measure_evaluation(state, "val")
     began = time.perf_counter()
-    run.save()
+    save(state, folder)
     distributed.wait()  # the first process wrote it
-    save = time.perf_counter() - began
-    size = (run.folder.checkpoints / LAST).stat().st_size
-    best = sum(t.numel() * t.element_size() for t in run.averaged.state_dict().values())
-    images = len(run.sets["val"])
+    saving = time.perf_counter() - began
+    size = (folder.checkpoints / LAST).stat().st_size
+    best = sum(t.numel() * t.element_size() for t in state.averaged.state_dict().values())
+    images = len(state.sets["val"])
     return Costs(
         steps=tuple(c + load for c, load in zip(computing, loading, strict=True)),
-        reading=0.0 if recipe.workers else reading[0] * len(run.sets["train"]),
+        reading=0.0 if recipe.workers else reading[0] * len(state.sets["train"]),
         first_validation=start + images * fresh,
         validation=start + images * cached,
-        save=save,
-        save_best=save * best / size,
+        save=saving,
+        save_best=saving * best / size,
         checkpoint_bytes=size,
         best_bytes=best,
         fast=spread[0],
@@ -157,12 +167,14 @@ def measure_costs(
     )
 
 
-def _load_twice(run: Run, crop: tuple[int, int], scale: tuple[float, float]) -> tuple[float, float]:
+def _load_twice(
+    state: TrainingState, crop: tuple[int, int], scale: tuple[float, float]
+) -> tuple[float, float]:
     """Seconds of loading an image for a phase, where it may have to be read, and once more."""
-    recipe = run.recipe
+    recipe = state.recipe
     augment = build_augmentation(recipe, crop, scale)
     count = max(1, 8 // recipe.batch_size)
-    few = Few(run.sets["train"].with_transform(augment), count * recipe.batch_size)
+    few = Few(state.sets["train"].with_transform(augment), count * recipe.batch_size)
 
     def load() -> float:
         stream = data.batches(
@@ -174,16 +186,16 @@ def _load_twice(run: Run, crop: tuple[int, int], scale: tuple[float, float]) -> 
     return load(), load()
 
 
-def measure_evaluation(run: Run, split: str) -> tuple[float, float, float]:
+def measure_evaluation(state: TrainingState, split: str) -> tuple[float, float, float]:
     """Evaluate a few whole images of a split, at their size and in the recipe's batches.
 
     Returns:
         Seconds until loader processes have started, of an image that is read for the first time,
         and of one that is in the cache. Loader processes read every image every time.
     """
-    recipe = run.recipe
+    recipe = state.recipe
     batch = recipe.eval_batch_size or recipe.batch_size
-    few = Few(run.sets[split], max(2 * batch, 4))
+    few = Few(state.sets[split], max(2 * batch, 4))
     reading = 0.0
     if not recipe.workers:
         fresh, cached = (_pass(few.raw(index) for index in range(len(few))) for _ in range(2))
@@ -192,35 +204,35 @@ def measure_evaluation(run: Run, split: str) -> tuple[float, float, float]:
         starts = []
         batches = eval_batches(recipe, few)
         began = time.perf_counter()
-        ended = _evaluate(run, _stamped(batches, starts))
+        ended = _evaluate(state, _stamped(batches, starts))
     start = starts[0] - began if recipe.workers and starts else 0.0
     each = (ended - began - start) / len(few)
     return start, each + reading, each
 
 
-def measure_crops(run: Run, crops: Sequence[tuple[int, int]]) -> list[float]:
+def measure_crops(state: TrainingState, crops: Sequence[tuple[int, int]]) -> list[float]:
     """Seconds of evaluating a batch of each size: whole steps cost nearly in these ratios."""
-    images = run.recipe.batch_size // distributed.ranks()
+    images = state.recipe.batch_size // distributed.world_size()
 
     def once(crop: tuple[int, int]) -> float:
         batch = torch.zeros(images, 3, *crop), torch.zeros(images, *crop, dtype=torch.long)
         began = time.perf_counter()
-        return _evaluate(run, [batch]) - began
+        return _evaluate(state, [batch]) - began
 
     rounds = [[once(crop) for crop in crops] for _ in range(4)][1:]  # the first warms up
     return [statistics.median(seconds) for seconds in zip(*rounds, strict=True)]
 
 
-def _evaluate(run: Run, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+def _evaluate(state: TrainingState, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     """Evaluate batches, and the time when that was done."""
     engine.evaluate(
-        run.averaged,
+        state.averaged,
         batches,
-        num_classes=run.num_classes,
-        precision=run.precision,
-        channels_last=run.channels_last,
+        num_classes=state.num_classes,
+        precision=state.settings.precision,
+        channels_last=state.settings.channels_last,
     )
-    if next(run.model.parameters()).is_cuda:
+    if state.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
@@ -238,16 +250,16 @@ def _pass(items: Iterable[Any]) -> float:
     return time.perf_counter() - began
 
 
-def peak_memory(run: Run, images_read: int) -> int:
+def peak_memory(state: TrainingState, images_read: int) -> int:
     """Bytes that the run will take at most, on the GPU where it trains there.
 
     What the process took so far, with the training images that its cache does not hold yet.
     """
-    if next(run.model.parameters()).is_cuda:
+    if state.device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     missing = 0
-    if not run.recipe.workers and getattr(run.sets["train"], "cache", False):
-        for split, subset in run.sets.items():
+    if not state.recipe.workers and getattr(state.sets["train"], "cache", False):
+        for split, subset in state.sets.items():
             pair = _pair_bytes(subset)
             read = images_read if split == "train" else 0
             missing += pair * max(0, len(subset) - read)
@@ -273,15 +285,15 @@ def high_water() -> int:
     return most if sys.platform == "darwin" else 1024 * most
 
 
-def spell_busy(run: Run, cpu_seconds: float, seconds: float) -> str:
+def spell_busy(state: TrainingState, cpu_seconds: float, seconds: float) -> str:
     """A word where steps got less of a processor than on an idle machine; else empty.
 
     Args:
-        run: whose steps; one that trains on a GPU says nothing of the processor.
+        state: whose steps; one that trains on a GPU says nothing of the processor.
         cpu_seconds: processor time of the steps.
         seconds: wall time of the steps, without that in which loader processes were waited for.
     """
     share = cpu_seconds / seconds
-    if share >= BUSY or next(run.model.parameters()).is_cuda:
+    if share >= BUSY or state.device.type == "cuda":
         return ""
     return f"the machine or its disk is busy: steps computed for {100 * share:.0f} % of their time"

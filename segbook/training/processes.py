@@ -8,20 +8,27 @@ each other by a file, and talk over the loopback interface only; rank 0 writes.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
 import sys
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from segbook.recipes.recipe import Recipe
-from segbook.runs.folder import DISK_FULL, TOKEN_VARIABLE, RunFolder
+from segbook.runs.attempt import format_error
+from segbook.runs.folder import TOKEN_VARIABLE, RunFolder, write_atomic
 from segbook.runs.process_family import Guard, kill_family
 from segbook.runs.stopping import Stopper
-from segbook.training.meeting import MEETING_VARIABLE, Meeting
+from segbook.training.loop import fit
+from segbook.training.stop_request import FOLDER_VARIABLE, StopRequest
+from segkit.engine import distributed
 
 LOST = 5
 """Exit code of a process that lost another one: what there is to say, the other one says."""
@@ -40,10 +47,6 @@ def check_processes(recipe: Recipe, processes: int) -> None:
         ValueError: below 1, no divisor of the batch, more than GPUs where there are any, or a
             SyncBatchNorm that this machine does not have.
     """
-    import torch
-
-    from segkit.engine.distributed import check_norms
-
     if processes < 1:
         raise ValueError(f"{processes} processes cannot train: give 1 or more")
     if recipe.batch_size % processes:
@@ -54,7 +57,7 @@ def check_processes(recipe: Recipe, processes: int) -> None:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus and not started_by_hand() and processes > gpus:
         raise ValueError(f"{processes} processes need a GPU each, and there are {gpus}")
-    check_norms(recipe.sync_bn, torch.device("cuda" if gpus else "cpu"))
+    distributed.check_norms(recipe.sync_bn, torch.device("cuda" if gpus else "cpu"))
 
 
 def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, Any] | None:
@@ -73,16 +76,17 @@ def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, A
     Raises:
         KeyboardInterrupt: it was stopped.
     """
+    # The launcher takes a second to import, and most trainings have one process.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     with folder.own() as variables, tempfile.TemporaryDirectory(prefix="segbook-") as path:
-        meeting = Meeting(path)
+        request = StopRequest(path)
         token, error, killed = variables[TOKEN_VARIABLE], None, False
 
         def ask() -> None:
-            if not meeting.ask():
+            if not request.ask():
                 raise KeyboardInterrupt
 
         def kill() -> None:  # an exception could leave the clearing up undone
@@ -97,7 +101,7 @@ def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, A
             nproc_per_node=processes,
             run_id=folder.name,
             rdzv_backend="c10d",
-            rdzv_endpoint=str(meeting.path / "agent"),
+            rdzv_endpoint=os.path.join(path, "agent"),
             rdzv_configs={"store_type": "file"},
             local_addr="127.0.0.1",
             max_restarts=0,
@@ -113,7 +117,7 @@ def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, A
                     "TORCH_CPP_LOG_LEVEL": "ERROR",  # of three processes each warns of a switch
                     **os.environ,
                     **variables,
-                    MEETING_VARIABLE: path,
+                    FOLDER_VARIABLE: path,
                     "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # it would listen to every network
                     **_loopback(),
                 }
@@ -121,11 +125,11 @@ def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, A
                 command = ("-m", "segbook.training.processes", str(folder.path))
                 elastic_launch(config, sys.executable)(*command)
         except ChildFailedError as failed:
-            error = _reason(failed.failures, processes, meeting.told())
+            error = _reason(failed.failures, processes)
         finally:
             kill_family(token, 0)  # loaders whose process is gone
             guard.dismiss()
-        if killed or (meeting.stopped and error is None):
+        if killed or (request.followed and error is None):
             raise KeyboardInterrupt
         return error
 
@@ -149,10 +153,8 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _reason(
-    failures: dict[int, Any], processes: int, told: dict[str, Any] | None
-) -> dict[str, Any]:
-    """What ended a training first: a death, else what a process told, else any exit code.
+def _reason(failures: Mapping[int, Any], processes: int) -> dict[str, Any]:
+    """What ended a training first: a death, else what a process wrote down, else any exit code.
 
     When one process ends, the others lose their connection, and the launcher ends them.
     """
@@ -160,33 +162,24 @@ def _reason(
         if -failure.exitcode in SIGNS:
             why = SIGNS[signal.Signals(-failure.exitcode)]
             return _death(f"process {rank + 1} of {processes} was killed ({why})")
-    if told:
-        return told
-    rank, failure = min(
-        failures.items(), key=lambda item: (item[1].exitcode == LOST, item[1].timestamp)
-    )
+    in_order = sorted(failures.items(), key=lambda item: item[1].timestamp)
+    for _, failure in in_order:
+        if "name" in failure.error_file_data:
+            return {k: v for k, v in failure.error_file_data.items() if k != "timestamp"}
+    rank, failure = min(in_order, key=lambda item: item[1].exitcode == LOST)
     how = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}"
     how = "a lost connection to another one" if failure.exitcode == LOST else how
     return _death(f"process {rank + 1} of {processes} ended by {how}")
 
 
+def _write_error(error: BaseException) -> None:
+    """Leave an exception where torch's launcher looks for it, with the fields of ``run.json``."""
+    described = {**format_error(error), "timestamp": int(time.time())}
+    write_atomic(Path(os.environ["TORCHELASTIC_ERROR_FILE"]), json.dumps(described))
+
+
 def _death(message: str) -> dict[str, Any]:
     return {"name": "ProcessDied", "message": f"{message}; the last checkpoint is whole"}
-
-
-def describe(error: BaseException) -> dict[str, Any]:
-    """An exception as ``run.json`` keeps it."""
-    message = str(error)
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        message = f"the disk is full: {message}"
-    if type(error).__name__ == "PeerLostError":
-        message += ". The last checkpoint is whole"
-    described: dict[str, Any] = {"name": type(error).__name__, "message": message}
-    # These say what to do; others are puzzles.
-    told = isinstance(error, ValueError | OSError | ArithmeticError | MemoryError)
-    if not told and type(error).__name__ != "LoaderError":  # whose module would import torch
-        described["traceback"] = traceback.format_exc().splitlines()[-12:]
-    return described
 
 
 class Onlooker(RunFolder):
@@ -212,72 +205,64 @@ class Onlooker(RunFolder):
 
 def main(path: str) -> None:
     """Be one of a run's processes."""
-    from segbook.training.unattended import train_run
-    from segkit.engine import distributed
-
     first = os.environ["RANK"] == "0"
-    meeting = Meeting(os.environ[MEETING_VARIABLE], first=first)
+    shared = os.environ[FOLDER_VARIABLE]
+    request = StopRequest(shared, first=first)
     try:
-        with distributed.joined(meeting.store):
+        with distributed.joined(os.path.join(shared, "store")):
             folder = RunFolder(path) if first else Onlooker(path)
             try:
-                train_run(
+                fit(
                     Recipe.from_dict(folder.read()["recipe"]),
                     folder,
-                    show=_say if first else _say_nothing,
+                    show=_show if first else _hide,
                     progress=first and sys.stderr.isatty(),
-                    stop=meeting.stop,
+                    stop=request.due,
                 )
             except KeyboardInterrupt:
-                if not meeting.stopped:
+                if not request.followed:
                     raise
     except distributed.PeerLostError:
         sys.exit(LOST)
     except BaseException as error:
-        meeting.tell(describe(error))
+        _write_error(error)
         sys.exit(1)
 
 
 def started_by_hand() -> bool:
     """Whether ``torchrun -m segbook ...`` started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and MEETING_VARIABLE not in os.environ
+    return "TORCHELASTIC_RUN_ID" in os.environ and FOLDER_VARIABLE not in os.environ
 
 
-def train_by_hand(
-    make: Callable[[int], RunFolder], *, show: Callable[[str], None] = print
+def join_by_hand(
+    make: Callable[[int], RunFolder], execute: Callable[[RunFolder], Any]
 ) -> RunFolder | None:
     """Train as one of the processes that a user's ``torchrun`` started, on any number of machines.
 
     Args:
         make: makes or finds the run folder for a number of processes; called by the first one. All
             see it under the same path.
-        show: is told what happens, in the first process.
+        execute: trains in it, as the first process.
 
     Returns:
         The run's folder, in the first process; None in the others.
     """
-    from segbook.training.headless import execute
-    from segbook.training.unattended import train_run
-    from segkit.engine import distributed
-
     with distributed.joined():
-        first = distributed.rank() == 0
-        folder = make(distributed.ranks()) if first else None
+        folder = make(distributed.world_size()) if distributed.rank() == 0 else None
         path = distributed.gather(folder and str(folder.path))[0]
         if folder:
-            execute(folder, show=show)
+            execute(folder)
             return folder
         watching = Onlooker(path)
-        recipe = Recipe.from_dict(watching.read()["recipe"])
-        train_run(recipe, watching, show=_say_nothing, progress=False)
+        fit(Recipe.from_dict(watching.read()["recipe"]), watching, show=_hide, progress=False)
         return None
 
 
-def _say(line: str) -> None:
+def _show(line: str) -> None:
     print(line, flush=True)
 
 
-def _say_nothing(line: str) -> None:
+def _hide(line: str) -> None:
     pass
 
 

@@ -22,11 +22,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from segbook.builders.build import check
+from segbook.builders.check import check
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.training.trace import digest_of, read_trace
-from segbook.training.tune import Choice
 from segkit import engine
 from segkit.doctor.finding import counted
 
@@ -112,8 +111,7 @@ def prove(
 ) -> Proof:
     """Train a recipe in one go and with a kill on the way, and compare.
 
-    The recipe's own sizes and data, and the precision and memory format that its whole training
-    would choose; few steps, and few images validated.
+    The recipe's own sizes, data and settings; few steps, and few images validated.
 
     Args:
         recipe: what is trained.
@@ -127,17 +125,15 @@ def prove(
             failed, or one that was faster than its kill.
     """
     kill_at = steps // 2 if kill_at is None else kill_at
-    whole_length, recipe = recipe.steps, shortened(recipe, steps, kill_at)
+    recipe = shortened(recipe, steps, kill_at)
     check(recipe)
     with tempfile.TemporaryDirectory(prefix="segbook-prove-") as root:
         whole, broken = (
             RunFolder.create(name, root=root, kind="train", recipe=recipe.to_dict())
             for name in ("whole", "broken")
         )
-        whole.update(choose_for=whole_length)  # else its few steps were too few to measure
         for line in train(whole):
             tell("in one go", 2 * steps + 1 - line["step"])
-        broken.update(choice=whole.read()["choice"])  # measured again, it might end differently
         killed_at = train_and_kill(
             broken, kill_at, lambda step: tell("to be killed", steps + 1 - step)
         )
@@ -261,5 +257,5 @@ def _describe(described: dict[str, Any], recipe: Recipe) -> str:
     return (
         f"torch {versions['torch']}, Python {versions['python']}, {described['machine']}, {device}"
         f"; {counted(described['threads'], 'thread')}, {counted(recipe.workers, 'worker')}\n"
-        f"{Choice.from_dict(described['choice'])}"
+        f"{described['settings']}"
     )

@@ -9,20 +9,23 @@ random number generators as hashes.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import random
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from segbook.builders.batches import train_batches
 from segbook.builders.subset import Few
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
+from segbook.training.loop import train
+from segbook.training.state import build
 
 VALIDATED = 4
 """Images of the validation: a proof needs no more, and Cityscapes has 500."""
@@ -56,40 +59,23 @@ def _rng_digest() -> str:
 
 
 def record(folder: RunFolder) -> None:
-    """Train a run to its end, in this process; print each line as well.
-
-    Args:
-        folder: of the run; ``choose_for`` in its ``run.json`` is a number of steps, for which it
-            chooses its precision and memory format.
-    """
-    from segbook.training.run import Run
-    from segbook.training.tune import choose, first_batch
-
+    """Train a run to its end, in this process; print each line as well."""
     torch.use_deterministic_algorithms(torch.cuda.is_available(), warn_only=True)
-    described = folder.read()
-    recipe = Recipe.from_dict(described["recipe"])
-    run = Run(recipe, folder, show=lambda text: None)
-    run.sets["val"] = Few(run.sets["val"], VALIDATED)
-    if steps := described.get("choose_for"):  # before steps are seen: measuring makes others
-        longer = dataclasses.replace(recipe, steps=steps)
-        choice = choose(longer, run.model, lambda: first_batch(run), run.loss)
-        folder.update(choice=choice.to_dict())
+    recipe = Recipe.from_dict(folder.read()["recipe"])
+    state = build(recipe, folder)
+    state.sets["val"] = Few(state.sets["val"], VALIDATED)
     seen: dict[str, list[str]] = {"images": [], "labels": []}
-    loss = run.loss
 
-    def see_images(model: Any, arguments: tuple[Tensor]) -> None:
-        if model.training:
-            seen["images"].append(digest_of(arguments[0]))
+    def batches(*arguments: Any, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        with contextlib.closing(train_batches(*arguments, **options)) as stream:
+            for images, labels in stream:
+                seen["images"].append(digest_of(images))
+                seen["labels"].append(digest_of(labels))
+                yield images, labels
 
-    def see_labels(output: Any, labels: Tensor) -> Any:
-        seen["labels"].append(digest_of(labels))
-        return loss(output, labels)
-
-    run.model.register_forward_pre_hook(see_images)
-    run.loss = see_labels
     with open(folder.path / TRACE, "a", encoding="utf-8") as trace:
         trace.write("\n")  # a kill may have cut the last line short
-        for step in run.train():
+        for step in train(state, folder, show=lambda line: None, batches=batches):
             line = {
                 "step": step.index,
                 "loss": step.loss.hex(),
@@ -102,8 +88,8 @@ def record(folder: RunFolder) -> None:
             trace.flush()
             sys.stdout.write(text)
             sys.stdout.flush()
-            for batches in seen.values():
-                batches.clear()
+            for digests in seen.values():
+                digests.clear()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import segkit
-from segbook.builders.build import build_model, check, load_start
+from segbook.builders.check import check
+from segbook.builders.model import build_model, load_start
 from segbook.builders.optimizer import build_optimizer, group_weights
 from segbook.recipes.recipe import Recipe
 from segkit.catalog import MODELS

@@ -13,14 +13,15 @@ from click.testing import CliRunner
 from segbook import recipes
 from segbook.builders.subset import Few
 from segbook.forecast import command as commands
+from segbook.forecast.accuracy import accuracies
 from segbook.forecast.measure import measure
 from segbook.runs.folder import RunFolder
 from segbook.training import costs
 from segbook.training import forecast as forecasting
 from segbook.training.costs import Costs
-from segbook.training.forecast import Forecast, accuracies, spell
-from segbook.training.run import Run
-from segbook.training.unattended import train_run
+from segbook.training.forecast import Forecast, spell
+from segbook.training.loop import fit, train
+from segbook.training.state import build
 from segkit import data
 from segkit.engine import load_checkpoint
 
@@ -96,7 +97,7 @@ def test_disk_is_last_previous_and_best():
 def test_a_run_foresees_itself(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
     told = []
-    train_run(tiny(), folder, show=told.append, progress=False)
+    fit(tiny(), folder, show=told.append, progress=False)
     said = folder.read()["forecast"]
     assert 0 < said["low"] <= said["seconds"] <= said["high"]
     assert said["actual"] > 0
@@ -115,7 +116,7 @@ def test_a_run_foresees_itself(tmp_path):
 def test_a_short_run_says_nothing(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
     told = []
-    train_run(tiny(steps=19), folder, show=told.append, progress=False)
+    fit(tiny(steps=19), folder, show=told.append, progress=False)
     assert folder.read()["forecast"] is None
     assert not any(line.startswith("forecast: about ") for line in told)
     assert accuracies(tmp_path) == []
@@ -124,22 +125,22 @@ def test_a_short_run_says_nothing(tmp_path):
 @pytest.mark.slow
 def test_a_resumed_run_forgets_what_was_before(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
-    run = Run(tiny(steps=50), folder, show=silent)
-    with contextlib.closing(run.train()) as steps:
+    state = build(tiny(steps=50), folder)
+    with contextlib.closing(train(state, folder, show=silent)) as steps:
         for step in steps:
             if step.index == 20:
-                run.seconds = run.cpu_seconds = 1e6  # on another machine, for days
+                state.seconds = state.cpu_seconds = 1e6  # on another machine, for days
                 break
     before = folder.read()["forecast"]
     assert before["from_step"] == 0
     assert "actual" not in before
-    for _ in Run(tiny(steps=50), folder, show=silent).train():
+    for _ in train(build(tiny(steps=50), folder), folder, show=silent):
         pass
     said = folder.read()["forecast"]
     assert said["from_step"] == 20
     assert said["seconds"] < 1e5
     assert said["actual"] < 1e5
-    for _ in Run(tiny(steps=50), folder, show=silent).train():  # it is finished
+    for _ in train(build(tiny(steps=50), folder), folder, show=silent):  # it is finished
         pass
     assert folder.read()["forecast"] == said
 
@@ -148,7 +149,7 @@ def test_a_resumed_run_forgets_what_was_before(tmp_path):
 def test_a_forecast_changes_no_bit(tmp_path, monkeypatch):
     def trained(name):
         folder = RunFolder.create(name, root=tmp_path, kind="train")
-        train_run(tiny(steps=22), folder, show=silent, progress=False)
+        fit(tiny(steps=22), folder, show=silent, progress=False)
         state = load_checkpoint(folder.checkpoints, restore_rng=True)
         return folder.read().get("forecast"), state, torch.get_rng_state()
 
@@ -166,8 +167,8 @@ def test_a_forecast_changes_no_bit(tmp_path, monkeypatch):
 def test_time_spent_elsewhere_is_not_the_trainings(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(forecasting.time, "perf_counter", lambda: now[0])
-    run = Run(tiny(), RunFolder.create("tiny", root=tmp_path), show=silent)
-    forecast = Forecast(run)
+    folder = RunFolder.create("tiny", root=tmp_path)
+    forecast = Forecast(build(tiny()), folder, silent)
     now[0] = 3.0
     with forecast.elsewhere():
         now[0] = 100.0
@@ -175,8 +176,8 @@ def test_time_spent_elsewhere_is_not_the_trainings(tmp_path, monkeypatch):
     assert forecast.seconds == 7.0
     forecast.said = {"seconds": 8.4, "low": 7.0, "high": 9.0}
     forecast.finish()
-    assert run.folder.read()["forecast"]["actual"] == 7.0
-    assert run.folder.read()["forecast"]["error"] == 0.2
+    assert folder.read()["forecast"]["actual"] == 7.0
+    assert folder.read()["forecast"]["error"] == 0.2
 
 
 def test_measuring_a_recipe_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -189,7 +190,6 @@ def test_measuring_a_recipe_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list(root.iterdir()) == []
     assert told == [
         "building",
-        "precision and memory format",
         "steps of 64x64",
         "steps of 96x64",
         "validation and a checkpoint",
@@ -209,14 +209,14 @@ def test_measuring_a_recipe_leaves_nothing_behind(tmp_path, monkeypatch):
         measure(recipe, steps=4)
 
 
-def test_a_larger_crop_costs_more(tmp_path):
-    run = Run(tiny(), RunFolder.create("tiny", root=tmp_path), show=silent)
-    before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    run.model.train()
-    small, large = costs.measure_crops(run, [(32, 32), (256, 256)])
+def test_a_larger_crop_costs_more():
+    state = build(tiny())
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    state.model.train()
+    small, large = costs.measure_crops(state, [(32, 32), (256, 256)])
     assert 0 < small < large
-    assert run.model.training
-    assert all(torch.equal(value, before[k]) for k, value in run.model.state_dict().items())
+    assert state.model.training
+    assert all(torch.equal(value, before[k]) for k, value in state.model.state_dict().items())
 
 
 def test_loader_processes_are_measured_too():
@@ -274,13 +274,13 @@ def test_what_is_said():
     )
 
 
-def test_a_busy_machine_gets_a_word(tmp_path):
-    run = Run(tiny(), RunFolder.create("tiny", root=tmp_path), show=silent)
-    assert costs.spell_busy(run, 9.5, 10.0) == ""
-    assert "computed for 50 % of their time" in costs.spell_busy(run, 5.0, 10.0)
+def test_a_busy_machine_gets_a_word():
+    state = build(tiny())
+    assert costs.spell_busy(state, 9.5, 10.0) == ""
+    assert "computed for 50 % of their time" in costs.spell_busy(state, 5.0, 10.0)
 
 
-def test_a_pair_that_cannot_be_read_is_passed_over(tmp_path):
+def test_a_pair_that_cannot_be_read_is_passed_over():
     whole = data.SyntheticStreets("train", size=(32, 32), length=3)
 
     class Damaged(Few):
@@ -289,6 +289,6 @@ def test_a_pair_that_cannot_be_read_is_passed_over(tmp_path):
                 raise ValueError("a truncated file")
             return super().raw(index)
 
-    run = Run(tiny(), RunFolder.create("tiny", root=tmp_path), show=silent)
-    run.sets = {"train": Damaged(whole, 3)}
-    assert costs.peak_memory(run, 1) >= 2 * 32 * 32 * 4
+    state = build(tiny())
+    state.sets = {"train": Damaged(whole, 3)}
+    assert costs.peak_memory(state, 1) >= 2 * 32 * 32 * 4

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segbook import recipes
-from segbook.builders.build import build_data
+from segbook.builders.data import build_data
 from segbook.builders.subset import Few, at_most
 from segbook.preflight import PreflightError, SettingsRefusedError, examine, preflight
 from segbook.preflight.command import doctor

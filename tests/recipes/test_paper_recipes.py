@@ -9,7 +9,9 @@ from PIL import Image
 from torch import nn
 
 from segbook import recipes
-from segbook.builders.build import build_data, build_model, check
+from segbook.builders.check import check
+from segbook.builders.data import build_data
+from segbook.builders.model import build_model
 from segbook.builders.optimizer import build_optimizer, group_weights
 from segbook.recipes import Recipe
 
@@ -152,7 +154,7 @@ def test_backbone_weights_are_asked_for_once(monkeypatch):
     def create(name, *, num_classes, **options):
         asked.append(options)
 
-    monkeypatch.setattr("segbook.builders.build.create_model", create)
+    monkeypatch.setattr("segbook.builders.model.create_model", create)
     recipe = recipes.get("fcn_resnet50_camvid")
     recipe = recipes.override(recipe, {"weights_backbone": "IMAGENET1K_V1"})
     build_model(recipe, 11)

@@ -10,11 +10,11 @@ import torch
 from click.testing import CliRunner
 
 from segbook import recipes
-from segbook.builders.build import build_data
+from segbook.builders.data import build_data
 from segbook.cli import main
 from segbook.reports.compare import compare, spell, write_comparison
 from segbook.runs.folder import RunFolder
-from segbook.training.unattended import train_run
+from segbook.training.loop import fit
 
 SMALL = {"image_size": (64, 64), "crop": (64, 64), "length": 4, "batch_size": 2, "steps": 3,
          "warmup": 1}  # fmt: skip
@@ -175,7 +175,7 @@ def test_a_run_that_was_trained_has_all_that_is_compared(tmp_path):
     folder = RunFolder.create(
         "real", root=tmp_path, kind="train", recipe_name=recipe.name, overrides={"steps": "3"}
     )
-    result = train_run(recipe, folder, show=lambda text: None, progress=False)
+    result = fit(recipe, folder, show=lambda text: None, progress=False)
     (row,) = rows(compare([folder]))
     scores = (result["miou"], result["test"]["miou"], result["test"]["accuracy"])
     assert row[-3:] == [f"{100 * score:.1f}" for score in scores]

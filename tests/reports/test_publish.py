@@ -10,7 +10,7 @@ from PIL import Image
 from segbook import recipes
 from segbook.reports.publish import CREDITS, write_summary
 from segbook.runs.folder import RunFolder
-from segbook.training.unattended import train_run
+from segbook.training.loop import fit
 from segkit import data
 
 
@@ -30,7 +30,7 @@ def finished(tmp_path, monkeypatch):
     folder = RunFolder.create(
         "tiny", root=tmp_path, kind="train", recipe_name=recipe.name, overrides={"steps": "3"}
     )
-    result = train_run(recipe, folder, show=lambda text: None, progress=False)
+    result = fit(recipe, folder, show=lambda text: None, progress=False)
     return folder, result
 
 

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from segbook import recipes
-from segbook.builders.build import check
+from segbook.builders.check import check
 from segbook.runs.folder import RunFolder
-from segbook.training.run import Run
-from segbook.training.unattended import train_run
+from segbook.training.loop import fit, train
+from segbook.training.state import build
 from segkit.weights import read_header
 
 TINY = {
@@ -57,7 +57,7 @@ def streets(tmp_path_factory):
             "SyntheticStreets",
             lambda split, *, size, length: whole(split, size=size, length=length or 2),
         )
-        train_run(tiny(steps=1), folder, show=lambda text: None, progress=False)
+        fit(tiny(steps=1), folder, show=lambda text: None, progress=False)
     return folder
 
 
@@ -82,7 +82,7 @@ def test_a_run_on_other_classes_says_what_starts_anew(streets, halves, tmp_path)
     folder = RunFolder.create("tuned", root=tmp_path, kind="train")
     told = []
     recipe = tiny(data="folder", data_root=halves, weights=str(best), ema=None)
-    train_run(recipe, folder, show=told.append, progress=False)
+    fit(recipe, folder, show=told.append, progress=False)
     (line,) = [line for line in told if line.startswith("weights from")]
     assert line == (
         f"weights from {best}, made for 11 classes, now 3: aux_head4.1, aux_head5.1, head.1 start "
@@ -98,13 +98,13 @@ def test_a_resumed_run_goes_on_from_its_checkpoint(streets, tmp_path):
     """Not from the weights it once began with: their file is read no second time."""
     best = streets.checkpoints / "best.safetensors"
     folder = RunFolder.create("tuned", root=tmp_path, kind="train")
-    stream = Run(tiny(weights=str(best)), folder, show=lambda text: None).train()
+    stream = train(build(tiny(weights=str(best))), folder, show=lambda line: None)
     next(stream)
     stream.close()
     told = []
-    run = Run(tiny(weights=str(best)), folder, show=told.append)
-    next(run.train())
-    assert run.step == 2
+    state = build(tiny(weights=str(best)), folder)
+    next(train(state, folder, show=told.append))
+    assert state.step == 2
     assert not [line for line in told if line.startswith("weights from")]
 
 
@@ -114,10 +114,10 @@ def test_a_frozen_backbone_stays_through_a_run_with_validations(streets, tmp_pat
     folder = RunFolder.create("tuned", root=tmp_path, kind="train")
     recipe = tiny(weights=str(best), freeze=freeze, ema=None, head_lr=2.0, stage_lr=0.5)
     told: list[str] = []
-    run = Run(recipe, folder, show=told.append)
-    assert told[1].startswith("frozen: the backbone")
+    run = build(recipe)
     before = {k: v.clone() for k, v in run.model.state_dict().items()}
-    assert len(list(run.train())) == 3
+    assert len(list(train(run, folder, show=told.append))) == 3
+    assert told[1].startswith("frozen: the backbone")
     changed = {k for k, v in run.model.state_dict().items() if not torch.equal(v, before[k])}
     norms = {f"backbone.{n}" for n, m in run.model.backbone.named_modules() if hasattr(m, "frozen")}
     assert norms

@@ -150,11 +150,13 @@ def test_one_of_the_processes_writes(whole):
 @pytest.mark.slow
 def test_its_scores_are_those_of_one_process(whole):
     from segbook import recipes
-    from segbook.training.run import Run
+    from segbook.training.evaluation import best_model, evaluate
+    from segbook.training.state import build
 
     described = whole.read()
-    run = Run(recipes.Recipe.from_dict(described["recipe"]), whole, show=lambda text: None)
-    counts = run.evaluate("val")
+    state = build(recipes.Recipe.from_dict(described["recipe"]), whole)
+    best = best_model(state, whole)
+    counts = evaluate(best, state.recipe, state.sets["val"], state.settings)
     assert counts.images == 3
     assert counts.miou() == described["result"]["miou"]
     assert counts.pixel_accuracy() == described["result"]["accuracy"]
@@ -226,9 +228,10 @@ def test_a_diverging_run_fails_with_its_reason_not_that_of_the_lost_connection(w
 
 BY_HAND = """
 import sys
-from segbook.training import processes as launch
 from segbook.runs.folder import RunFolder
-folder = launch.train_by_hand(lambda processes: RunFolder(sys.argv[1]))
+from segbook.training import headless
+from segbook.training.processes import join_by_hand
+folder = join_by_hand(lambda processes: RunFolder(sys.argv[1]), headless.execute)
 print("first" if folder else "other", flush=True)
 """
 
@@ -252,8 +255,8 @@ def test_torchrun_by_hand(root, tmp_path):
 
 
 class Failure:
-    def __init__(self, exitcode, timestamp=0):
-        self.exitcode, self.timestamp = exitcode, timestamp
+    def __init__(self, exitcode, timestamp=0, data=None):
+        self.exitcode, self.timestamp, self.error_file_data = exitcode, timestamp, data or {}
 
     def signal_name(self):
         return signal.Signals(-self.exitcode).name
@@ -270,9 +273,18 @@ class Failure:
      ([0, -7], None, "shared memory")],
 )  # fmt: skip
 def test_what_ended_it_first_is_what_is_said(codes, told, message):
-    failures = {rank: Failure(code, rank) for rank, code in enumerate(codes) if code}
-    error = told and {"name": "Error", "message": told}
-    assert message in launch._reason(failures, 2, error)["message"]
+    failures = {
+        rank: Failure(code, rank, told and rank == 0 and {"name": "Error", "message": told})
+        for rank, code in enumerate(codes)
+        if code
+    }
+    assert message in launch._reason(failures, 2)["message"]
+
+
+def test_what_a_process_wrote_first_counts():
+    words = [{"name": name, "message": "why", "timestamp": 0} for name in ("Second", "First")]
+    failures = {0: Failure(1, 20, words[0]), 1: Failure(1, 10, words[1]), 2: Failure(launch.LOST)}
+    assert launch._reason(failures, 3) == {"name": "First", "message": "why"}
 
 
 @pytest.mark.parametrize(

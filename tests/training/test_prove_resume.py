@@ -12,7 +12,6 @@ from segbook import recipes
 from segbook.runs.folder import RunFolder
 from segbook.training import command as commands
 from segbook.training import prove_resume as proving
-from segbook.training import tune
 from segbook.training.prove_resume import Compared, Proof, compare, prove, shortened
 from segbook.training.trace import TRACE, digest_of, read_trace, record
 from segkit.engine import save_checkpoint
@@ -125,30 +124,22 @@ def test_a_proof_leaves_a_checkpoint_before_the_kill():
             shortened(RECIPE, steps=12, kill_at=kill_at)
 
 
-def test_a_proof_chooses_as_the_whole_training(tmp_path, monkeypatch, capsys):
+def test_a_line_for_each_step_with_what_it_saw(tmp_path, capsys):
     changes = {"image_size": (32, 32), "crop": (32, 32), "length": 2, "batch_size": 2, "warmup": 0}
-    recipe = recipes.override(RECIPE, {**changes, "model": "espnet"})
-    monkeypatch.setattr(tune, "STEPS", 3)
+    recipe = recipes.override(RECIPE, {**changes, "model": "espnet", "accumulate": 2})
     folder = RunFolder.create("whole", root=tmp_path, recipe=shortened(recipe, 4, 2).to_dict())
-    folder.update(choose_for=400)
     record(folder)
-    assert "measured over" in folder.read()["choice"]["reason"]
-    for line in read_trace(folder):  # the steps of the measurement are not among them
-        assert len(line["images"]) == len(line["labels"]) == 1
+    for line in read_trace(folder):
+        assert len(line["images"]) == len(line["labels"]) == 2
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 @pytest.mark.parametrize("resumed_at", [5, 6])
 def test_what_is_left_of_a_proof_ends_at_nothing(monkeypatch, resumed_at):
     """The kill comes while step 7 is made, before or after a checkpoint of step 6."""
-    asked = {}
 
     def train(folder):
-        described = folder.read()
-        whole = "choose_for" in described
-        asked.update({"choose_for": described["choose_for"]} if whole else {})
-        folder.update(choice=described.get("choice", "that of the whole"))
-        assert folder.read()["choice"] == "that of the whole"
+        whole = folder.name.startswith("whole")
         return ({"step": step} for step in range(1 if whole else resumed_at + 1, 13))
 
     def train_and_kill(folder, kill_at, tell):
@@ -164,7 +155,6 @@ def test_what_is_left_of_a_proof_ends_at_nothing(monkeypatch, resumed_at):
     proof = prove(RECIPE, tell=lambda what, left: told.append(left))
     assert proof.resumed_at == resumed_at
     assert told == [step for step in range(24, -1, -1) if resumed_at == 5 or step != 6]
-    assert asked == {"choose_for": RECIPE.steps}
 
 
 def test_the_bar_ends_full(monkeypatch):

@@ -1,4 +1,4 @@
-"""What a training's processes tell each other: a request to stop, a loss, why one of them ends."""
+"""A request to stop that reaches all processes of a training, and what they say at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from segbook import recipes
 from segbook.runs.folder import RunFolder
 from segbook.training import headless
-from segbook.training.meeting import Meeting
+from segbook.training.stop_request import StopRequest
 from segkit import engine
 
 CHANGES = {
@@ -105,12 +105,13 @@ def test_ctrl_c_twice_kills_a_step_that_does_not_end(root):
 
 BY_HAND = """
 import os, sys
-from segbook.training import processes as launch
 from segbook.runs.folder import RunFolder
+from segbook.training import headless
+from segbook.training.processes import join_by_hand
 if os.environ["RANK"] == "1":
     from segkit.engine import distributed
     distributed.average = lambda *arguments: os._exit(3)
-launch.train_by_hand(lambda processes: RunFolder(sys.argv[1]))
+join_by_hand(lambda processes: RunFolder(sys.argv[1]), headless.execute)
 """
 
 
@@ -144,10 +145,10 @@ def test_torchruns_signal_may_mean_that_another_process_ended(
         "run", root=tmp_path, recipe=recipes.get("unet_synthetic").to_dict(), processes=1
     )
 
-    def train(*_):
+    def fit(*_, **__):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(headless, "_train", train)
+    monkeypatch.setattr(headless, "fit", fit)
     reason = headless.execute(folder)["reason"]
     assert reason.startswith("stopped by SIGTERM")
     assert ("another process ended" in reason) == told
@@ -162,43 +163,32 @@ def free_port():
 
 
 def test_all_stop_after_the_same_step_however_far_apart_they_are(tmp_path):
-    parent, first, other = Meeting(tmp_path), Meeting(tmp_path, first=True), Meeting(tmp_path)
+    parent, first, other = (
+        StopRequest(tmp_path),
+        StopRequest(tmp_path, first=True),
+        StopRequest(tmp_path),
+    )
     assert not parent.ask()  # no step yet: nobody would hear it
-    assert not first.stop()
-    assert not other.stop()
+    assert not first.due()
+    assert not other.due()
     assert parent.ask()
-    assert not other.stop()  # step 2, before the first process sees the request there
-    assert not first.stop()
-    assert not parent.stopped
-    assert first.stop()
-    assert other.stop()
-    assert parent.stopped
+    assert not other.due()  # step 2, before the first process sees the request there
+    assert not first.due()
+    assert not parent.followed
+    assert first.due()
+    assert other.due()
+    assert parent.followed
 
 
 def test_a_process_behind_the_first_does_not_stop_a_step_early(tmp_path):
-    parent, first, other = Meeting(tmp_path), Meeting(tmp_path, first=True), Meeting(tmp_path)
-    assert not any(process.stop() for process in (first, other))
+    parent, first, other = (
+        StopRequest(tmp_path),
+        StopRequest(tmp_path, first=True),
+        StopRequest(tmp_path),
+    )
+    assert not any(process.due() for process in (first, other))
     parent.ask()
-    assert not first.stop()
-    assert not other.stop()  # step 2, after it
-    assert other.stop()
-    assert first.stop()
-
-
-def test_the_first_whole_word_counts(tmp_path, monkeypatch):
-    meeting = Meeting(tmp_path)
-    assert meeting.told() is None
-    write = Path.write_text
-
-    def half(path, text, **options):
-        write(path, text[: len(text) // 2], **options)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", half)
-        with pytest.raises(KeyboardInterrupt):
-            meeting.tell({"name": "Killed", "message": "while it was writing"})
-    assert meeting.told() is None
-    meeting.tell({"name": "First", "message": "why"})
-    meeting.tell({"name": "Second", "message": "because"})
-    assert meeting.told() == {"name": "First", "message": "why"}
+    assert not first.due()
+    assert not other.due()  # step 2, after it
+    assert other.due()
+    assert first.due()

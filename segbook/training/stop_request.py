@@ -1,21 +1,17 @@
-"""What the processes of a training tell each other by files: to stop, and why one of them ends."""
+"""How several processes that train together stop after the same step, when one of them is asked."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 from segbook.runs.folder import write_atomic
 
-MEETING_VARIABLE = "SEGBOOK_MEETING"
-"""In a process's environment, the folder of its meeting."""
+FOLDER_VARIABLE = "SEGBOOK_PROCESSES"
+"""In a process's environment, the folder that all of them share."""
 
 
-class Meeting:
-    """A folder of this machine that all processes of a training see, and the one that waits.
+class StopRequest:
+    """A request to stop, in a folder of this machine that all processes see.
 
     Args:
         path: the folder; it exists.
@@ -24,18 +20,16 @@ class Meeting:
 
     def __init__(self, path: str | Path, *, first: bool = False) -> None:
         self.path, self._first, self._steps = Path(path), first, 0
-        self.store = self.path / "store"
         self._stepping, self._asked = self.path / "stepping", self.path / "asked"
         self._last, self._stopped = self.path / "last_step", self.path / "stopped"
-        self._error = self.path / "error.json"
 
     def ask(self) -> bool:
-        """Ask the processes to stop; False where they make no steps yet and so hear nothing."""
+        """Ask the processes to stop; False where they make no steps yet and would not notice."""
         if self._stepping.exists():
             self._asked.touch()
         return self._asked.exists()
 
-    def stop(self) -> bool:
+    def due(self) -> bool:
         """Whether to stop now; each process asks after each step, and all stop after the same.
 
         The first one sees the request after a step, and settles on the next. No process ends that
@@ -53,20 +47,6 @@ class Meeting:
         return True
 
     @property
-    def stopped(self) -> bool:
+    def followed(self) -> bool:
         """Whether the processes stopped as they were asked to."""
         return self._stopped.exists()
-
-    def tell(self, error: dict[str, Any]) -> None:
-        """Say, whole, why this process ends. Only the first one's word counts: it knows."""
-        words = self.path / f"error-{os.getpid()}.json"
-        words.write_text(json.dumps(error), encoding="utf-8")
-        with contextlib.suppress(FileExistsError):
-            os.link(words, self._error)
-        words.unlink()
-
-    def told(self) -> dict[str, Any] | None:
-        """Why the first process ended; None where none told."""
-        with contextlib.suppress(FileNotFoundError):
-            return json.loads(self._error.read_text(encoding="utf-8"))
-        return None

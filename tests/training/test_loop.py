@@ -14,10 +14,13 @@ from safetensors import safe_open
 
 from segbook import recipes
 from segbook.builders.batches import train_batches
-from segbook.builders.build import LOSSES, build_data, build_loss, build_model, count_classes
+from segbook.builders.data import build_data, count_classes
+from segbook.builders.loss import LOSSES, build_loss
+from segbook.builders.model import build_model
 from segbook.runs.folder import RunBusyError, RunFolder
-from segbook.training.run import Run
-from segbook.training.unattended import train_run
+from segbook.training import evaluation, loop
+from segbook.training.loop import fit, train
+from segbook.training.state import build
 from segkit.metrics import ConfusionMatrix
 
 TINY = {
@@ -38,6 +41,10 @@ def tiny(**changes):
     return recipes.override(recipes.get("pp_liteseg_t_synthetic"), {**TINY, **changes})
 
 
+def silent(line):
+    pass
+
+
 @pytest.fixture(autouse=True)
 def _few_streets(monkeypatch):
     """Validation and test of eight streets each: the loop is what is tested here."""
@@ -54,7 +61,7 @@ def _few_streets(monkeypatch):
 def test_what_a_run_leaves(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
     told = []
-    result = train_run(tiny(), folder, show=told.append, progress=False)
+    result = fit(tiny(), folder, show=told.append, progress=False)
     described = folder.read()
     assert described["status"] == "finished"
     assert (described["step"], described["steps"]) == (6, 6)
@@ -78,7 +85,7 @@ def test_the_best_weights_can_be_used_alone(tmp_path):
     import segkit
 
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
-    train_run(tiny(), folder, show=lambda text: None, progress=False)
+    fit(tiny(), folder, show=silent, progress=False)
     path = folder.checkpoints / "best.safetensors"
     with safe_open(path, "pt") as file:
         stored = [json.loads(v) for v in file.metadata().values() if v.startswith("{")]
@@ -92,31 +99,26 @@ def test_the_best_weights_can_be_used_alone(tmp_path):
 
 def test_a_run_that_ends_before_its_test_is_not_finished(tmp_path, monkeypatch):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
-    evaluate = Run.evaluate
 
-    def dies(self, split, **options):
-        if split == "test":
-            raise MemoryError("killed while testing")
-        return evaluate(self, split, **options)
+    def dies(*_):
+        raise MemoryError("killed while testing")
 
-    monkeypatch.setattr(Run, "evaluate", dies)
+    monkeypatch.setattr(loop, "evaluate_best", dies)
     with pytest.raises(MemoryError):
-        train_run(tiny(), folder, show=lambda text: None, progress=False)
+        fit(tiny(), folder, show=silent, progress=False)
     assert folder.read()["status"] == "interrupted"
 
 
 def test_validation_without_a_labelled_pixel_is_refused(tmp_path, monkeypatch):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
-    run = Run(tiny(), folder, show=lambda text: None)
-    monkeypatch.setattr(run, "evaluate", lambda *_, **__: ConfusionMatrix(11))
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: ConfusionMatrix(11))
     with pytest.raises(ValueError, match="no pixel of the val split is labelled"):
-        run._validate()
+        evaluation.validate(build(tiny()), folder, silent)
 
 
 def test_leaving_the_loop_stops_the_run(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="notebook")
-    run = Run(tiny(), folder, show=lambda text: None)
-    stream = run.train()
+    stream = train(build(tiny()), folder, show=silent)
     next(stream)
     assert folder.read()["status"] == "running"
     stream.close()
@@ -128,24 +130,24 @@ def test_leaving_the_loop_stops_the_run(tmp_path):
 
 def test_a_resume_that_fails_at_once_forgets_no_step(tmp_path, monkeypatch):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
-    stream = Run(tiny(), folder, show=lambda text: None).train()
+    stream = train(build(tiny()), folder, show=silent)
     next(stream)
     stream.close()
 
     def fails(*_):
         raise ValueError("a file broke")
 
-    monkeypatch.setattr("segbook.training.run.preflight", fails)
+    monkeypatch.setattr("segbook.training.loop.preflight", fails)
     with pytest.raises(ValueError, match="a file broke"):
-        next(Run(tiny(), folder, show=lambda text: None).train())
+        next(train(build(tiny(), folder), folder, show=silent))
     described = folder.read()
     assert (described["status"], described["step"]) == ("failed", 1)
 
 
 def test_a_resumed_run_keeps_its_class_weights(tmp_path, monkeypatch):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
-    first = Run(tiny(class_weights="median"), folder, show=lambda text: None)
-    stream = first.train()
+    first = build(tiny(class_weights="median"))
+    stream = train(first, folder, show=silent)
     next(stream)
     stream.close()
     assert len(first.counts) == 2
@@ -153,9 +155,9 @@ def test_a_resumed_run_keeps_its_class_weights(tmp_path, monkeypatch):
     def counted_again(*_):
         raise AssertionError("a mask that broke meanwhile would change the loss")
 
-    monkeypatch.setattr("segbook.training.run.count_classes", counted_again)
-    again = Run(tiny(class_weights="median"), folder, show=lambda text: None)
-    next(again.train())
+    monkeypatch.setattr("segbook.training.state.count_classes", counted_again)
+    again = build(tiny(class_weights="median"), folder)
+    next(train(again, folder, show=silent))
     assert again.step == 2
     for ours, theirs in zip(first.counts, again.counts, strict=True):
         assert torch.equal(ours, theirs)
@@ -164,22 +166,23 @@ def test_a_resumed_run_keeps_its_class_weights(tmp_path, monkeypatch):
 def test_weights_of_the_backbone_are_taken_once(tmp_path, monkeypatch):
     asked = []
 
-    def build(recipe, num_classes, *, pretrained=True):
+    def counted(recipe, num_classes, *, pretrained=True):
         asked.append(pretrained)
         return build_model(recipe, num_classes, pretrained=False)
 
-    monkeypatch.setattr("segbook.training.run.build_model", build)
+    for module in ("state", "evaluation"):
+        monkeypatch.setattr(f"segbook.training.{module}.build_model", counted)
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
-    Run(tiny(), folder, show=lambda text: None)
+    build(tiny(), folder)
     assert asked == [True]
-    train_run(tiny(), folder, show=lambda text: None, progress=False)
+    fit(tiny(), folder, show=silent, progress=False)
     assert asked == [True, True, False], "no checkpoint yet; then the best weights are tested"
-    Run(tiny(), folder, show=lambda text: None)
+    build(tiny(), folder)
     assert asked[3:] == [False]
 
 
 @pytest.mark.parametrize(("eval_batch_size", "used"), [(0, 2), (1, 1)])
-def test_whole_images_have_a_batch_size_of_their_own(tmp_path, monkeypatch, eval_batch_size, used):
+def test_whole_images_have_a_batch_size_of_their_own(monkeypatch, eval_batch_size, used):
     from segkit import data
 
     asked = []
@@ -190,9 +193,8 @@ def test_whole_images_have_a_batch_size_of_their_own(tmp_path, monkeypatch, eval
 
     whole = data.sequential
     monkeypatch.setattr(data, "sequential", sequential)
-    folder = RunFolder.create("tiny", root=tmp_path, kind="train")
-    recipe = tiny(eval_batch_size=eval_batch_size, workers=3)
-    Run(recipe, folder, show=lambda text: None).evaluate("val")
+    state = build(tiny(eval_batch_size=eval_batch_size, workers=3))
+    evaluation.evaluate(state.model, state.recipe, state.sets["val"], state.settings)
     assert asked == [(used, 3)]
 
 
@@ -208,7 +210,7 @@ def test_a_second_writer_is_refused_by_name(tmp_path):
     try:
         assert owner.stdout.readline() == "held\n"
         with pytest.raises(RunBusyError, match=f"process {owner.pid}"):
-            next(Run(tiny(), folder, show=lambda text: None).train())
+            next(train(build(tiny()), folder, show=silent))
     finally:
         owner.kill()
         owner.wait()
@@ -217,19 +219,21 @@ def test_a_second_writer_is_refused_by_name(tmp_path):
 def test_a_diverging_run_fails_with_its_reason(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
     with pytest.raises(ArithmeticError, match="the loss is|norm is"):
-        train_run(tiny(lr=1e30, clip=None), folder, show=lambda text: None, progress=False)
+        fit(tiny(lr=1e30, clip=None), folder, show=silent, progress=False)
     described = folder.read()
     assert described["status"] == "failed"
     assert described["error"]["name"] == "NonFiniteLossError"
 
 
-def test_phases_change_the_resolution(tmp_path):
+def test_phases_change_the_resolution():
     phases = "[(0.5, (64, 64), (0.5, 1.0)), (1.0, (96, 64), (0.5, 1.0))]"
-    run = Run(tiny(phases=phases), RunFolder.create("t", root=tmp_path), show=lambda text: None)
-    shapes = [tuple(images.shape[-2:]) for images, _ in zip_first(train_batches(run), 6)]
+    recipe = tiny(phases=phases)
+    train_set = build_data(recipe)["train"]
+    stream = train_batches(recipe, train_set)
+    shapes = [tuple(images.shape[-2:]) for images, _ in zip_first(stream, 6)]
     assert shapes == [(64, 64)] * 3 + [(96, 64)] * 3
-    run.step = 4  # a resumed run begins inside its phase
-    assert tuple(next(train_batches(run))[0].shape[-2:]) == (96, 64)
+    inside = train_batches(recipe, train_set, start=4)  # a resumed run begins inside its phase
+    assert tuple(next(inside)[0].shape[-2:]) == (96, 64)
 
 
 def zip_first(stream, count):
@@ -240,9 +244,9 @@ def zip_first(stream, count):
 
 def test_missing_data_says_what_to_do():
     with pytest.raises(ValueError, match="needs data_root"):
-        Run(recipes.override(tiny(), {"data": "camvid"}))
+        build(recipes.override(tiny(), {"data": "camvid"}))
     with pytest.raises(ValueError, match=r"data_scripts/camvid\.py"):
-        Run(recipes.override(tiny(), {"data": "camvid", "data_root": "nowhere"}))
+        build(recipes.override(tiny(), {"data": "camvid", "data_root": "nowhere"}))
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
@@ -262,12 +266,14 @@ import torch
 torch.set_num_threads(1)
 from segbook import recipes
 from segbook.runs.folder import RunFolder
-from segbook.training.unattended import train_run
+from segbook.training import evaluation, loop
+from segbook.training.loop import fit, train
+from segbook.training.state import build
 from segkit import data
 whole = data.SyntheticStreets
 data.SyntheticStreets = lambda split, *, size, length: whole(split, size=size, length=length or 8)
 recipe = recipes.override(recipes.get("pp_liteseg_t_synthetic"), json.loads(sys.argv[1]))
-train_run(recipe, RunFolder(sys.argv[2]), progress=False)
+fit(recipe, RunFolder(sys.argv[2]), progress=False)
 """
 
 
