@@ -12,6 +12,7 @@ from segbook import recipes
 from segbook.recipes import Recipe
 from segbook.runs.build import build_data, build_model, check
 from segbook.runs.optimizer import build_optimizer, group_weights
+from segkit.data.catalog import find
 
 PINNED = {
     # name: (data, crop, scale, batch_size, steps, lr, head_lr, weight_decay, paper_miou)
@@ -74,8 +75,9 @@ def test_the_numbers_are_the_papers(name):
 def test_a_name_says_model_and_data():
     for name in recipes.names():
         recipe = recipes.get(name)
-        if recipe.data in ("cityscapes", "ade20k", "voc_aug"):
-            data = recipe.data.removesuffix("_aug")
+        entry = find(recipe.data)
+        if not entry.cached:
+            data = entry.root.removeprefix("data/")
             plain = re.sub("_(release|local_bn|sync_bn)$", "", name)
             assert plain == f"{recipe.model}_{data}"
             assert recipe.workers > 0, "its images are not kept in memory"
