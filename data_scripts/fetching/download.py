@@ -27,6 +27,7 @@ from .progress import Progress
 CHUNK = 1 << 16  # bytes; what a connection that breaks may cost
 RESERVE = 64 << 20  # bytes left free on the disk whatever we fetch
 LONGEST_PAUSE = 120.0  # seconds
+BROKEN = (OSError, http.client.HTTPException)  # what a connection raises that breaks
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses worth another try
 
 
@@ -43,15 +44,7 @@ class _Again(Exception):
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise unless the disk of `folder` has room.
-
-    Args:
-        folder: an existing folder.
-        needed: bytes about to be written.
-
-    Raises:
-        FetchError: less than `needed` bytes and a reserve are free.
-    """
+    """Raise `FetchError` unless the disk of an existing folder has room for `needed` bytes."""
     free = shutil.disk_usage(folder).free
     if needed + RESERVE > free:
         raise FetchError(
@@ -161,12 +154,12 @@ class _Part:
         # Without a validator nothing says that the rest belongs to the same file; a hash would.
         return self.size if self.validator or self.trust_any else 0
 
-    def describe(self, headers: Mapping[str, str], total: int | None) -> None:
+    def begin(self, headers: Mapping[str, str], start: int, total: int | None) -> None:
+        if start == 0:
+            self.path.write_bytes(b"")  # before the notes, which must never describe other bytes
         self.validator, self.total = _validator(headers), total
         notes = {"url": self.url, "validator": self.validator, "total": total}
-        fresh = self.notes.with_name(self.notes.name + ".new")
-        fresh.write_text(json.dumps(notes), encoding="utf-8")
-        os.replace(fresh, self.notes)
+        self.notes.write_text(json.dumps(notes), encoding="utf-8")
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -196,9 +189,9 @@ def _open(part: _Part, start: int, timeout: float) -> http.client.HTTPResponse |
         return urllib.request.build_opener(_SafeRedirects).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         with error:
+            if error.code == 416 and _range(error.headers)[1] == start:
+                return None
             if error.code == 416:
-                if _total_of_range(error.headers) == start:
-                    return None
                 part.discard()
                 raise _Again("the half file does not fit the server's; starting again") from error
             if error.code in PASSING:
@@ -213,7 +206,7 @@ def _open(part: _Part, start: int, timeout: float) -> http.client.HTTPResponse |
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise FetchError(f"{part.url}: {error.reason}; the connection is not safe") from error
         raise _Again(f"no connection ({error.reason})") from error
-    except (OSError, http.client.HTTPException) as error:
+    except BROKEN as error:
         raise _Again(f"the connection broke ({error!r})") from error
 
 
@@ -227,25 +220,22 @@ def _receive(
         return
     with response:
         length = response.headers.get("Content-Length", "")
-        length = int(length) if length.isdigit() else None
+        total = int(length) if length.isdigit() else None
         if response.status == 206:
             same = part.validator in (None, _validator(response.headers))
-            if not same or _start_of_range(response.headers) != start:
+            first, whole = _range(response.headers)
+            if not same or first != start:
                 part.discard()
                 raise _Again("the server sent another file or range than asked; starting again")
-            total = _total_of_range(response.headers)
-            if total is None and length is not None:
-                total = start + length
+            total = start + total if whole is None and total is not None else whole
         elif response.status == 200:
-            start, total = 0, length  # no Range support, or the file changed: all of it comes
+            start = 0  # no Range support, or the file changed: all of it comes
         else:
             raise FetchError(f"{part.url}: the server answers {response.status}, not 200 or 206")
         if limit is not None and (total or 0) > limit:
             raise FetchError(f"{part.url}: {total:,} bytes, more than the {limit:,} allowed")
         require_space(part.path.parent, (total or expected) - start)
-        if start == 0:
-            part.path.write_bytes(b"")  # before the notes, which must never describe other bytes
-        part.describe(response.headers, total)
+        part.begin(response.headers, start, total)
         with part.path.open("ab") as file:
             while chunk := _read(response):
                 start += len(chunk)
@@ -266,7 +256,7 @@ def _receive(
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(CHUNK)
-    except (OSError, http.client.HTTPException) as error:
+    except BROKEN as error:  # caught here, where it cannot be the disk's
         raise _Again(f"the connection broke ({error!r})") from error
 
 
@@ -277,11 +267,9 @@ def _validator(headers: Mapping[str, str]) -> str | None:
     return headers.get("Last-Modified")
 
 
-def _start_of_range(headers: Mapping[str, str]) -> int | None:
-    found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", headers.get("Content-Range", ""))
-    return int(found[1]) if found else None
-
-
-def _total_of_range(headers: Mapping[str, str]) -> int | None:
-    found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", headers.get("Content-Range", ""))
-    return int(found[1]) if found else None
+def _range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """The first byte and the total of a Content-Range, each None where it is not stated."""
+    text = headers.get("Content-Range", "")
+    found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", text)
+    first, total = found.groups() if found else (None, None)
+    return first and int(first), total and int(total)
