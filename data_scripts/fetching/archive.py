@@ -70,22 +70,17 @@ class Limits:
 
 
 def extract(archive: Path, folder: Path, limits: Limits | None = None) -> Path:
-    """Unpack `archive` into the new folder `folder`.
+    """Unpack `archive` into the new folder `folder`, all of it or nothing.
 
     Args:
         archive: a zip, tar, tar.gz, tar.bz2 or tar.xz; recognised by its content, not its name.
-        folder: made by this call, complete or not at all; an existing one is replaced.
+        folder: an existing one is replaced.
         limits: what is still believable; None takes the defaults.
 
-    Returns:
-        `folder`; empty for an empty archive.
-
     Raises:
-        ArchiveError: not an archive, damaged, over a limit, or with a member that is refused: an
-            absolute or climbing path, a drive letter, a link, a device, an encrypted or sparse
-            file, a repeated name.
+        ArchiveError: not an archive, damaged, over a limit, or with a member that is refused.
 
-    Source: the checks follow the Python manual's advice in "tarfile: Extraction filters".
+    Source: the Python manual's advice in "tarfile: Extraction filters".
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -109,17 +104,18 @@ def extract(archive: Path, folder: Path, limits: Limits | None = None) -> Path:
 
 
 class _Gate:
-    """Decides on every member by its header, whose size neither library writes more than."""
+    """Decides on every member by its header; neither library writes more than that states."""
 
     def __init__(self, archive: Path, limits: Limits) -> None:
         self.archive, self.limits = archive, limits
+        self.packed = archive.stat().st_size
         self.members = self.total = 0
         self.is_file: dict[str, bool] = {}  # by folded path; False is a folder
 
     def refuse(self, member: str, why: str) -> ArchiveError:
         return ArchiveError(f"{self.archive}: member {member!r} is refused: {why}")
 
-    def admit(self, name: str, size: int, packed: int | None, *, is_folder: bool) -> None:
+    def admit(self, name: str, size: int, packed: int, *, is_folder: bool) -> None:
         """Refuse a member by its name, its size, or what it adds up to with those before."""
         limits = self.limits
         for pattern, why in BAD_NAMES:
@@ -139,19 +135,13 @@ class _Gate:
         self.total += size
         if self.members > limits.members:
             raise self.refuse(name, f"more than {limits.members:,} members")
-        if size > limits.file_bytes:
-            raise self.refuse(name, f"{size:,} bytes, over {limits.file_bytes:,}")
-        if packed is not None:
-            self.check_ratio(name, size, packed)
-        self.check_total(name, self.total, limits.total_bytes)
+        self.check(name, size, packed, limits.file_bytes, "")
+        self.check(name, self.total, self.packed, limits.total_bytes, " in all")
 
-    def check_total(self, name: str, total: int, most: int) -> None:
-        if total > most:
-            raise self.refuse(name, f"over {self.limits.total_bytes:,} bytes in all")
-        self.check_ratio(name, total, self.archive.stat().st_size)
-
-    def check_ratio(self, name: str, unpacked: int, packed: int) -> None:
-        if unpacked > self.limits.ratio_floor and unpacked > self.limits.ratio * packed:
+    def check(self, name: str, size: int, packed: int, most: int, all_: str) -> None:
+        if size > most:
+            raise self.refuse(name, f"it unpacks to {size:,} bytes{all_}, over {most:,}")
+        if size > self.limits.ratio_floor and size > self.limits.ratio * packed:
             raise self.refuse(name, f"it unpacks to more than {self.limits.ratio} times its size")
 
 
@@ -189,7 +179,7 @@ def _extract_tar(file: BinaryIO, folder: Path, gate: _Gate) -> None:
             if not (info.isreg() or info.isdir()) or info.issparse():
                 raise gate.refuse(info.name, "neither a file nor a folder (a link, a device), or "
                                   "a sparse file")  # fmt: skip
-            gate.admit(info.name, info.size, None, is_folder=info.isdir())
+            gate.admit(info.name, info.size, gate.packed, is_folder=info.isdir())
             archive.extract(info, folder, set_attrs=False, filter="data")
     while stream.read(CHUNK):  # to the end, so that the checksum of the compression is verified
         pass
@@ -206,8 +196,8 @@ class _Counted:
         while len(self.rest) < size and (chunk := next(self.chunks, b"")):
             self.rest += chunk
             self.count += len(chunk)
-            limits = self.gate.limits  # each member has a header and padding
-            self.gate.check_total("(all)", self.count, limits.total_bytes + 4096 * limits.members)
+            most = self.gate.limits.total_bytes + 4096 * self.gate.limits.members  # and headers
+            self.gate.check("(all)", self.count, self.gate.packed, most, " in all")
         data, self.rest = self.rest[:size], self.rest[size:]
         return data
 

@@ -33,13 +33,7 @@ class Look(NamedTuple):
 
 
 def look(item: Item, path: Path, spec: DataSet, *, ours: bool) -> Look:
-    """Decode a picture and judge it.
-
-    Args:
-        item: which picture.
-        path: its file.
-        spec: the data set.
-        ours: whether mask values are class ids already, as in our layout.
+    """Decode the file of a picture and judge it; in our layout a mask's values are class ids.
 
     Raises:
         DataError: it cannot be read as what it should be.
@@ -68,36 +62,29 @@ def missing(out: Path, spec: DataSet, source: Source | None = None) -> list[Item
 
 
 def find_source(folder: Path, spec: DataSet, *, apart_from: Path | None = None) -> Source:
-    """Find the data set in `folder` or below it.
-
-    Args:
-        folder: given by the user or just extracted; the data may lie some folders down.
-        spec: the data set that is looked for.
-        apart_from: a folder that is not searched: the one that is being filled.
+    """Find the data set in `folder` or some folders down, but not in the one that is being filled.
 
     Raises:
         DataError: neither layout is there.
     """
-    layouts = {
-        ours: [name for part in spec.parts for name in part.folders(ours=ours).values()]
+    ours, theirs = (
+        [name for part in spec.parts for name in part.folders(ours=ours).values()]
         for ours in (True, False)
-    }
-    skipped = apart_from.resolve() if apart_from else None
-    level = [folder] if folder.resolve() != skipped else []
-    for _ in range(DEEPEST + 1):
-        for root in level:
-            for ours, folders in layouts.items():
-                if all((root / name).is_dir() for name in folders):
-                    return Source(root, ours)
-        level = [
-            child
-            for root in level
-            for child in sorted(root.iterdir())
-            if child.is_dir() and not child.is_symlink() and child.resolve() != skipped
-        ]
+    )
+    for here, below, _ in os.walk(folder):  # which follows no links
+        root = Path(here)
+        below.sort()
+        if len(root.relative_to(folder).parts) == DEEPEST:
+            below.clear()
+        if apart_from and root.resolve() == apart_from.resolve():
+            below.clear()
+        elif all((root / name).is_dir() for name in ours):
+            return Source(root, ours=True)
+        elif all((root / name).is_dir() for name in theirs):
+            return Source(root, ours=False)
     raise DataError(
-        f"{folder}: {spec.title} is not in there; expected the folders {', '.join(layouts[False])} "
-        f"(as the origin has them) or {', '.join(layouts[True])} (as this script makes them)"
+        f"{folder}: {spec.title} is not in there; expected the folders {', '.join(theirs)} (as the "
+        f"origin has them) or {', '.join(ours)} (as this script makes them)"
     )
 
 

@@ -36,11 +36,9 @@ class FetchError(RuntimeError):
 
 
 class _Again(Exception):
-    """This try failed in a way that may pass; `after` is what the server asked for, in seconds."""
+    """This try failed in a way that may pass."""
 
-    def __init__(self, why: str, after: float = 0.0) -> None:
-        super().__init__(why)
-        self.after = after
+    after = 0.0  # seconds that the server asks to wait
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -90,12 +88,12 @@ def download(
     if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
         raise FetchError(f"{url}: only http and https are fetched; for a local copy use --from")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(path, url, trust_any=sha256 is not None)
+    part = _Part(path, url)
     failures = 0
     while not part.whole:
         before = part.size
         try:
-            _receive(part, expected_bytes, max_bytes, timeout, progress)
+            _receive(part, sha256 is not None, expected_bytes, max_bytes, timeout, progress)
             break
         except _Again as again:
             failures = 1 if part.size > before else failures + 1
@@ -124,22 +122,20 @@ def file_sha256(path: Path) -> str:
 
 
 class _Part:
-    """The half file and its notes on disk."""
+    """The half file on disk, and the notes of which whole one it is a part."""
 
-    def __init__(self, path: Path, url: str, *, trust_any: bool) -> None:
+    def __init__(self, path: Path, url: str) -> None:
         self.path = path.with_name(path.name + ".part")
         self.notes = path.with_name(path.name + ".part.json")
-        self.url, self.trust_any = url, trust_any
-        self.validator: str | None = None
-        self.total: int | None = None
+        self.url = url
         try:
-            notes = json.loads(self.notes.read_text(encoding="utf-8"))
-            if notes["url"] == url:
-                self.validator, self.total = notes["validator"], notes["total"]
-                return
+            noted = json.loads(self.notes.read_text(encoding="utf-8"))
+            self.validator, self.total = noted["validator"], noted["total"]
+            ours = noted["url"] == url
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # no notes, or unreadable ones: what they describe cannot be trusted
-        self.discard()
+            ours = False  # without notes that can be read nothing says what the half file is
+        if not ours:
+            self.discard()
 
     @property
     def size(self) -> int:
@@ -147,12 +143,7 @@ class _Part:
 
     @property
     def whole(self) -> bool:
-        return self.total is not None and self.size == self.total and self.path.exists()
-
-    @property
-    def resume_from(self) -> int:
-        # Without a validator nothing says that the rest belongs to the same file; a hash would.
-        return self.size if self.validator or self.trust_any else 0
+        return self.path.exists() and self.size == self.total
 
     def begin(self, headers: Mapping[str, str], start: int, total: int | None) -> None:
         if start == 0:
@@ -182,8 +173,7 @@ def _open(part: _Part, start: int, timeout: float) -> http.client.HTTPResponse |
     headers = {"User-Agent": "segbook-data-scripts", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-        if part.validator:
-            headers["If-Range"] = part.validator
+        headers |= {"If-Range": part.validator} if part.validator else {}
     request = urllib.request.Request(part.url, headers=headers)
     try:
         return urllib.request.build_opener(_SafeRedirects).open(request, timeout=timeout)
@@ -195,26 +185,32 @@ def _open(part: _Part, start: int, timeout: float) -> http.client.HTTPResponse |
                 part.discard()
                 raise _Again("the half file does not fit the server's; starting again") from error
             if error.code in PASSING:
+                again = _Again(f"the server answers {error.code}")
                 wait = error.headers.get("Retry-After", "")
-                seconds = float(wait) if wait.isdigit() else 0.0
-                raise _Again(f"the server answers {error.code}", seconds) from error
+                again.after = float(wait) if wait.isdigit() else 0.0
+                raise again from error
             raise FetchError(
                 f"{part.url}: the server answers {error.code} {error.reason}; "
                 "give another address with --url or a local copy with --from"
             ) from error
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise FetchError(f"{part.url}: {error.reason}; the connection is not safe") from error
-        raise _Again(f"no connection ({error.reason})") from error
     except BROKEN as error:
-        raise _Again(f"the connection broke ({error!r})") from error
+        why = getattr(error, "reason", error)
+        if isinstance(why, ssl.SSLCertVerificationError):
+            raise FetchError(f"{part.url}: {why}; the connection is not safe") from error
+        raise _Again(f"no connection ({why})") from error
 
 
 def _receive(
-    part: _Part, expected: int, limit: int | None, timeout: float, progress: Progress | None
+    part: _Part,
+    hashed: bool,
+    expected: int,
+    limit: int | None,
+    timeout: float,
+    progress: Progress | None,
 ) -> None:
     """Make one connection and append what it gives; return only when the file is whole."""
-    start = part.resume_from
+    # Without a validator nothing says that the rest belongs to the same file; a hash will.
+    start = part.size if part.validator or hashed else 0
     response = _open(part, start, timeout)
     if response is None:
         return
@@ -237,12 +233,18 @@ def _receive(
         require_space(part.path.parent, (total or expected) - start)
         part.begin(response.headers, start, total)
         with part.path.open("ab") as file:
-            while chunk := _read(response):
-                start += len(chunk)
+            while True:
                 if limit is not None and start > limit:
                     part.discard()
                     raise FetchError(f"{part.url}: more than the {limit:,} bytes allowed")
+                try:
+                    chunk = response.read(CHUNK)
+                except BROKEN as error:  # caught here, where it cannot be the disk's
+                    raise _Again(f"the connection broke ({error!r})") from error
+                if not chunk:
+                    break
                 file.write(chunk)
+                start += len(chunk)
                 if progress is not None:
                     progress.move_to(start, total)
             file.flush()
@@ -251,13 +253,6 @@ def _receive(
         if start > total:
             part.discard()
         raise _Again(f"the connection ended at {start:,} of {total:,} bytes")
-
-
-def _read(response: http.client.HTTPResponse) -> bytes:
-    try:
-        return response.read(CHUNK)
-    except BROKEN as error:  # caught here, where it cannot be the disk's
-        raise _Again(f"the connection broke ({error!r})") from error
 
 
 def _validator(headers: Mapping[str, str]) -> str | None:
