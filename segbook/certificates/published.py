@@ -18,8 +18,7 @@ from torch import Tensor
 
 from segkit import engine
 from segkit.catalog import load_model
-from segkit.data import CamVid, sequential
-from segkit.data.classes import CAMVID_CLASSES, CAMVID_PALETTE, VOID_COLOUR
+from segkit.data import CamVid, camvid, sequential
 from segkit.metrics import POLICIES
 from segkit.models.espnet import espnet, from_authors
 from segkit.transforms.pair import check_pair
@@ -50,8 +49,8 @@ PUBLISHED: dict[str, Published] = {
         header={
             "builder": "espnet",
             "arguments": {"num_classes": 12, "alpha2": 2, "alpha3": 8},
-            "classes": [*CAMVID_CLASSES, "Void"],
-            "palette": [*CAMVID_PALETTE, VOID_COLOUR],
+            "classes": [*camvid.CLASSES, "Void"],
+            "palette": [*camvid.PALETTE, camvid.VOID_COLOUR],
             "note": "The authors trained void as a twelfth class. In a test it is never true: what "
             "it takes of labelled pixels is missed, and it has no part in the means.",
             # (pixels / 255 - mean) / std in this order of the channels. The authors take off a mean

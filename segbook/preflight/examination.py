@@ -18,6 +18,7 @@ from segbook.builders.subset import Few, at_most
 from segbook.preflight.capacity import Device, of_machine, of_sizes
 from segbook.recipes.recipe import Recipe
 from segkit import data, transforms
+from segkit.data import catalog as data_catalog
 from segkit.doctor import Finding, Scan, by_severity, inspect, inspect_folder, scan_data
 from segkit.doctor import training as settings
 from segkit.doctor.listing import list_folder
@@ -62,7 +63,11 @@ def examine(
 
     Returns:
         Errors, then warnings, then notes.
+
+    Raises:
+        ValueError: no data set has the recipe's name for it.
     """
+    entry = data_catalog.find(recipe.data)
     processes = processes or distributed.world_size()
     device = Device.here()
     findings = [*_rates(recipe, reference), *of_machine(recipe, device, processes)]
@@ -79,12 +84,12 @@ def examine(
             check(recipe)
     except (ValueError, OSError) as error:
         findings.append(_unbuilt("recipe", error, "change the field that is named"))
-    limit = DRAWN if recipe.data == "synthetic" else limit
+    limit = limit if entry.needs_root else DRAWN
     looked = at_most(sets, limit)
     scan = scan_data(looked, workers=workers, progress=progress)
-    if recipe.data == "synthetic" and recipe.data_root:
+    if recipe.data_root and not entry.needs_root:
         findings.append(_unread_folder(recipe))
-    if recipe.data == "folder":
+    if entry.own:
         listing = list_folder(Path(recipe.data_root), tuple(sets))
         scan = dataclasses.replace(scan, listing=listing)
     sampled = any(isinstance(one, Few) for one in looked.values())
@@ -93,7 +98,7 @@ def examine(
         for finding in inspect(scan, memory=device.memory)
         if not (sampled and finding.check in OF_THE_WHOLE)
     ]
-    if sampled and recipe.data != "synthetic":
+    if sampled and entry.needs_root:
         findings.append(_sampled(scan, sets))
     findings += _pictures(recipe, sets["train"], scan)
     try:
@@ -123,7 +128,7 @@ def _unread_folder(recipe: Recipe) -> Finding:
     return Finding(
         "error",
         "data_root_unread",
-        f"data_root is {recipe.data_root!r}, but data is 'synthetic'",
+        f"data_root is {recipe.data_root!r}, but data is {recipe.data!r}",
         "drawn streets would be trained on, and the folder would never be read",
         "--set data=folder for pictures of your own, or the name of the data set (camvid ...)",
     )
@@ -250,15 +255,14 @@ def _unbuilt(part: str, error: Exception | str, fix: str) -> Finding:
 
 def _no_data(recipe: Recipe, error: Exception) -> Finding:
     """No data set can be made of what the recipe's data_root names."""
-    root = Path(recipe.data_root)
-    if recipe.data == "folder" and recipe.data_root and root.is_dir():
+    entry, root = data_catalog.find(recipe.data), Path(recipe.data_root)
+    if entry.own and recipe.data_root and root.is_dir():
         return _unbuilt("data", error, "do what it says, or give another data_root")
     looked = f" (looked in {root.absolute()})" if recipe.data_root else ""
-    name = "mine" if recipe.data == "folder" else recipe.data.removesuffix("_aug")
     return _unbuilt(
         "data",
         f"{error}{looked}",
-        f"--set data_root=FOLDER, such as data/{name}: the data set's own folder, not its parent",
+        f"--set data_root=FOLDER, such as {entry.root}: the data set's own folder, not its parent",
     )
 
 
@@ -271,7 +275,7 @@ def _explains(finding: Finding, error: Exception) -> bool:
 
 def _folder_of(recipe: Recipe, workers: int | None, progress: Progress | None) -> list[Finding]:
     """What is wrong with a folder of which no data set can be made."""
-    if recipe.data != "folder" or not Path(recipe.data_root or "?").is_dir():
+    if not data_catalog.find(recipe.data).own or not Path(recipe.data_root or "?").is_dir():
         return []
     try:
         return inspect_folder(recipe.data_root, workers=workers, progress=progress)

@@ -59,8 +59,7 @@ class Recipe:
             classes starts from random weights. Empty starts from random weights.
         weights_backbone: torchvision's weights of the backbone to start from, by name, such as
             "IMAGENET1K_V1", downloaded on first use; empty starts from random ones.
-        data: "synthetic", "camvid", "cityscapes", "ade20k", "voc" (trained on its own train list),
-            "voc_aug" (trained on its list augmented by SBD) or "folder".
+        data: a name of `segkit.data.catalog`: "synthetic", "camvid", "folder" (your own), ...
         data_root: the folder of the data; the synthetic streets need none.
         image_size: (height, width) at which the synthetic streets are drawn.
         length: training scenes of the synthetic streets.
@@ -122,9 +121,7 @@ class Recipe:
     model_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     weights: str = ""
     weights_backbone: str = ""
-    data: Literal["synthetic", "camvid", "cityscapes", "ade20k", "voc", "voc_aug", "folder"] = (
-        "synthetic"
-    )
+    data: str = "synthetic"
     data_root: str = ""
     image_size: tuple[int, int] = (128, 160)
     length: int = 400

@@ -17,26 +17,9 @@ from segbook.runs.stopping import spell_duration
 from segbook.training.evaluation import best_model, evaluate
 from segbook.training.state import build
 from segkit import engine, transforms
+from segkit.data import catalog as data_catalog
 from segkit.doctor.finding import counted
 from segkit.metrics import POLICIES
-
-VOC = (
-    "Images: PASCAL VOC 2012, M. Everingham et al., *The PASCAL Visual Object Classes Challenge: A "
-    "Retrospective*, IJCV 2015"
-)
-CREDITS = {
-    "camvid": "Images: CamVid, G. Brostow, J. Fauqueur, R. Cipolla, *Semantic Object Classes in "
-    "Video*, Pattern Recognition Letters 2009; shown for research and teaching.",
-    "voc": f"{VOC}.",
-    "voc_aug": f"{VOC}; masks to train on: SBD, B. Hariharan et al., *Semantic Contours from "
-    "Inverse Detectors*, ICCV 2011.",
-    "cityscapes": "Images: Cityscapes, M. Cordts et al., *The Cityscapes Dataset for Semantic "
-    "Urban Scene Understanding*, CVPR 2016. Before this page is published: the data's "
-    "terms are at https://www.cityscapes-dataset.com/license/, and its authors ask to show the "
-    "images of leftImg8bit_blurred.",
-    "ade20k": "Images: ADE20K, B. Zhou et al., *Scene Parsing through ADE20K Dataset*, CVPR 2017.",
-}
-"""Whose pictures a page shows, by the recipe's data."""
 
 
 def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
@@ -214,9 +197,16 @@ def markdown(
         "",
         "![worst images](worst.png)",
         "",
-        CREDITS.get(recipe.data, ""),
+        credit_line(recipe.data),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def credit_line(name: str) -> str:
+    """Whose images a page shows and under what terms; empty where nobody needs to be named."""
+    entry = data_catalog.find(name)
+    sentences = filter(None, (entry.credit and f"Images: {entry.credit}", entry.licence))
+    return " ".join(f"{sentence}." for sentence in sentences)
 
 
 def spell(value: float) -> str:

@@ -14,6 +14,7 @@ from segbook.builders.data import build_data
 from segbook.builders.model import build_model
 from segbook.builders.optimizer import build_optimizer, group_weights
 from segbook.recipes import Recipe
+from segkit.data.catalog import find
 
 PINNED = {
     # name: (data, crop, scale, batch_size, steps, lr, head_lr, weight_decay, paper_miou)
@@ -76,8 +77,9 @@ def test_the_numbers_are_the_papers(name):
 def test_a_name_says_model_and_data():
     for name in recipes.names():
         recipe = recipes.get(name)
-        if recipe.data in ("cityscapes", "ade20k", "voc_aug"):
-            data = recipe.data.removesuffix("_aug")
+        entry = find(recipe.data)
+        if not entry.cached:
+            data = entry.root.removeprefix("data/")
             plain = re.sub("_(release|local_bn|sync_bn)$", "", name)
             assert plain == f"{recipe.model}_{data}"
             assert recipe.workers > 0, "its images are not kept in memory"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segkit.data.painting.dice import Colour, grain_tile, noise_tile
+from segkit.data.streets.dice import Colour, grain_tile, noise_tile
 
 Point = tuple[float, float]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segkit.data.painting.canvas import Canvas, Point
-from segkit.data.painting.dice import Colour, Dice, noise_tile
-from segkit.data.painting.surfaces import BUILDING, FENCE, SIGN, TREE, Light
+from segkit.data.streets.canvas import Canvas, Point
+from segkit.data.streets.dice import Colour, Dice, noise_tile
+from segkit.data.streets.surfaces import BUILDING, FENCE, SIGN, TREE, Light
 
 WALLS = (
     (0.56, 0.33, 0.25), (0.48, 0.30, 0.24), (0.66, 0.52, 0.36), (0.74, 0.70, 0.60),

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from segkit.data.painting.canvas import Camera, Canvas
-from segkit.data.painting.dice import Dice, grain_tile, noise_tile
-from segkit.data.painting.houses import paint_fence
-from segkit.data.painting.people import paint_person
-from segkit.data.painting.scene import _Scene
-from segkit.data.painting.surfaces import CAR, FENCE, LIGHTS, PEDESTRIAN
-from segkit.data.painting.vehicles import paint_vehicle
+from segkit.data.streets.canvas import Camera, Canvas
+from segkit.data.streets.dice import Dice, grain_tile, noise_tile
+from segkit.data.streets.houses import paint_fence
+from segkit.data.streets.people import paint_person
+from segkit.data.streets.scene import _Scene
+from segkit.data.streets.surfaces import CAR, FENCE, LIGHTS, PEDESTRIAN
+from segkit.data.streets.vehicles import paint_vehicle
 
 
 def canvas(size: tuple[int, int] = (120, 150), **eye: float) -> Canvas:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from segkit.data.painting.canvas import NEAR, Canvas, Point
-from segkit.data.painting.dice import Colour, Dice
-from segkit.data.painting.surfaces import POLE, SIGN, TREE
+from segkit.data.streets.canvas import NEAR, Canvas, Point
+from segkit.data.streets.dice import Colour, Dice
+from segkit.data.streets.surfaces import POLE, SIGN, TREE
 from segkit.outputs import IGNORE
 
 LEAVES = (

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from segkit.data.classes import CAMVID_CLASSES, CAMVID_PALETTE
-from segkit.data.painting.surfaces import POLE, ROAD, SKY
+from segkit.data.camvid import CLASSES, PALETTE
 from segkit.data.streets import SyntheticStreets
+from segkit.data.streets.surfaces import POLE, ROAD, SKY
 from segkit.outputs import IGNORE
 
 
@@ -91,9 +91,9 @@ def test_shapes_and_types(size):
 def test_lengths_names_and_palette():
     assert [len(SyntheticStreets(s)) for s in ("train", "val", "test")] == [400, 100, 100]
     streets = SyntheticStreets("val", length=3)
-    assert streets.classes == CAMVID_CLASSES
-    assert streets.palette == CAMVID_PALETTE
-    assert streets.num_classes == len(set(CAMVID_PALETTE)) == 11
+    assert streets.classes == CLASSES
+    assert streets.palette == PALETTE
+    assert streets.num_classes == len(set(PALETTE)) == 11
     assert (streets.classes[3], streets.palette[3]) == ("Road", (128, 64, 128))
     assert [streets.stem(i) for i in range(3)] == ["val_0_00000", "val_0_00001", "val_0_00002"]
     assert len(list(streets)) == 3  # iteration ends with an IndexError
@@ -177,7 +177,7 @@ BOUNDS = {
 
 def test_class_shares_are_like_camvids(masks):
     share = 100 * np.bincount(masks.ravel(), minlength=256) / masks.size
-    for k, name in enumerate(CAMVID_CLASSES):
+    for k, name in enumerate(CLASSES):
         low, high = BOUNDS[name]
         assert low <= share[k] <= high, f"{name} has {share[k]:.2f} %"
     assert 1 <= share[IGNORE] <= 5
@@ -186,7 +186,7 @@ def test_class_shares_are_like_camvids(masks):
 
 def test_every_class_is_met_often_enough(masks):
     present = [(masks == k).any((1, 2)).mean() for k in range(11)]
-    assert min(present[:9]) > 0.75, dict(zip(CAMVID_CLASSES, present, strict=True))
+    assert min(present[:9]) > 0.75, dict(zip(CLASSES, present, strict=True))
     assert present[9] > 0.6
     assert 0.2 < present[10] < 0.7
 

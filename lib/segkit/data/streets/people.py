@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from segkit.data.painting.canvas import Canvas
-from segkit.data.painting.dice import Dice
-from segkit.data.painting.furniture import Board
-from segkit.data.painting.surfaces import BICYCLIST, PEDESTRIAN
+from segkit.data.streets.canvas import Canvas
+from segkit.data.streets.dice import Dice
+from segkit.data.streets.furniture import Board
+from segkit.data.streets.surfaces import BICYCLIST, PEDESTRIAN
 
 BLACK = (0.06, 0.06, 0.07)
 

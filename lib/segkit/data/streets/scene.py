@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segkit.data.painting.canvas import Camera, Canvas, Point
-from segkit.data.painting.dice import Dice, grain_tile
-from segkit.data.painting.furniture import (
+from segkit.data.streets.canvas import Camera, Canvas, Point
+from segkit.data.streets.dice import Dice, grain_tile
+from segkit.data.streets.furniture import (
     paint_bin,
     paint_lamp,
     paint_post,
@@ -16,9 +16,9 @@ from segkit.data.painting.furniture import (
     paint_signal,
     paint_tree,
 )
-from segkit.data.painting.houses import make_house, paint_facade, paint_fence, paint_hedge
-from segkit.data.painting.people import paint_cyclist, paint_person
-from segkit.data.painting.surfaces import (
+from segkit.data.streets.houses import make_house, paint_facade, paint_fence, paint_hedge
+from segkit.data.streets.people import paint_cyclist, paint_person
+from segkit.data.streets.surfaces import (
     LIGHTS,
     SETBACK,
     Layout,
@@ -27,7 +27,7 @@ from segkit.data.painting.surfaces import (
     paint_sky,
     paint_skyline,
 )
-from segkit.data.painting.vehicles import paint_vehicle
+from segkit.data.streets.vehicles import paint_vehicle
 from segkit.outputs import IGNORE
 
 FAR = 65.0  # metres; the plots reach as far

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.data.classes import CAMVID_CLASSES, CAMVID_PALETTE
-from segkit.data.painting import draw_street
+from segkit.data.camvid import CLASSES, PALETTE
+from segkit.data.streets.scene import draw_street
 
 SPLITS = {"train": 400, "val": 100, "test": 100}
 """The splits, and how many scenes each has unless told otherwise."""
@@ -59,9 +59,9 @@ class SyntheticStreets:
         (torch.Size([3, 128, 160]), torch.Size([128, 160]))
     """
 
-    classes: tuple[str, ...] = CAMVID_CLASSES
-    palette: tuple[tuple[int, int, int], ...] = CAMVID_PALETTE
-    num_classes: int = len(CAMVID_CLASSES)
+    classes: tuple[str, ...] = CLASSES
+    palette: tuple[tuple[int, int, int], ...] = PALETTE
+    num_classes: int = len(CLASSES)
 
     def __init__(
         self,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segkit.data.painting.canvas import Canvas
-from segkit.data.painting.dice import Colour, Dice, noise_tile
+from segkit.data.streets.canvas import Canvas
+from segkit.data.streets.dice import Colour, Dice, noise_tile
 
-# The ids of the classes, in the order of segkit.data.classes.CAMVID_CLASSES.
+# The ids of the classes, in the order of segkit.data.camvid.CLASSES.
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 
 

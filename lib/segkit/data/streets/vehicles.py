@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from segkit.data.painting.canvas import NEAR, Canvas, Point
-from segkit.data.painting.dice import Colour, Dice
-from segkit.data.painting.surfaces import CAR
+from segkit.data.streets.canvas import NEAR, Canvas, Point
+from segkit.data.streets.dice import Colour, Dice
+from segkit.data.streets.surfaces import CAR
 
 BLACK, TYRE, HUB = (0.04, 0.04, 0.05), (0.09, 0.09, 0.10), (0.50, 0.50, 0.52)
 PAINTS = (
