@@ -3,16 +3,15 @@
 from segkit.engine.allocator import kept_memory
 from segkit.engine.checkpoint import load_checkpoint, save_checkpoint
 from segkit.engine.evaluate import evaluate
-from segkit.engine.fast import InferenceNetwork, best_precision, optimize_for_inference
 from segkit.engine.freeze import freeze
 from segkit.engine.ghost import ghost_batches
 from segkit.engine.predict import predict, predict_probs
 from segkit.engine.probe import Probe, Setting, probe
 from segkit.engine.schedules import constant, cosine, poly
+from segkit.engine.settings import best_precision
 from segkit.engine.train import NonFiniteLossError, OutOfMemoryError, Step, averaged, train
 
 __all__ = [
-    "InferenceNetwork",
     "NonFiniteLossError",
     "OutOfMemoryError",
     "Probe",
@@ -27,7 +26,6 @@ __all__ = [
     "ghost_batches",
     "kept_memory",
     "load_checkpoint",
-    "optimize_for_inference",
     "poly",
     "predict",
     "predict_probs",

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
+
+from segkit.nn import BATCH_NORMS
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-"""Exactly these: a subclass may do more in its forward, such as an activation."""
 
-
-def fuse_batch_norm(network: nn.Module, example: Tensor) -> int:
+def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
     """Fold what can be folded, in place.
 
     Where a batch normalisation was, an ``nn.Identity`` is. One whose numbers the network reads in
@@ -47,73 +47,79 @@ def fuse_batch_norm(network: nn.Module, example: Tensor) -> int:
 
 
 def replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module where another one is, wherever that is."""
-    for parent in list(network.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is old:
-                parent._modules[name] = new
+    """Put a module where another one is, under all of its names."""
+    for name, module in list(network.named_modules(remove_duplicate=False)):
+        if module is old:
+            network.set_submodule(name, new)
 
 
-class _Reads(TorchDispatchMode):
-    """Counts the operations that read each tensor."""
+def tensors(tree: Any) -> Iterator[Tensor]:
+    """The tensors in nested dicts, lists and tuples."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, dict | list | tuple):
+        for branch in tree.values() if isinstance(tree, dict) else tree:
+            yield from tensors(branch)
+
+
+class _Reads(TorchFunctionMode):
+    """Counts the calls that read each tensor."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count: Counter[int] = Counter()
         self.alive: list[Any] = []  # or another tensor could take the id of one that is gone
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        read = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        self.count.update(id(tensor) for tensor in read)
-        self.alive += [read, result]
+        # Whoever gets a number or a word has asked for a shape or a dtype, and read nothing.
+        if result is None or any(True for _ in tensors(result)):
+            read = list(tensors((args, kwargs)))
+            self.count.update(id(tensor) for tensor in read)
+            self.alive += [read, result]
         return result
 
 
 def _pairs(twin: nn.Module, example: Tensor) -> list[tuple[str, str]]:
     """Names of the convolutions and batch normalisations that can be one; the twin is used up."""
-    calls: Counter[nn.Module] = Counter()
-    made_by: dict[int, tuple[str, nn.Module]] = {}
-    given_to: list[tuple[str, nn.Module, int]] = []
+    calls: Counter[str] = Counter()
+    made_by: dict[int, str] = {}
+    given_to: list[tuple[str, int]] = []
 
-    def watch_conv(name: str, conv: nn.Module) -> None:
-        def after(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            calls[conv] += 1
-            made_by[id(output)] = name, conv
+    def after_conv(name: str, conv: nn.Module, inputs: Any, output: Tensor) -> None:
+        calls[name] += 1
+        made_by[id(output)] = name
 
-        conv.register_forward_hook(after)
-
-    def watch_norm(name: str, norm: nn.Module) -> None:
-        def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            calls[norm] += 1
-            given_to.append((name, norm, id(inputs[0])))
-
-        norm.register_forward_pre_hook(before)
+    def before_norm(name: str, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        calls[name] += 1
+        given_to.append((name, id(inputs[0])))
 
     for name, module in twin.named_modules():
         own = module.training or "forward" in vars(module)  # it computes something else
+        # Private, but torch has no other word for whether somebody watches a module.
         if own or module._forward_hooks or module._forward_pre_hooks:
-            continue  # somebody wants to see what it reads or makes
-        if type(module) in CONVOLUTIONS and "weight" in module._parameters:
-            watch_conv(name, module)
-        elif type(module) in NORMS and module.running_mean is not None:
-            watch_norm(name, module)
+            continue
+        if type(module) in CONVOLUTIONS and isinstance(module.weight, nn.Parameter):
+            module.register_forward_hook(partial(after_conv, name))
+        # Exactly these: a subclass may do more in its forward, such as an activation.
+        elif type(module) in BATCH_NORMS and module.running_mean is not None:
+            module.register_forward_pre_hook(partial(before_norm, name))
 
     with torch.no_grad(), _Reads() as reads:
-        output = twin(example)
-    returned = {id(x) for x in tree_leaves(output)}
+        returned = {id(tensor) for tensor in tensors(twin(example))}
 
     pairs = []
-    for norm_name, norm, tensor in given_to:
-        conv_name, conv = made_by.get(tensor, ("", None))
-        if conv is None or tensor in returned:
+    for norm_name, tensor in given_to:
+        conv_name = made_by.get(tensor)
+        if conv_name is None or tensor in returned:
             continue
+        conv, norm = twin.get_submodule(conv_name), twin.get_submodule(norm_name)
         # The result and what the two hold are each read once: by this pair.
         held = (conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
         once = [reads.count[id(x)] for x in held if x is not None]
-        if all(n == 1 for n in (calls[conv], calls[norm], reads.count[tensor], *once)):
+        if all(n == 1 for n in (calls[conv_name], calls[norm_name], reads.count[tensor], *once)):
             pairs.append((conv_name, norm_name))
     return pairs
 
