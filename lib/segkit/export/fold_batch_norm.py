@@ -9,16 +9,14 @@ watched.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from segkit.export.surgery import Call, replace, tensors, watch
 from segkit.nn import BATCH_NORMS
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -38,28 +36,12 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
     Returns:
         How many batch normalisations are gone.
     """
-    pairs = _pairs(copy.deepcopy(network).to("meta"), example)
+    pairs = _pairs(network, example)
     for conv_name, norm_name in pairs:
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
         _fold(conv, norm)
         replace(network, norm, nn.Identity())
     return len(pairs)
-
-
-def replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module where another one is, under all of its names."""
-    for name, module in list(network.named_modules(remove_duplicate=False)):
-        if module is old:
-            network.set_submodule(name, new)
-
-
-def tensors(tree: Any) -> Iterator[Tensor]:
-    """The tensors in nested dicts, lists and tuples."""
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, dict | list | tuple):
-        for branch in tree.values() if isinstance(tree, dict) else tree:
-            yield from tensors(branch)
 
 
 class _Reads(TorchFunctionMode):
@@ -82,46 +64,40 @@ class _Reads(TorchFunctionMode):
         return result
 
 
-def _pairs(twin: nn.Module, example: Tensor) -> list[tuple[str, str]]:
-    """Names of the convolutions and batch normalisations that can be one; the twin is used up."""
-    calls: Counter[str] = Counter()
-    made_by: dict[int, str] = {}
-    given_to: list[tuple[str, int]] = []
-
-    def after_conv(name: str, conv: nn.Module, inputs: Any, output: Tensor) -> None:
-        calls[name] += 1
-        made_by[id(output)] = name
-
-    def before_norm(name: str, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        calls[name] += 1
-        given_to.append((name, id(inputs[0])))
-
-    for name, module in twin.named_modules():
-        own = module.training or "forward" in vars(module)  # it computes something else
-        # Private, but torch has no other word for whether somebody watches a module.
-        if own or module._forward_hooks or module._forward_pre_hooks:
-            continue
-        if type(module) in CONVOLUTIONS and isinstance(module.weight, nn.Parameter):
-            module.register_forward_hook(partial(after_conv, name))
-        # Exactly these: a subclass may do more in its forward, such as an activation.
-        elif type(module) in BATCH_NORMS and module.running_mean is not None:
-            module.register_forward_pre_hook(partial(before_norm, name))
-
-    with torch.no_grad(), _Reads() as reads:
-        returned = {id(tensor) for tensor in tensors(twin(example))}
+def _pairs(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
+    """Names of the convolutions and batch normalisations that can be one."""
+    reads = _Reads()
+    calls, output = watch(network, example, (*CONVOLUTIONS, *BATCH_NORMS), reads)
+    times = Counter(call.name for call in calls)
+    made_by: dict[int, Call] = {}
+    for call in calls:
+        if _plain(network, call.name, CONVOLUTIONS):
+            made_by[id(call.output)] = call
+    for tensor in tensors(output):
+        made_by.pop(id(tensor), None)  # who called reads it too
 
     pairs = []
-    for norm_name, tensor in given_to:
-        conv_name = made_by.get(tensor)
-        if conv_name is None or tensor in returned:
+    for call in calls:
+        maker = made_by.get(id(call.input))
+        if maker is None or not _plain(network, call.name, BATCH_NORMS):
             continue
-        conv, norm = twin.get_submodule(conv_name), twin.get_submodule(norm_name)
+        conv, norm = maker.module, call.module
         # The result and what the two hold are each read once: by this pair.
         held = (conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        once = [reads.count[id(x)] for x in held if x is not None]
-        if all(n == 1 for n in (calls[conv_name], calls[norm_name], reads.count[tensor], *once)):
-            pairs.append((conv_name, norm_name))
+        once = [reads.count[id(x)] for x in (maker.output, *held) if x is not None]
+        if norm.running_mean is not None and {times[maker.name], times[call.name], *once} == {1}:
+            pairs.append((maker.name, call.name))
     return pairs
+
+
+def _plain(network: nn.Module, name: str, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a module is one of these, no subclass, and does what its class does in eval mode."""
+    module = network.get_submodule(name)
+    if type(module) not in kinds or module.training or "forward" in vars(module):
+        return False
+    if module._forward_hooks or module._forward_pre_hooks:  # there is no public way to ask
+        return False
+    return isinstance(module.weight, nn.Parameter) or module.weight is None
 
 
 @torch.no_grad()

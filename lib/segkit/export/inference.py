@@ -10,14 +10,14 @@ On a CPU with bfloat16 it is two to three times as fast as the network as it was
 from __future__ import annotations
 
 import copy
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from segkit.engine.settings import best_precision
 from segkit.engine.train import PRECISIONS
-from segkit.export.fold_batch_norm import CONVOLUTIONS, fold_batch_norm, replace, tensors
+from segkit.export.fold_batch_norm import CONVOLUTIONS, fold_batch_norm
+from segkit.export.surgery import replace, tensors, watch
 from segkit.metrics import argmax, argmax_resized
 from segkit.nn import BATCH_NORMS, ResizeLogits
 from segkit.outputs import SegOutput
@@ -212,19 +212,8 @@ def _agree(one: nn.Module, other: nn.Module, example: Tensor) -> bool:
 
 def _lower(network: nn.Module, dtype: torch.dtype, example: Tensor) -> None:
     """Keep weights in half precision, or autocast would convert them anew for every batch."""
-    exact: list[str] = []
-
-    def note(name: str, conv: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if inputs[0] is example:
-            exact.append(name)
-
-    twin = copy.deepcopy(network).to("meta")
-    for name, module in twin.named_modules():
-        if isinstance(module, CONVOLUTIONS):
-            module.register_forward_pre_hook(partial(note, name))
-    with torch.no_grad():
-        twin(example)
-    kept = [network.get_submodule(name) for name in exact]
+    calls, _ = watch(network, example, CONVOLUTIONS)
+    kept = [network.get_submodule(call.name) for call in calls if call.input is example]
     for module in network.modules():
         if isinstance(module, (*CONVOLUTIONS, nn.Linear)) and module not in kept:
             module.to(dtype)
@@ -250,24 +239,14 @@ def take_resize(network: nn.Module, example: Tensor) -> ResizeLogits | None:
         The step, to be applied to what the network gives from now on; None for a network that ends
         in another way, which stays as it was.
     """
-    twin = copy.deepcopy(network).to("meta")
-    steps = {name: step for name, step in twin.named_modules() if isinstance(step, ResizeLogits)}
-    if not steps:
-        return None
-    calls: list[tuple[str, Tensor]] = []
-
-    def note(name: str, step: nn.Module, inputs: tuple, output: Tensor) -> None:
-        calls.append((name, output))
-
-    for name, step in steps.items():
-        step.register_forward_hook(partial(note, name))
-    with torch.no_grad():
-        logits = twin(example).logits
+    calls, output = watch(network, example, (ResizeLogits,))
     # Called once, and its result is what the network returns, at the size of the images: only then
     # can the step be left to the one who compares the scores.
-    if len(calls) != 1 or calls[0][1] is not logits or logits.shape[2:] != example.shape[2:]:
+    if len(calls) != 1 or calls[0].output is not output.logits:
         return None
-    resize = network.get_submodule(calls[0][0])
+    if output.logits.shape[2:] != example.shape[2:]:
+        return None
+    resize = network.get_submodule(calls[0].name)
     replace(network, resize, _Unresized())
     return resize
 
