@@ -12,7 +12,7 @@ from segbook.recipes.recipe import Recipe
 from segbook.runs.build import build_data, build_loss, build_model, count_classes, load_start
 from segbook.runs.few import Few
 from segbook.runs.optimizer import build_optimizer
-from segkit import data, transforms
+from segkit import data, random_state, transforms
 from segkit.doctor import Finding, ladder
 from segkit.doctor.rehearsal import rehearse
 from segkit.engine.freeze import freeze
@@ -52,10 +52,9 @@ def learn(
         return network.to(device)
 
     crop = _crop(recipe, num_classes)
-    torch_state = torch.get_rng_state()
-    counts = count_classes(recipe, Few(sets["train"], WEIGHED, keep=False))
-    loss = build_loss(recipe, model(), counts)
-    torch.set_rng_state(torch_state)
+    with random_state.preserved():
+        counts = count_classes(recipe, Few(sets["train"], WEIGHED, keep=False))
+        loss = build_loss(recipe, model(), counts)
     return ladder.climb(
         model,
         _draw(sets["train"], TRAINED, crop),

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -237,10 +235,3 @@ def choose_precision(wanted: str) -> str:
     if wanted != "auto":
         return wanted
     return engine.best_precision("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 third parties draw from the global one
-    torch.manual_seed(seed)

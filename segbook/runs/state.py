@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from segbook.runs.build import seed_everything
-from segkit import transforms
+from segkit import random_state, transforms
 from segkit.engine import distributed
-from segkit.engine.checkpoint import _rng_state, _set_rng_state
 
 if TYPE_CHECKING:
     from segbook.runs.training import Run
@@ -30,7 +28,7 @@ def collect(run: Run) -> dict[str, Any]:
         "ema": dict(run.ema.state_dict()) if run.ema else None,
         "optimizer": run.optimizer.state_dict(),
         "scaler": run.scaler.state_dict(),
-        "other_processes": distributed.gather(_rng_state())[1:],
+        "other_processes": distributed.gather(random_state.state())[1:],
     }
 
 
@@ -62,9 +60,9 @@ def put_back(run: Run, state: dict[str, Any]) -> str:
     others = state.get("other_processes", [])
     rank, ranks, before = distributed.rank(), distributed.ranks(), len(others) + 1
     if 0 < rank < before:
-        _set_rng_state(others[rank - 1])
+        random_state.restore(others[rank - 1])
     elif rank:  # a new process: numbers of its own, else it would repeat the first one's
-        seed_everything((run.recipe.seed + run.step + rank) % 2**32)
+        random_state.seed((run.recipe.seed + run.step + rank) % 2**32)
     if ranks == before:
         return ""
     return f", with {ranks} process{'es' * (ranks > 1)} after {before}: dropout goes another way"

@@ -33,7 +33,6 @@ from segbook.runs.build import (
     choose_precision,
     count_classes,
     load_start,
-    seed_everything,
 )
 from segbook.runs.describe import environment
 from segbook.runs.feed import eval_batches, train_batches
@@ -49,7 +48,7 @@ from segbook.runs.forecast import Forecast
 from segbook.runs.records import scores, summarise
 from segbook.runs.state import collect, header, put_back
 from segbook.runs.tune import Choice, settle
-from segkit import engine
+from segkit import engine, random_state
 from segkit.engine import distributed
 from segkit.engine.freeze import freeze
 from segkit.metrics import ConfusionMatrix
@@ -97,7 +96,7 @@ class Run:
         self.step = self.saved = 0
         self.seconds = self.cpu_seconds = 0.0
         self.best: dict[str, Any] = {}
-        seed_everything(recipe.seed)
+        random_state.seed(recipe.seed)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # this process's own
         begun = has_begun(folder)
         self.model = build_model(recipe, self.num_classes, pretrained=not begun)
@@ -113,7 +112,7 @@ class Run:
         self.optimizer = build_optimizer(recipe, self.model)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "float16")
         if distributed.rank():  # all built the same network, but each drops out its own units
-            seed_everything((recipe.seed + distributed.rank()) % 2**32)
+            random_state.seed((recipe.seed + distributed.rank()) % 2**32)
 
     @functools.cached_property
     def counts(self) -> list[Tensor]:

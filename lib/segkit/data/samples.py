@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import default_collate
+
+from segkit import random_state
 
 
 class Pairs(Protocol):
@@ -98,7 +96,7 @@ class BatchMaker:
             if begin is not None:
                 begin(candidate)
             try:
-                with _random_numbers(mix("sample", self.seed, position)):
+                with random_state.isolated(mix("sample", self.seed, position)):
                     return self.dataset[candidate]
             except (ValueError, OSError) as error:
                 if begin is None and not self.bad_samples:
@@ -114,23 +112,6 @@ class BatchMaker:
     def name(self, index: int) -> str:
         """How an error names a sample."""
         return f"{spell(index, self._stem(index))} of {self.dataset!r}"
-
-
-@contextmanager
-def _random_numbers(seed: int) -> Iterator[None]:
-    """Seed the global generators of torch (CPU), numpy and ``random``, and put them back after."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (transforms use it)
-    torch_state = torch.get_rng_state()
-    # Not torch.manual_seed: it would seed the accelerators too, and those are not put back.
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy)  # noqa: NPY002
-        random.setstate(python)
 
 
 def mix(what: str, seed: int, number: int) -> int:

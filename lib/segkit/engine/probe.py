@@ -9,20 +9,18 @@ random generator.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
-import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from segkit import random_state
 from segkit.engine import distributed
 from segkit.engine.train import PRECISIONS, _train_mode
 from segkit.outputs import SegOutput
@@ -134,7 +132,7 @@ def probe(
             torch.cuda.synchronize(device)
         return clock()
 
-    with _random_numbers_kept(device):
+    with random_state.preserved():
         trained = copy.deepcopy(model)
         _train_mode(trained)
         stepper = optimizer(trained)
@@ -223,15 +221,3 @@ def set_fused(optimizer: Optimizer, fused: bool) -> None:
                 "step" in state
             ):  # the fused kernels count where the weight is, the others on the CPU
                 state["step"] = state["step"].to(weight.device if fused else "cpu")
-
-
-@contextlib.contextmanager
-def _random_numbers_kept(device: torch.device) -> Iterator[None]:
-    """Put the generators of torch, numpy and ``random`` back to where they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (losses may use it)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
