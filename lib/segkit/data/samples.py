@@ -7,8 +7,8 @@ from collections.abc import Callable
 from itertools import chain
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from segkit import random_state
 
@@ -77,7 +77,7 @@ class BatchMaker:
             if sample is None:
                 return None, [*bad.values()]
             samples.append(sample)
-        return stack(samples), [*bad.values()]
+        return stack(samples, shared=begin is not None), [*bad.values()]
 
     def _sample(
         self,
@@ -120,8 +120,13 @@ def mix(what: str, seed: int, number: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def stack(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def stack(samples: list[tuple[Tensor, Tensor]], *, shared: bool = False) -> tuple[Tensor, Tensor]:
     """Join samples to a batch.
+
+    Args:
+        samples: images and labels, each of one shape.
+        shared: whether into memory that other processes see: a batch that is sent to one would be
+            copied there afterwards.
 
     Raises:
         ValueError: images of different shapes.
@@ -132,5 +137,10 @@ def stack(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
             f"images of different shapes in one batch: {', '.join(map(str, sizes))}; crop them to "
             "one size (segkit.transforms.train), or take batch_size=1"
         )
-    images, labels = default_collate(samples)
+    parts = zip(*samples, strict=True)
+    images, labels = (torch.stack(part, out=_shared(part) if shared else None) for part in parts)
     return images, labels
+
+
+def _shared(part: tuple[Tensor, ...]) -> Tensor:
+    return part[0].new_empty((len(part), *part[0].shape)).share_memory_()
