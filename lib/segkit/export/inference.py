@@ -19,7 +19,7 @@ from segkit.engine.train import PRECISIONS
 from segkit.export.fold_batch_norm import CONVOLUTIONS, fold_batch_norm
 from segkit.export.surgery import replace, tensors, watch
 from segkit.metrics import argmax, argmax_resized
-from segkit.nn import BATCH_NORMS, ResizeLogits
+from segkit.nn import ResizeLogits
 from segkit.outputs import SegOutput
 
 _SIDE = 256  # of the image that is traced: enough for every network, and it costs nothing
@@ -37,7 +37,6 @@ class InferenceNetwork(nn.Module):
         channels_last: whether a pixel's channels lie side by side in memory.
         fused: batch normalisations that went into the convolution before them; 0 where the network
             then gives something else.
-        left: batch normalisations that stayed: they follow something else, or only train.
     """
 
     def __init__(
@@ -50,7 +49,6 @@ class InferenceNetwork(nn.Module):
         self.fused = fold_batch_norm(self.network, example)
         if self.fused and not _agree(plain, self.network, example):
             self.network, self.fused = plain, 0  # it asks what its parts are
-        self.left = sum(isinstance(module, BATCH_NORMS) for module in self.network.modules())
         self.resize = take_resize(self.network, example)
         if (dtype := PRECISIONS[precision]) is not None:
             _lower(self.network, dtype, example)
@@ -104,10 +102,7 @@ class InferenceNetwork(nn.Module):
 
     def extra_repr(self) -> str:
         """What was done, for print."""
-        return (
-            f"precision={self.precision}, channels_last={self.channels_last}, "
-            f"fused={self.fused}, left={self.left}"
-        )
+        return f"precision={self.precision}, channels_last={self.channels_last}, fused={self.fused}"
 
     def _run(self, images: Tensor, resize: ResizeLogits | None) -> SegOutput:
         size = images.shape[2:]
