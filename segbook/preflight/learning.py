@@ -14,7 +14,7 @@ from segbook.builders.model import build_model, load_start
 from segbook.builders.optimizer import build_optimizer
 from segbook.builders.subset import Few
 from segbook.recipes.recipe import Recipe
-from segkit import data, transforms
+from segkit import data, random_state, transforms
 from segkit.doctor import Finding, ladder
 from segkit.doctor.rehearsal import rehearse
 from segkit.engine.freeze import freeze
@@ -54,10 +54,9 @@ def learn(
         return network.to(device)
 
     crop = _crop(recipe, num_classes)
-    torch_state = torch.get_rng_state()
-    counts = count_classes(recipe, Few(sets["train"], WEIGHED, keep=False))
-    loss = build_loss(recipe, model(), counts)
-    torch.set_rng_state(torch_state)
+    with random_state.preserved():
+        counts = count_classes(recipe, Few(sets["train"], WEIGHED, keep=False))
+        loss = build_loss(recipe, model(), counts)
     return ladder.climb(
         model,
         _draw(sets["train"], TRAINED, crop),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
@@ -20,9 +18,8 @@ from segbook.builders.optimizer import build_optimizer, build_settings
 from segbook.preflight.gate import has_begun
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
-from segkit import engine, transforms
+from segkit import engine, random_state, transforms
 from segkit.engine import distributed
-from segkit.engine.checkpoint import _rng_state, _set_rng_state
 from segkit.engine.freeze import freeze
 from segkit.weights import read_header
 
@@ -100,7 +97,7 @@ class TrainingState:
             "ema": dict(self.ema.state_dict()) if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "other_processes": distributed.gather(_rng_state())[1:],
+            "other_processes": distributed.gather(random_state.state())[1:],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> str:
@@ -134,9 +131,9 @@ class TrainingState:
         others = state.get("other_processes", [])
         rank, world_size, before = distributed.rank(), distributed.world_size(), len(others) + 1
         if 0 < rank < before:
-            _set_rng_state(others[rank - 1])
+            random_state.restore(others[rank - 1])
         elif rank:  # a new process: numbers of its own, else it would repeat the first one's
-            seed_everything((self.recipe.seed + self.step + rank) % 2**32)
+            random_state.seed((self.recipe.seed + self.step + rank) % 2**32)
         if world_size != before:
             now = f"{world_size} process{'es' * (world_size > 1)}"
             remark += f", with {now} after {before}: dropout goes another way"
@@ -179,7 +176,7 @@ def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
     settings = build_settings(recipe, device)
     begun = folder is not None and has_begun(folder)
     remarks = []
-    seed_everything(recipe.seed)
+    random_state.seed(recipe.seed)
     model = build_model(recipe, sets["train"].num_classes, pretrained=not begun)
     if recipe.weights and not begun:
         remarks.append(str(load_start(recipe, model, sets["train"].classes)))
@@ -199,15 +196,8 @@ def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
         remarks=remarks,
     )
     if distributed.rank():  # all built the same network, but each drops out its own units
-        seed_everything((recipe.seed + distributed.rank()) % 2**32)
+        random_state.seed((recipe.seed + distributed.rank()) % 2**32)
     return state
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 third parties draw from the global one
-    torch.manual_seed(seed)
 
 
 def build_scaler(settings: engine.Settings, device: torch.device) -> GradScaler:

@@ -11,12 +11,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import random
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +24,7 @@ from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.training.loop import train
 from segbook.training.state import build
+from segkit import random_state
 
 VALIDATED = 4
 """Images of the validation: a proof needs no more, and Cityscapes has 500."""
@@ -45,17 +44,6 @@ def digest_of(tensor: Tensor) -> str:
     """SHA-256 of a tensor's bytes."""
     content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return hashlib.sha256(content).hexdigest()
-
-
-def _rng_digest() -> str:
-    """One hash of every random number generator that a step may draw from."""
-    digest = hashlib.sha256(torch.get_rng_state().numpy())
-    for state in torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []:
-        digest.update(state.numpy())
-    digest.update(repr(random.getstate()).encode())
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 the global one is what is used
-    digest.update(keys.tobytes() + repr((name, rest)).encode())
-    return digest.hexdigest()
 
 
 def record(folder: RunFolder) -> None:
@@ -81,7 +69,7 @@ def record(folder: RunFolder) -> None:
                 "loss": step.loss.hex(),
                 "lr": float(step.lr).hex(),
                 **seen,
-                "rng": _rng_digest(),
+                "rng": random_state.digest(),
             }
             text = json.dumps(line) + "\n"
             trace.write(text)

@@ -12,7 +12,7 @@ from segkit.models.deeplab_v3 import (
     deeplab_v3_resnet50,
     from_torchvision,
 )
-from segkit.nn import resize, resize_logits
+from segkit.nn import ResizeLogits, resize
 
 
 def torchvision_deeplab(name):
@@ -54,7 +54,7 @@ def run_torchvision(stage):
 def run_smp(model, images):
     """Theirs aligns corners in the last enlargement; the scores before it are compared."""
     scores = model.segmentation_head[0](model.decoder(model.encoder(images)))
-    return resize_logits(scores, images.shape[-2:])
+    return ResizeLogits()(scores, images.shape[-2:])
 
 
 SMP = [

@@ -35,8 +35,9 @@ EVERYTHING = {
 }
 FAULTS = {
     "random numbers": (
-        "import segkit.engine.checkpoint as checkpoint\n"
-        "checkpoint._set_rng_state = lambda state: None\n"
+        "import segkit.engine.checkpoint as checkpoint, types\n"
+        "checkpoint.random_state = types.SimpleNamespace(restore=lambda state: None,"
+        " state=checkpoint.random_state.state)\n"
     ),
     "optimizer": (
         "import torch\ntorch.optim.Optimizer.load_state_dict = lambda self, state: None\n"

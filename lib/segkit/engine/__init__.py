@@ -2,17 +2,15 @@
 
 from segkit.engine.checkpoint import load_checkpoint, save_checkpoint
 from segkit.engine.evaluate import evaluate
-from segkit.engine.fast import InferenceNetwork, best_precision, optimize_for_inference
 from segkit.engine.freeze import freeze
 from segkit.engine.ghost import ghost_batches
 from segkit.engine.memory import keep_memory
 from segkit.engine.predict import predict, predict_probs
 from segkit.engine.schedules import constant, cosine, poly
-from segkit.engine.settings import Settings, default_settings
+from segkit.engine.settings import Settings, best_precision, default_settings
 from segkit.engine.train import NonFiniteLossError, OutOfMemoryError, Step, averaged, train
 
 __all__ = [
-    "InferenceNetwork",
     "NonFiniteLossError",
     "OutOfMemoryError",
     "Settings",
@@ -27,7 +25,6 @@ __all__ = [
     "ghost_batches",
     "keep_memory",
     "load_checkpoint",
-    "optimize_for_inference",
     "poly",
     "predict",
     "predict_probs",

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import torch
 
-from segkit.engine.fast import best_precision
-
 
 class Settings(NamedTuple):
     """What changes the speed of a step, and the last digits of its numbers.
@@ -41,3 +39,24 @@ def default_settings(device: torch.device | str, *, optimizer: str = "adamw") ->
     kind = torch.device(device).type
     fused = kind == "cuda" or (kind == "cpu" and optimizer != "sgd")
     return Settings(best_precision(device), channels_last=True, fused=fused)
+
+
+def best_precision(device: torch.device | str) -> str:
+    """The precision that a device computes fastest in without much loss.
+
+    Args:
+        device: where the network runs.
+
+    Returns:
+        "bfloat16" where the hardware has it, else "float16" on a CUDA GPU and "float32" elsewhere.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    if kind != "cpu" or not torch.backends.mkldnn.is_available():
+        return "float32"
+    # Instructions of its own: oneDNN also runs bfloat16 where plain AVX-512 has to imitate it,
+    # slower than float32.
+    processor = torch.cpu.get_capabilities()
+    native = any(processor.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bfloat16" if native else "float32"

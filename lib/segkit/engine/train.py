@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from segkit.engine import distributed
 from segkit.engine.schedules import Schedule
@@ -86,9 +86,10 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
         count = int(updates)
         kept = min(decay, (1 + count) / (10 + count))
         if old[0].is_floating_point():
-            torch._foreach_lerp_(old, new, 1 - kept)
+            get_ema_multi_avg_fn(kept)(old, new, updates)
         else:  # BatchNorm's counters
-            torch._foreach_copy_(old, new)
+            for counter, newest in zip(old, new, strict=True):
+                counter.copy_(newest)
 
     return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 

@@ -40,10 +40,10 @@ from segkit.nn import (
     ConvBN,
     ConvBNReLU,
     FCNHead,
+    ResizeLogits,
     check_num_classes,
     init_kaiming,
     resize,
-    resize_logits,
 )
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
@@ -240,6 +240,7 @@ class BiSeNetV2(nn.Module):
         self.context = ContextEmbedding(128)
         self.aggregation = GuidedAggregation(128)
         self.head = FCNHead(128, num_classes, channels=head_channels)
+        self.resize = ResizeLogits()
 
         self.boosters = nn.ModuleDict()
         for level, channels in zip((2, 3, 4, 5), booster_channels, strict=True):
@@ -259,7 +260,7 @@ class BiSeNetV2(nn.Module):
         c5 = self.stage5(c4)  # (B, 128, H/32, W/32)
         p3 = self.aggregation(detail, self.context(c5))  # (B, 128, H/8, W/8)
 
-        logits = resize_logits(self.head(p3), images.shape[-2:])  # (B, K, H, W)
+        logits = self.resize(self.head(p3), images.shape[-2:])  # (B, K, H, W)
         if not self.training:
             return SegOutput(logits, {})
         stages = {"c2": c2, "c3": c3, "c4": c4, "c5": c5}

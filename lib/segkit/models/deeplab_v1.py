@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from segkit.backbones.vgg_atrous import vgg16_atrous
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, init_kaiming, resize_logits
+from segkit.nn import ResizeLogits, check_num_classes, init_kaiming
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -75,6 +75,8 @@ class DeepLabV1(nn.Module):
         self.fc7 = nn.Conv2d(channels, channels, 1)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Conv2d(channels, num_classes, 1)
+        # As released: of 8k + 1 pixels every eighth has scores of its own, the last one included.
+        self.resize = ResizeLogits(align_corners=True)
 
         init_kaiming(nn.ModuleList([self.fc6, self.fc7]))
         nn.init.normal_(self.head.weight, std=0.01)
@@ -85,9 +87,7 @@ class DeepLabV1(nn.Module):
         x = self.dropout(F.relu(self.fc6(x)))
         x = self.dropout(F.relu(self.fc7(x)))
         scores = self.head(x)  # (B, K, H/8, W/8)
-        # As released: of 8k + 1 pixels every eighth has scores of its own, the last one included.
-        logits = resize_logits(scores, images.shape[-2:], align_corners=True)
-        return SegOutput(logits, {})
+        return SegOutput(self.resize(scores, images.shape[-2:]), {})
 
 
 def deeplab_v1_vgg16(

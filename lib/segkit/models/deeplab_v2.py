@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from segkit.backbones.resnet import resnet101
 from segkit.backbones.vgg_atrous import vgg16_atrous
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, init_kaiming, resize, resize_logits
+from segkit.nn import ResizeLogits, check_num_classes, init_kaiming, resize
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -117,6 +117,7 @@ class DeepLabV2(nn.Module):
                 for rate in rates
             )
             scores = [branch[-1] for branch in self.branches]
+        self.resize = ResizeLogits(align_corners=True)
         for score in scores:
             nn.init.normal_(score.weight, std=0.01)
             nn.init.zeros_(score.bias)
@@ -129,7 +130,7 @@ class DeepLabV2(nn.Module):
             torch.maximum, [resize(score, size, align_corners=True) for score in scores.values()]
         )
         aux = scores if self.training and self.aux_losses else {}
-        return SegOutput(resize_logits(x, images.shape[-2:], align_corners=True), aux)
+        return SegOutput(self.resize(x, images.shape[-2:]), aux)
 
     def _score(self, images: Tensor, scale: float) -> Tensor:
         if scale != 1:  # corners on corners, as the scores are enlarged: the maps then lie aligned

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from segkit.backbones.mobilenet_v3 import mobilenet_v3_large
 from segkit.backbones.resnet import resnet50, resnet101
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, FCNHead, check_num_classes, init_kaiming, resize_logits
+from segkit.nn import ConvBNReLU, FCNHead, ResizeLogits, check_num_classes, init_kaiming
 from segkit.nn.aspp import ASPP, atrous_rates
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
@@ -91,6 +91,7 @@ class DeepLabV3(nn.Module):
         self.aspp = ASPP(backbone.channels.c5, aspp_channels, rates=rates, dropout=dropout)
         self.head_conv = ConvBNReLU(aspp_channels, aspp_channels) if head_conv else nn.Identity()
         self.head = nn.Conv2d(aspp_channels, num_classes, 1)
+        self.resize = ResizeLogits()
         self.aux_head = FCNHead(getattr(backbone.channels, aux), num_classes) if aux else None
 
         for child in self.children():
@@ -103,7 +104,7 @@ class DeepLabV3(nn.Module):
         aux = {}
         if self.training and self.aux_head is not None:
             aux[self.aux] = self.aux_head(getattr(stages, self.aux))
-        return SegOutput(resize_logits(scores, images.shape[-2:]), aux)
+        return SegOutput(self.resize(scores, images.shape[-2:]), aux)
 
 
 def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -40,11 +40,11 @@ from segkit.backbones.xception import xception65
 from segkit.losses import AuxLoss
 from segkit.nn import (
     ConvBNReLU,
+    ResizeLogits,
     SeparableConvBNReLU,
     check_num_classes,
     init_kaiming,
     resize,
-    resize_logits,
 )
 from segkit.nn.aspp import ASPP, atrous_rates
 from segkit.outputs import SegOutput
@@ -130,6 +130,7 @@ class DeepLabV3Plus(nn.Module):
         if decoder_convs == 2:
             self.decoder.append(conv(channels, channels))
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.resize = ResizeLogits(align_corners=True)
 
         for child in self.children():
             if child is not backbone:
@@ -142,7 +143,7 @@ class DeepLabV3Plus(nn.Module):
         # As released: of 16k + 1 pixels every 16th has a value of its own, the last one included.
         context = resize(context, low.shape[-2:], align_corners=True)
         scores = self.head(self.decoder(torch.cat([context, low], dim=1)))  # (B, K, H/4, W/4)
-        return SegOutput(resize_logits(scores, images.shape[-2:], align_corners=True), {})
+        return SegOutput(self.resize(scores, images.shape[-2:]), {})
 
 
 def deeplab_v3_plus_resnet18(

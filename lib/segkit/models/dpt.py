@@ -39,7 +39,7 @@ from torchvision.models import ViT_B_16_Weights, ViT_L_16_Weights
 
 from segkit.backbones.vit import Tokens, vit_b_16, vit_l_16
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBN, FCNHead, check_num_classes, resize, resize_logits
+from segkit.nn import ConvBN, FCNHead, ResizeLogits, check_num_classes, resize
 from segkit.outputs import SegOutput, Stages
 from segkit.weights import Source, with_weights
 
@@ -215,6 +215,7 @@ class DPT(nn.Module):
         self.fuse4 = Fusion(width)
         self.fuse5 = Fusion(width, skip=False)
         self.head = FCNHead(width, num_classes, channels=width)
+        self.resize = ResizeLogits(align_corners=True)
         self.aux_head = FCNHead(width, num_classes, channels=width)
 
     def forward(self, images: Tensor) -> SegOutput:
@@ -230,7 +231,7 @@ class DPT(nn.Module):
 
         height, width = images.shape[-2:]  # both results are cut to the image without its padding
         doubled = [2 * side for side in half]
-        logits = resize_logits(self.head(p2), doubled, align_corners=True)[..., :height, :width]
+        logits = self.resize(self.head(p2), doubled)[..., :height, :width]
         if not self.training:
             return SegOutput(logits, {})
         aux = self.aux_head(p3)[..., : -(-height // 4), : -(-width // 4)]

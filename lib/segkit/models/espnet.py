@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, resize_logits
+from segkit.nn import ResizeLogits, check_num_classes
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -178,7 +178,7 @@ class ESPNet(nn.Module):
         y2 = _crop(self.up3(self.bn3(self.project3(x3))), x2)  # (B, K, H/4, W/4)
         y1 = self.up2(self.fuse2(torch.cat([self.project2(x2), y2], dim=1)))
         y1 = self.fuse1(torch.cat([_crop(y1, x1), x1], dim=1))  # (B, K, H/2, W/2)
-        logits = _crop(self.up1(y1), images).contiguous()  # one plane per class, as resize_logits
+        logits = _crop(self.up1(y1), images).contiguous()  # one plane per class, as ResizeLogits
         return SegOutput(logits, {})
 
 
@@ -198,10 +198,11 @@ class ESPNetC(nn.Module):
         check_num_classes(num_classes)
         self.encoder = encoder
         self.project3 = nn.Conv2d(encoder.channels[2], num_classes, 1, bias=False)
+        self.resize = ResizeLogits()
 
     def forward(self, images: Tensor) -> SegOutput:
         *_, x3 = self.encoder(images)
-        return SegOutput(resize_logits(self.project3(x3), images.shape[-2:]), {})
+        return SegOutput(self.resize(self.project3(x3), images.shape[-2:]), {})
 
 
 # From a name here to the authors', one after the other.

@@ -37,11 +37,11 @@ from segkit.nn import (
     ConvBNReLU,
     FCNHead,
     PyramidPooling,
+    ResizeLogits,
     SeparableConvBNReLU,
     check_num_classes,
     init_kaiming,
     resize,
-    resize_logits,
 )
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
@@ -164,6 +164,7 @@ class FastSCNN(nn.Module):
             nn.Dropout(0.1),
             nn.Conv2d(128, num_classes, 1),
         )
+        self.resize = ResizeLogits()
         self.aux_head_downsampled = FCNHead(64, num_classes, channels=32)
         self.aux_head_global = FCNHead(128, num_classes, channels=32)
         init_kaiming(self)
@@ -173,7 +174,7 @@ class FastSCNN(nn.Module):
         context = self.pyramid(self.bottlenecks(detail))  # (B, 128, H/32, W/32)
         p3 = self.fusion(detail, context)  # (B, 128, H/8, W/8)
 
-        logits = resize_logits(self.head(p3), images.shape[-2:])  # (B, K, H, W)
+        logits = self.resize(self.head(p3), images.shape[-2:])  # (B, K, H, W)
         if not self.training:
             return SegOutput(logits, {})
         return SegOutput(

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from segkit.backbones.hrnet import concatenate, hrnet_w18, hrnet_w18_small, hrnet_w48
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming, resize_logits
+from segkit.nn import ConvBNReLU, ResizeLogits, check_num_classes, init_kaiming
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -56,11 +56,12 @@ class FCNHRNet(nn.Module):
         self.head = nn.Sequential(
             ConvBNReLU(channels, channels, 1), nn.Conv2d(channels, num_classes, 1)
         )
+        self.resize = ResizeLogits()
         init_kaiming(self.head)
 
     def forward(self, images: Tensor) -> SegOutput:
         features = concatenate(self.backbone(images))  # (B, 15 width, H/4, W/4)
-        return SegOutput(resize_logits(self.head(features), images.shape[-2:]), {})
+        return SegOutput(self.resize(self.head(features), images.shape[-2:]), {})
 
 
 def fcn_hrnet_w18_small(

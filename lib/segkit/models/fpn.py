@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from segkit.backbones.resnet import resnet50, resnet101
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, init_kaiming, resize, resize_logits
+from segkit.nn import ResizeLogits, check_num_classes, init_kaiming, resize
 from segkit.outputs import SegOutput, Stages
 from segkit.weights import Source, with_weights
 
@@ -155,6 +155,7 @@ class SemanticFPN(nn.Module):
         )
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.resize = ResizeLogits()
 
         for child in self.children():
             if child is not backbone:
@@ -169,7 +170,7 @@ class SemanticFPN(nn.Module):
         x = x + branch3(p3, [to2])
         x = x + branch4(p4, [to3, to2])
         x = x + branch5(p5, [to4, to3, to2])  # (B, 128, H/4, W/4)
-        return SegOutput(resize_logits(self.head(self.dropout(x)), images.shape[-2:]), {})
+        return SegOutput(self.resize(self.head(self.dropout(x)), images.shape[-2:]), {})
 
 
 def fpn_resnet50(

@@ -27,7 +27,7 @@ from torchvision.models import MobileNet_V3_Large_Weights
 
 from segkit.backbones.mobilenet_v3 import mobilenet_v3_large
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, resize, resize_logits
+from segkit.nn import ConvBNReLU, ResizeLogits, check_num_classes, resize
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -77,13 +77,14 @@ class LRASPP(nn.Module):
         self.gate = Gate(backbone.channels.c5, channels)
         self.score_c5 = nn.Conv2d(channels, num_classes, 1)
         self.score_c3 = nn.Conv2d(backbone.channels.c3, num_classes, 1)
+        self.resize = ResizeLogits()
 
     def forward(self, images: Tensor) -> SegOutput:
         _, c3, _, c5 = self.backbone(images)
         x = self.project(c5) * self.gate(c5)  # (B, 128, H/16, W/16)
         x = resize(x, c3.shape[-2:])  # (B, 128, H/8, W/8)
         logits = self.score_c5(x) + self.score_c3(c3)  # (B, K, H/8, W/8)
-        return SegOutput(resize_logits(logits, images.shape[-2:]), {})
+        return SegOutput(self.resize(logits, images.shape[-2:]), {})
 
 
 def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,10 +31,10 @@ from segkit.nn import (
     ConvBN,
     ConvBNReLU,
     FCNHead,
+    ResizeLogits,
     check_num_classes,
     init_kaiming,
     pixel_attention,
-    resize_logits,
 )
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
@@ -109,6 +109,7 @@ class NonLocalNet(nn.Module):
         self.smooth = ConvBNReLU(channels, channels)
         self.fuse = ConvBNReLU(c5 + channels, channels)
         self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(channels, num_classes, 1))
+        self.resize = ResizeLogits()
         self.aux_head = FCNHead(backbone.channels.c4, num_classes)
         for child in (self.reduce, self.smooth, self.fuse, self.head, self.aux_head):
             init_kaiming(child)
@@ -117,7 +118,7 @@ class NonLocalNet(nn.Module):
         _, _, c4, c5 = self.backbone(images)
         x = self.smooth(self.non_local(self.reduce(c5)))  # (B, channels, H/8, W/8)
         x = self.fuse(torch.cat([c5, x], dim=1))
-        logits = resize_logits(self.head(x), images.shape[-2:])
+        logits = self.resize(self.head(x), images.shape[-2:])
         return SegOutput(logits, {"c4": self.aux_head(c4)} if self.training else {})
 
 

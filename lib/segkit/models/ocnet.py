@@ -38,11 +38,11 @@ from segkit.losses import AuxLoss
 from segkit.nn import (
     ConvBNReLU,
     FCNHead,
+    ResizeLogits,
     check_num_classes,
     init_kaiming,
     pixel_attention,
     resize,
-    resize_logits,
 )
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
@@ -178,6 +178,7 @@ class OCNet(nn.Module):
         self.reduce = ConvBNReLU(backbone.channels.c5, channels)
         self.context = context  # has initialised itself
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.resize = ResizeLogits()
         self.aux_head = FCNHead(backbone.channels.c4, num_classes, channels=channels, dropout=0.05)
         for child in (self.reduce, self.head, self.aux_head):
             init_kaiming(child)
@@ -185,7 +186,7 @@ class OCNet(nn.Module):
     def forward(self, images: Tensor) -> SegOutput:
         _, _, c4, c5 = self.backbone(images)
         x = self.context(self.reduce(c5))  # (B, channels, H/8, W/8)
-        logits = resize_logits(self.head(x), images.shape[-2:])
+        logits = self.resize(self.head(x), images.shape[-2:])
         return SegOutput(logits, {"c4": self.aux_head(c4)} if self.training else {})
 
 

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from segkit.backbones.hrnet import concatenate, hrnet_w18, hrnet_w18_small, hrnet_w48
 from segkit.backbones.resnet import resnet50, resnet101
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming, resize_logits
+from segkit.nn import ConvBNReLU, ResizeLogits, check_num_classes, init_kaiming
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -186,6 +186,7 @@ class OCRNet(nn.Module):
         self.pixels = ConvBNReLU(width, channels)
         self.context = ObjectContext(channels, key_channels, dropout=dropout)
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.resize = ResizeLogits()
 
         for child in self.children():
             if child is not backbone:
@@ -194,7 +195,7 @@ class OCRNet(nn.Module):
     def forward(self, images: Tensor) -> SegOutput:
         pixels, region_logits = self._describe(images)
         regions = gather(pixels, soft_regions(region_logits))
-        logits = resize_logits(self.head(self.context(pixels, regions)), images.shape[-2:])
+        logits = self.resize(self.head(self.context(pixels, regions)), images.shape[-2:])
         return SegOutput(logits, {"ocr_regions": region_logits} if self.training else {})
 
     def regions(self, images: Tensor) -> Regions:

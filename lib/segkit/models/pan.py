@@ -41,7 +41,7 @@ from torch.nn import functional as F
 
 from segkit.backbones.resnet import resnet50, resnet101
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_kaiming, resize, resize_logits
+from segkit.nn import ConvBN, ConvBNReLU, ResizeLogits, check_num_classes, init_kaiming, resize
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -166,6 +166,7 @@ class PAN(nn.Module):
         self.gau3 = GlobalAttentionUpsample(c3, channels, gate=gates[gate]())
         self.gau2 = GlobalAttentionUpsample(c2, channels, gate=gates[gate]())
         self.head = nn.Conv2d(channels, num_classes, 3, padding=1)
+        self.resize = ResizeLogits()
 
         for child in self.children():
             if child is not backbone:
@@ -177,7 +178,7 @@ class PAN(nn.Module):
         x = self.gau4(c4, x)
         x = self.gau3(c3, x)  # (B, 32, H/8, W/8)
         x = self.gau2(c2, x)  # (B, 32, H/4, W/4)
-        return SegOutput(resize_logits(self.head(x), images.shape[-2:]), {})
+        return SegOutput(self.resize(self.head(x), images.shape[-2:]), {})
 
 
 def pan_resnet50(

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from segkit.backbones.stdc import stdc1, stdc2
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_kaiming, resize, resize_logits
+from segkit.nn import ConvBN, ConvBNReLU, ResizeLogits, check_num_classes, init_kaiming, resize
 from segkit.outputs import SegOutput
 from segkit.weights import Source, load_weights
 
@@ -201,6 +201,7 @@ class PPLiteSeg(nn.Module):
         self.uafm4 = uafm(c4, p5, p4)
         self.uafm3 = uafm(c3, p4, p3)
         self.head = SegHead(p3, head_channels[0], num_classes)
+        self.resize = ResizeLogits()
         self.aux_head4 = SegHead(p4, head_channels[1], num_classes)
         self.aux_head5 = SegHead(p5, head_channels[2], num_classes)
 
@@ -216,7 +217,7 @@ class PPLiteSeg(nn.Module):
         p4 = self.uafm4(stages.c4, p5)  # (B, P4, H/16, W/16)
         p3 = self.uafm3(stages.c3, p4)  # (B, P3, H/8, W/8)
 
-        logits = resize_logits(self.head(p3), images.shape[-2:])  # (B, K, H, W)
+        logits = self.resize(self.head(p3), images.shape[-2:])  # (B, K, H, W)
         if not self.training:
             return SegOutput(logits, {})
         return SegOutput(logits, {"p4": self.aux_head4(p4), "p5": self.aux_head5(p5)})

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from segkit.backbones.resnet import resnet50, resnet101
 from segkit.losses import AuxLoss
-from segkit.nn import FCNHead, PyramidPooling, check_num_classes, init_kaiming, resize_logits
+from segkit.nn import FCNHead, PyramidPooling, ResizeLogits, check_num_classes, init_kaiming
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
 
@@ -86,6 +86,7 @@ class PSPNet(nn.Module):
         self.head = FCNHead(
             c5 + len(bins) * reduced, num_classes, channels=channels, dropout=dropout
         )
+        self.resize = ResizeLogits()
         self.aux_head = FCNHead(c4, num_classes, dropout=dropout) if aux else None
 
         for child in self.children():
@@ -98,7 +99,7 @@ class PSPNet(nn.Module):
         aux = {}
         if self.training and self.aux_head is not None:
             aux["c4"] = self.aux_head(c4)
-        return SegOutput(resize_logits(scores, images.shape[-2:]), aux)
+        return SegOutput(self.resize(scores, images.shape[-2:]), aux)
 
 
 def pspnet_resnet50(

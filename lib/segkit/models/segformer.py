@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from segkit.backbones.mit import MiT, mit_b0, mit_b1, mit_b2, mit_b3, mit_b4, mit_b5
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, resize, resize_logits
+from segkit.nn import ConvBNReLU, ResizeLogits, check_num_classes, resize
 from segkit.outputs import SegOutput, Stages
 from segkit.weights import Source, with_weights
 
@@ -98,11 +98,12 @@ class SegFormer(nn.Module):
         self.decoder = AllMLPDecoder(backbone.channels, decoder_channels)
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(decoder_channels, num_classes, 1)
+        self.resize = ResizeLogits()
 
     def forward(self, images: Tensor) -> SegOutput:
         features = self.decoder(self.backbone(images))  # (B, D, H/4, W/4)
         logits = self.head(self.dropout(features))
-        return SegOutput(resize_logits(logits, images.shape[-2:]), {})
+        return SegOutput(self.resize(logits, images.shape[-2:]), {})
 
 
 def segformer_b0(

@@ -39,7 +39,7 @@ from torch.nn import functional as F
 from segkit.backbones.stdc import stdc1, stdc2
 from segkit.losses import AuxLoss
 from segkit.losses.detail import Detail, detail_loss
-from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_kaiming, resize_logits
+from segkit.nn import ConvBN, ConvBNReLU, ResizeLogits, check_num_classes, init_kaiming
 from segkit.outputs import SegOutput, Stages
 from segkit.weights import Source, with_weights
 
@@ -174,6 +174,7 @@ class STDCSeg(nn.Module):
         self.context = ContextPath(backbone.channels, context_channels)
         self.fusion = FeatureFusion(c3 + context_channels, channels)
         self.head = SegHead(channels, channels, num_classes)
+        self.resize = ResizeLogits(align_corners=True)  # as the release
         self.aux_head3 = SegHead(context_channels, aux_channels, num_classes)
         self.aux_head4 = SegHead(context_channels, aux_channels, num_classes)
         self.detail_head = SegHead(c3, aux_channels, 1)
@@ -186,7 +187,7 @@ class STDCSeg(nn.Module):
         stages = self.backbone(images)
         p3, p4 = self.context(stages)  # (B, 128, H/8, W/8), (B, 128, H/16, W/16)
         logits = self.head(self.fusion(stages.c3, p3))  # (B, K, H/8, W/8)
-        logits = resize_logits(logits, images.shape[-2:], align_corners=True)  # as the release
+        logits = self.resize(logits, images.shape[-2:])
         if not self.training:
             return SegOutput(logits, {})
         detail = Detail(self.detail_head(stages.c3))  # (B, 1, H/8, W/8)

@@ -36,10 +36,10 @@ from segkit.nn import (
     ConvBNReLU,
     FCNHead,
     PyramidPooling,
+    ResizeLogits,
     check_num_classes,
     init_kaiming,
     resize,
-    resize_logits,
 )
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
@@ -95,6 +95,7 @@ class UPerNet(nn.Module):
         self.fuse = ConvBNReLU(4 * channels, channels)
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.resize = ResizeLogits()
         self.aux_head = FCNHead(c4, num_classes, channels=256, dropout=dropout) if aux else None
 
         for child in self.children():
@@ -119,7 +120,7 @@ class UPerNet(nn.Module):
         aux = {}
         if self.training and self.aux_head is not None:
             aux["c4"] = self.aux_head(c4)
-        return SegOutput(resize_logits(scores, images.shape[-2:]), aux)
+        return SegOutput(self.resize(scores, images.shape[-2:]), aux)
 
 
 def upernet_resnet50(

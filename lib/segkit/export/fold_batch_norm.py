@@ -9,23 +9,21 @@ watched.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
+
+from segkit.export.surgery import Call, replace, tensors, watch
+from segkit.nn import BATCH_NORMS
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-"""Exactly these: a subclass may do more in its forward, such as an activation."""
 
-
-def fuse_batch_norm(network: nn.Module, example: Tensor) -> int:
+def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
     """Fold what can be folded, in place.
 
     Where a batch normalisation was, an ``nn.Identity`` is. One whose numbers the network reads in
@@ -38,7 +36,7 @@ def fuse_batch_norm(network: nn.Module, example: Tensor) -> int:
     Returns:
         How many batch normalisations are gone.
     """
-    pairs = _pairs(copy.deepcopy(network).to("meta"), example)
+    pairs = _pairs(network, example)
     for conv_name, norm_name in pairs:
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
         _fold(conv, norm)
@@ -46,76 +44,60 @@ def fuse_batch_norm(network: nn.Module, example: Tensor) -> int:
     return len(pairs)
 
 
-def replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module where another one is, wherever that is."""
-    for parent in list(network.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is old:
-                parent._modules[name] = new
-
-
-class _Reads(TorchDispatchMode):
-    """Counts the operations that read each tensor."""
+class _Reads(TorchFunctionMode):
+    """Counts the calls that read each tensor."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count: Counter[int] = Counter()
         self.alive: list[Any] = []  # or another tensor could take the id of one that is gone
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        read = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        self.count.update(id(tensor) for tensor in read)
-        self.alive += [read, result]
+        # Whoever gets a number or a word has asked for a shape or a dtype, and read nothing.
+        if result is None or any(True for _ in tensors(result)):
+            read = list(tensors((args, kwargs)))
+            self.count.update(id(tensor) for tensor in read)
+            self.alive += [read, result]
         return result
 
 
-def _pairs(twin: nn.Module, example: Tensor) -> list[tuple[str, str]]:
-    """Names of the convolutions and batch normalisations that can be one; the twin is used up."""
-    calls: Counter[nn.Module] = Counter()
-    made_by: dict[int, tuple[str, nn.Module]] = {}
-    given_to: list[tuple[str, nn.Module, int]] = []
-
-    def watch_conv(name: str, conv: nn.Module) -> None:
-        def after(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            calls[conv] += 1
-            made_by[id(output)] = name, conv
-
-        conv.register_forward_hook(after)
-
-    def watch_norm(name: str, norm: nn.Module) -> None:
-        def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            calls[norm] += 1
-            given_to.append((name, norm, id(inputs[0])))
-
-        norm.register_forward_pre_hook(before)
-
-    for name, module in twin.named_modules():
-        own = module.training or "forward" in vars(module)  # it computes something else
-        if own or module._forward_hooks or module._forward_pre_hooks:
-            continue  # somebody wants to see what it reads or makes
-        if type(module) in CONVOLUTIONS and "weight" in module._parameters:
-            watch_conv(name, module)
-        elif type(module) in NORMS and module.running_mean is not None:
-            watch_norm(name, module)
-
-    with torch.no_grad(), _Reads() as reads:
-        output = twin(example)
-    returned = {id(x) for x in tree_leaves(output)}
+def _pairs(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
+    """Names of the convolutions and batch normalisations that can be one."""
+    reads = _Reads()
+    calls, output = watch(network, example, (*CONVOLUTIONS, *BATCH_NORMS), reads)
+    times = Counter(call.name for call in calls)
+    made_by: dict[int, Call] = {}
+    for call in calls:
+        if _plain(network, call.name, CONVOLUTIONS):
+            made_by[id(call.output)] = call
+    for tensor in tensors(output):
+        made_by.pop(id(tensor), None)  # who called reads it too
 
     pairs = []
-    for norm_name, norm, tensor in given_to:
-        conv_name, conv = made_by.get(tensor, ("", None))
-        if conv is None or tensor in returned:
+    for call in calls:
+        maker = made_by.get(id(call.input))
+        if maker is None or not _plain(network, call.name, BATCH_NORMS):
             continue
+        conv, norm = maker.module, call.module
         # The result and what the two hold are each read once: by this pair.
         held = (conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        once = [reads.count[id(x)] for x in held if x is not None]
-        if all(n == 1 for n in (calls[conv], calls[norm], reads.count[tensor], *once)):
-            pairs.append((conv_name, norm_name))
+        once = [reads.count[id(x)] for x in (maker.output, *held) if x is not None]
+        if norm.running_mean is not None and {times[maker.name], times[call.name], *once} == {1}:
+            pairs.append((maker.name, call.name))
     return pairs
+
+
+def _plain(network: nn.Module, name: str, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a module is one of these, no subclass, and does what its class does in eval mode."""
+    module = network.get_submodule(name)
+    if type(module) not in kinds or module.training or "forward" in vars(module):
+        return False
+    if module._forward_hooks or module._forward_pre_hooks:  # there is no public way to ask
+        return False
+    return isinstance(module.weight, nn.Parameter) or module.weight is None
 
 
 @torch.no_grad()
