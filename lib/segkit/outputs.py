@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
+
+T = TypeVar("T")
 
 IGNORE = 255
 """The label of void pixels: no loss is taken there and no metric counts them."""
@@ -23,15 +25,15 @@ class SegOutput(NamedTuple):
     aux: dict[str, Any]
 
 
-class Stages(NamedTuple):
+class Stages(NamedTuple, Generic[T]):
     """One value for each stage of a backbone, nominal strides 4, 8, 16 and 32.
 
-    A backbone's ``forward`` returns feature maps of shape (B, C, H/s, W/s); its attributes
-    ``channels`` and ``strides`` are Stages of int. Named, because an index into a list of features
+    A backbone's ``forward`` returns Stages[Tensor], maps of shape (B, C, H/s, W/s); its attributes
+    ``channels`` and ``strides`` are Stages[int]. Named, because an index into a list of features
     is the field's favourite bug.
     """
 
-    c2: Any
-    c3: Any
-    c4: Any
-    c5: Any
+    c2: T
+    c3: T
+    c4: T
+    c5: T

@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import segkit
+from segkit.backbones import BACKBONES
+from segkit.builder import own_backbone
 
 ROOT = Path(segkit.__file__).parent
 PARTS = ("models", "backbones", "nn")
 """The packages that a network is made of; losses and weights do not change what it computes."""
+CATALOG = ROOT / "backbones" / "catalog.py"
+"""Knows all backbones, of which a network has one."""
 
 
 def files(builder: Callable[..., Any]) -> list[Path]:
     """The files that a builder's network is made of: its own, and all of `PARTS` they import."""
     found: dict[Path, None] = {ROOT / "outputs.py": None}  # whose order of stages all rely on
     waiting = [Path(inspect.getsourcefile(builder) or "")]
+    if backbone := own_backbone(builder):
+        waiting.append(Path(inspect.getsourcefile(BACKBONES[backbone]) or ""))
     while waiting:
         path = waiting.pop()
         if path not in found:
@@ -43,7 +49,7 @@ def imported(path: Path) -> list[Path]:
         if base.is_dir():  # names that a package hands on: the files that they are defined in
             candidates.append(base / "__init__.py")
             candidates += _defining(base, {alias.name for alias in node.names})
-        paths += [candidate for candidate in candidates if candidate.is_file()]
+        paths += [each for each in candidates if each.is_file() and each != CATALOG]
     return paths
 
 

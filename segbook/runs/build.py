@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from segbook.recipes.recipe import Recipe
 from segbook.runs.optimizer import build_optimizer, build_schedule
 from segkit import create_model, data, engine, losses, transforms
-from segkit.catalog import MODELS
+from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
 from segkit.data.statistics import class_pixels
 from segkit.engine.freeze import freeze
 from segkit.metrics.policies import check_policy
@@ -121,15 +120,20 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
         ValueError: an unknown model, an option that it does not take, or weights for a backbone
             that has none.
     """
-    options = dict(recipe.model_options)
-    if given := sorted({"weights", "weights_backbone"} & options.keys()):
+    if given := sorted({"weights", "weights_backbone", "backbone"} & recipe.model_options.keys()):
         raise ValueError(
-            f"model_options hold {' and '.join(given)}: weights are fields of the recipe itself, "
-            f"--set {given[0]}={options[given[0]]}"
+            f"model_options hold {' and '.join(given)}, for which the recipe itself has fields: "
+            f"--set {given[0]}={recipe.model_options[given[0]]}"
         )
-    if recipe.model in MODELS:
-        taken = list(inspect.signature(MODELS[recipe.model]).parameters)
+    options = model_arguments(recipe)
+    if recipe.model in MODELS or recipe.model in ON_ANY_BACKBONE:
+        taken = options_of(recipe.model, recipe.backbone)
         taken.remove("num_classes")  # the data's to say
+        if recipe.backbone and "backbone" not in taken:
+            raise ValueError(
+                f"backbone={recipe.backbone!r}: {recipe.model} has no backbone to exchange; leave "
+                f"it empty, or take one of {', '.join(ON_ANY_BACKBONE)}"
+            )
         if recipe.weights_backbone and "weights_backbone" not in taken:
             raise ValueError(
                 f"weights_backbone={recipe.weights_backbone!r}: there are no weights for the "
@@ -143,6 +147,11 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
     if pretrained and recipe.weights_backbone and not recipe.weights:
         options["weights_backbone"] = recipe.weights_backbone
     return create_model(recipe.model, num_classes=num_classes, **options)
+
+
+def model_arguments(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe says to its model's builder, the classes and weights aside."""
+    return {**recipe.model_options, **({"backbone": recipe.backbone} if recipe.backbone else {})}
 
 
 def build_augmentation(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from segbook.runs.build import seed_everything
+from segbook.runs.build import model_arguments, seed_everything
 from segkit import transforms
 from segkit.engine import distributed
 from segkit.engine.checkpoint import _rng_state, _set_rng_state
@@ -75,7 +75,7 @@ def header(run: Run) -> dict[str, Any]:
     train_set = run.sets["train"]
     return {
         "builder": run.recipe.model,
-        "arguments": {"num_classes": run.num_classes, **run.recipe.model_options},
+        "arguments": {"num_classes": run.num_classes, **model_arguments(run.recipe)},
         "classes": list(train_set.classes),
         "palette": [list(colour) for colour in train_set.palette],
         "normalisation": {"mean": list(transforms.MEAN), "std": list(transforms.STD)},

@@ -64,3 +64,6 @@ def mobilenet_v2(
         output_stride=output_stride,
         dilate_first=dilate_first,
     )
+
+
+builders = (mobilenet_v2,)

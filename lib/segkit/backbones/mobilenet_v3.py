@@ -113,3 +113,6 @@ def _no_weights_for_a_reduced_tail(weights: object, reduced_tail: bool) -> None:
             f"weights is {weights}, but none were trained with reduced_tail=True: pass "
             "weights=None, or reduced_tail=False"
         )
+
+
+builders = (mobilenet_v3_large, mobilenet_v3_small)

@@ -57,7 +57,7 @@ class VGG16(nn.Module):
         # torchvision's fan_out would hand an eighth of the input's spread to the classifier.
         init_kaiming(self, mode="fan_in")
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         x = images
         pools = []
         for layer in self.features:
@@ -82,3 +82,6 @@ def vgg16(*, in_channels: int = 3, weights: VGG16_Weights | str | None = None) -
     """
     backbone = VGG16(in_channels=in_channels)
     return with_torchvision_weights(backbone, weights, VGG16_Weights, in_channels=in_channels)
+
+
+builders = (vgg16,)

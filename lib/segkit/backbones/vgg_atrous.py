@@ -44,3 +44,6 @@ def vgg16_atrous(*, in_channels: int = 3, weights: VGG16_Weights | str | None = 
             set_dilation(layer, 2)
     backbone.strides = Stages(4, 8, 8, 8)
     return backbone
+
+
+builders = (vgg16_atrous,)

@@ -95,10 +95,10 @@ class ViT(nn.Module):
         if not norm:
             self.encoder.ln = nn.Identity()
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         return Stages(*(tokens.patches for tokens in self.forward_tokens(images)))
 
-    def forward_tokens(self, images: Tensor) -> Stages:
+    def forward_tokens(self, images: Tensor) -> Stages[Tokens]:
         """Also give the class token, which a decoder can read out.
 
         Args:
@@ -188,3 +188,6 @@ def _vit(
         fan_in = network.conv_proj.weight[0].numel()
         nn.init.trunc_normal_(network.conv_proj.weight, std=fan_in**-0.5)
     return ViT(network, blocks=blocks, norm=norm)
+
+
+builders = (vit_b_16, vit_l_16)
