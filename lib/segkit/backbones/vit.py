@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from segkit.backbones.pretrained import verify_weights, with_torchvision_weights
+from segkit.builder import BackboneWeights
 from segkit.outputs import Stages
 
 
@@ -136,7 +137,7 @@ class ViT(nn.Module):
 def vit_b_16(
     *,
     in_channels: int = 3,
-    weights: models.ViT_B_16_Weights | str | None = None,
+    weights: BackboneWeights = None,
     blocks: tuple[int, int, int, int] = (2, 5, 8, 11),
     norm: bool = False,
 ) -> ViT:
@@ -160,7 +161,7 @@ def vit_b_16(
 def vit_l_16(
     *,
     in_channels: int = 3,
-    weights: models.ViT_L_16_Weights | str | None = None,
+    weights: BackboneWeights = None,
     blocks: tuple[int, int, int, int] = (5, 11, 17, 23),
     norm: bool = False,
 ) -> ViT:
@@ -175,7 +176,7 @@ def _vit(
     build: Callable[..., models.VisionTransformer],
     kind: type[models.WeightsEnum],
     in_channels: int,
-    weights: models.WeightsEnum | str | None,
+    weights: BackboneWeights,
     blocks: tuple[int, int, int, int],
     norm: bool,
 ) -> ViT:
