@@ -1,8 +1,8 @@
-"""The shapes that everybody speaks: what a network returns, and what a backbone returns."""
+"""The shapes that everybody speaks: what a network returns, what a backbone is and returns."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -37,3 +37,34 @@ class Stages(NamedTuple, Generic[T]):
     c3: T
     c4: T
     c5: T
+
+
+class Backbone(Protocol):
+    """What a network asks of its backbone, a module: maps of images, and their numbers.
+
+    Attributes:
+        channels: of the maps.
+        strides: of the maps, in pixels: 4, 8, 16 and 32; a dilated one may end at 8, a plain ViT
+            has 16 four times.
+    """
+
+    channels: Stages[int]
+    strides: Stages[int]
+
+    def __call__(self, images: Tensor, /) -> Stages[Tensor]:
+        """Maps of images (B, C, H, W), sizes rounded up."""
+        ...
+
+
+class BackboneWithStem(Backbone, Protocol):
+    """A backbone that also gives a feature at stride 2.
+
+    Attributes:
+        stem_channels: its channels.
+    """
+
+    stem_channels: int
+
+    def forward_with_stem(self, images: Tensor, /) -> tuple[Tensor, Stages[Tensor]]:
+        """The feature at stride 2, (B, stem_channels, H/2, W/2), and the maps."""
+        ...

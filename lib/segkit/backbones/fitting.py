@@ -73,7 +73,7 @@ def on_backbone(
     return with_weights(network(backbone, num_classes=num_classes, **options), weights)
 
 
-def _misfit(name: str, backbone: nn.Module, needed: Stages[int], *, needs_stem: bool) -> ValueError:
+def _misfit(name: str, backbone: Any, needed: Stages[int], *, needs_stem: bool) -> ValueError:
     stem = getattr(backbone, "stem_channels", 0)
     has = f"strides {tuple(backbone.strides)}, channels {tuple(backbone.channels)} and " + (
         f"{stem} channels at stride 2" if stem else "no feature at stride 2"

@@ -36,7 +36,7 @@ from segkit.nn import ConvBN, ConvBNReLU, init_kaiming, resize
 from segkit.outputs import Stages
 
 
-def concatenate(features: Stages) -> Tensor:
+def concatenate(features: Stages[Tensor]) -> Tensor:
     """All four resolutions as one map at stride 4: the representation called HRNetV2.
 
     Args:

@@ -32,7 +32,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import check_num_classes, init_kaiming, resize_logits
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected CRFs",
@@ -69,7 +69,7 @@ class DeepLabV1(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         rate: int = 12,

@@ -35,7 +35,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import check_num_classes, init_kaiming, resize, resize_logits
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous "
@@ -94,7 +94,7 @@ class DeepLabV2(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         rates: tuple[int, ...] = (6, 12, 18, 24),

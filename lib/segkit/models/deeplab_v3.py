@@ -37,7 +37,7 @@ from segkit.builder import BackboneOptions, BackboneWeights, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, FCNHead, check_num_classes, init_decoder, resize_logits
 from segkit.nn.aspp import ASPP, atrous_rates
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 from segkit.weights import Source, with_weights
 
 PAPER = Paper(
@@ -80,7 +80,7 @@ class DeepLabV3(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         rates: tuple[int, ...] | None = None,

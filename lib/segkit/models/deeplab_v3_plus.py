@@ -46,7 +46,7 @@ from segkit.nn import (
     resize_logits,
 )
 from segkit.nn.aspp import ASPP, atrous_rates
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
@@ -110,7 +110,7 @@ class DeepLabV3Plus(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         rates: tuple[int, ...] | None = None,

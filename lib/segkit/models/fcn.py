@@ -38,7 +38,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import FCNHead, check_num_classes, init_kaiming
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="Fully Convolutional Networks for Semantic Segmentation",
@@ -130,7 +130,7 @@ class FCN(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         stride: int = 8,
@@ -223,7 +223,7 @@ class DilatedFCN(nn.Module):
         (torch.Size([2, 5, 64, 70]), torch.Size([2, 5, 4, 5]))
     """
 
-    def __init__(self, backbone: nn.Module, *, num_classes: int, aux: bool = True) -> None:
+    def __init__(self, backbone: Backbone, *, num_classes: int, aux: bool = True) -> None:
         super().__init__()
         check_num_classes(num_classes)
         self.aux_losses: dict[str, AuxLoss] = {"c4": AuxLoss(0.5)} if aux else {}
@@ -257,7 +257,7 @@ def load_vgg16(model: FCN, state_dict: Mapping[str, Tensor]) -> None:
 
     Source: section 3.1.
     """
-    sources = {f"backbone.{name}": name for name in model.backbone.state_dict()}
+    sources = {f"backbone.{name}": name for name in model.get_submodule("backbone").state_dict()}
     for layer, linear in (("fc6", "classifier.0"), ("fc7", "classifier.3")):
         sources |= {f"{layer}.{part}": f"{linear}.{part}" for part in ("weight", "bias")}
     own = model.state_dict()

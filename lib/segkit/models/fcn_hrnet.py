@@ -27,7 +27,7 @@ from segkit.backbones.hrnet import concatenate
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming, resize_logits
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="Deep High-Resolution Representation Learning for Visual Recognition",
@@ -58,7 +58,7 @@ class FCNHRNet(nn.Module):
 
     aux_losses: ClassVar[dict[str, AuxLoss]] = {}
 
-    def __init__(self, backbone: nn.Module, *, num_classes: int) -> None:
+    def __init__(self, backbone: Backbone, *, num_classes: int) -> None:
         super().__init__()
         check_num_classes(num_classes)
         channels = sum(backbone.channels)

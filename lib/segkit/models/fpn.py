@@ -33,7 +33,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import check_num_classes, init_decoder, resize, resize_logits
-from segkit.outputs import SegOutput, Stages
+from segkit.outputs import Backbone, SegOutput, Stages
 
 PAPER = Paper(
     title="Panoptic Feature Pyramid Networks",
@@ -61,7 +61,7 @@ class FeaturePyramid(nn.Module):
     Source: Lin et al., section 3; enlarged by repeating pixels, no non-linearity anywhere.
     """
 
-    def __init__(self, in_channels: Stages, channels: int, *, smooth: bool = True) -> None:
+    def __init__(self, in_channels: Stages[int], channels: int, *, smooth: bool = True) -> None:
         super().__init__()
         self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in in_channels)
         self.smooth = nn.ModuleList(
@@ -69,7 +69,7 @@ class FeaturePyramid(nn.Module):
             for _ in in_channels
         )
 
-    def forward(self, stages: Stages) -> Stages:
+    def forward(self, stages: Stages[Tensor]) -> Stages[Tensor]:
         c2, c3, c4, c5 = (conv(c) for conv, c in zip(self.laterals, stages, strict=True))
         c4 = c4 + F.interpolate(c5, c4.shape[-2:], mode="nearest")
         c3 = c3 + F.interpolate(c4, c3.shape[-2:], mode="nearest")
@@ -142,7 +142,7 @@ class SemanticFPN(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         pyramid_channels: int = 256,

@@ -34,7 +34,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming
-from segkit.outputs import SegOutput
+from segkit.outputs import BackboneWithStem, SegOutput
 
 PAPER = Paper(
     title="LinkNet: Exploiting Encoder Representations for Efficient Semantic Segmentation",
@@ -119,7 +119,11 @@ class LinkNet(nn.Module):
     aux_losses: ClassVar[dict[str, AuxLoss]] = {}
 
     def __init__(
-        self, backbone: nn.Module, *, num_classes: int, form: Literal["paper", "smp"] = "paper"
+        self,
+        backbone: BackboneWithStem,
+        *,
+        num_classes: int,
+        form: Literal["paper", "smp"] = "paper",
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)

@@ -28,7 +28,7 @@ from segkit.backbones.mobilenet_v3 import mobilenet_v3_large
 from segkit.builder import BackboneOptions, BackboneWeights, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, check_num_classes, resize, resize_logits
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 from segkit.weights import Source, with_weights
 
 PAPER = Paper(
@@ -78,7 +78,7 @@ class LRASPP(nn.Module):
 
     aux_losses: ClassVar[dict[str, AuxLoss]] = {}
 
-    def __init__(self, backbone: nn.Module, *, num_classes: int, channels: int = 128) -> None:
+    def __init__(self, backbone: Backbone, *, num_classes: int, channels: int = 128) -> None:
         super().__init__()
         check_num_classes(num_classes)
         self.backbone = backbone

@@ -39,7 +39,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, DoubleConv, check_num_classes, init_decoder
-from segkit.outputs import SegOutput
+from segkit.outputs import BackboneWithStem, SegOutput
 
 PAPER = Paper(
     title="MA-Net: A Multi-Scale Attention Network for Liver and Tumor Segmentation",
@@ -160,7 +160,7 @@ class MANet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: BackboneWithStem,
         *,
         num_classes: int,
         decoder_channels: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16),

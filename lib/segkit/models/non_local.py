@@ -37,7 +37,7 @@ from segkit.nn import (
     pixel_attention,
     resize_logits,
 )
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="Non-local Neural Networks",
@@ -103,7 +103,7 @@ class NonLocalNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         channels: int = 512,

@@ -45,7 +45,7 @@ from segkit.nn import (
     resize,
     resize_logits,
 )
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="OCNet: Object Context Network for Scene Parsing",
@@ -175,7 +175,7 @@ class OCNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         context: nn.Module,
@@ -223,7 +223,7 @@ def ocnet(
     if context not in kinds:
         raise ValueError(f"context is {context!r}; take 'base' or 'asp'")
 
-    def network(backbone: nn.Module, **rest: Any) -> OCNet:
+    def network(backbone: Backbone, **rest: Any) -> OCNet:
         return OCNet(backbone, context=kinds[context](), **rest)
 
     return on_backbone(network, backbone, output_stride=8, **options)

@@ -42,7 +42,7 @@ from segkit.backbones.hrnet import concatenate
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, check_num_classes, init_decoder, resize_logits
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="Object-Contextual Representations for Semantic Segmentation",
@@ -161,7 +161,7 @@ class OCRNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         high_resolution: bool,

@@ -43,7 +43,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_decoder, resize, resize_logits
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="Pyramid Attention Network for Semantic Segmentation",
@@ -156,7 +156,7 @@ class PAN(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         channels: int = 32,

@@ -40,7 +40,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_decoder, resize, resize_logits
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="PP-LiteSeg: A Superior Real-Time Semantic Segmentation Model",
@@ -187,7 +187,7 @@ class PPLiteSeg(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         decoder_channels: tuple[int, int, int],
@@ -273,7 +273,7 @@ def pp_liteseg(
     if attention not in kinds:
         raise ValueError(f"attention is {attention!r}; take 'spatial', 'channel' or None (a sum)")
 
-    def network(backbone: nn.Module, **rest: Any) -> PPLiteSeg:
+    def network(backbone: Backbone, **rest: Any) -> PPLiteSeg:
         context = SPPM(backbone.channels.c5, decoder_channels[2]) if sppm else None
         return PPLiteSeg(
             backbone,

@@ -29,7 +29,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, check_num_classes, resize, resize_logits
-from segkit.outputs import SegOutput, Stages
+from segkit.outputs import Backbone, SegOutput, Stages
 
 PAPER = Paper(
     title="SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers",
@@ -56,13 +56,13 @@ class AllMLPDecoder(nn.Module):
     Source: section 3.2, Eq. 4.
     """
 
-    def __init__(self, in_channels: Stages, channels: int) -> None:
+    def __init__(self, in_channels: Stages[int], channels: int) -> None:
         super().__init__()
         self.linear = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in in_channels)
         self.fuse = ConvBNReLU(4 * channels, channels, 1)
         nn.init.kaiming_normal_(self.fuse.conv.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, stages: Stages) -> Tensor:
+    def forward(self, stages: Stages[Tensor]) -> Tensor:
         size = stages.c2.shape[-2:]
         c2, c3, c4, c5 = (
             resize(linear(x), size) for linear, x in zip(self.linear, stages, strict=True)
@@ -95,7 +95,7 @@ class SegFormer(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         decoder_channels: int,

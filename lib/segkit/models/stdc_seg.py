@@ -41,7 +41,7 @@ from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.losses.detail import Detail, detail_loss
 from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_decoder, resize_logits
-from segkit.outputs import SegOutput, Stages
+from segkit.outputs import Backbone, SegOutput, Stages
 
 PAPER = Paper(
     title="Rethinking BiSeNet For Real-time Semantic Segmentation",
@@ -83,7 +83,7 @@ class ContextPath(nn.Module):
         channels: C.
     """
 
-    def __init__(self, in_channels: Stages, channels: int) -> None:
+    def __init__(self, in_channels: Stages[int], channels: int) -> None:
         super().__init__()
         self.average = ConvBNReLU(in_channels.c5, channels, 1)
         self.refine5 = AttentionRefinement(in_channels.c5, channels)
@@ -91,7 +91,7 @@ class ContextPath(nn.Module):
         self.smooth4 = ConvBNReLU(channels, channels)
         self.smooth3 = ConvBNReLU(channels, channels)
 
-    def forward(self, stages: Stages) -> tuple[Tensor, Tensor]:
+    def forward(self, stages: Stages[Tensor]) -> tuple[Tensor, Tensor]:
         average = self.average(stages.c5.mean(dim=(2, 3), keepdim=True))
         p5 = self.refine5(stages.c5) + average
         p4 = self.smooth4(F.interpolate(p5, stages.c4.shape[-2:], mode="nearest"))
@@ -169,7 +169,7 @@ class STDCSeg(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         context_channels: int = 128,

@@ -38,7 +38,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, BackboneWeights, Options, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import DoubleConv, UpBlock, check_num_classes, init_kaiming, init_up_convs
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 from segkit.weights import Source, with_weights
 
 PAPER = Paper(
@@ -190,7 +190,7 @@ class BackboneUNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         decoder_channels: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16),

@@ -43,7 +43,7 @@ from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, BackboneWeights, Options, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import DoubleConv, UpBlock, check_num_classes, init_kaiming, init_up_convs
-from segkit.outputs import SegOutput
+from segkit.outputs import BackboneWithStem, SegOutput
 from segkit.weights import Source, with_weights
 
 PAPER = Paper(
@@ -211,7 +211,7 @@ class BackboneUNetPlusPlus(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: BackboneWithStem,
         *,
         num_classes: int,
         decoder_channels: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16),

@@ -44,7 +44,7 @@ from segkit.nn import (
     resize,
     resize_logits,
 )
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 
 PAPER = Paper(
     title="Unified Perceptual Parsing for Scene Understanding",
@@ -85,7 +85,7 @@ class UPerNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         channels: int = 512,
