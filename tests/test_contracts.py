@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from segkit.catalog import MODELS
+from segkit.catalog import MODELS, options_of
 from segkit.losses import combine, cross_entropy
 from segkit.outputs import SegOutput
 
@@ -115,13 +115,15 @@ def assert_step(model, precision=None):
 
 
 def test_builder_takes_keywords_and_builds_without_weights(name):
+    assert {"num_classes", "in_channels", "weights"} <= set(options_of(name))
     signature = inspect.signature(MODELS[name])
-    parameters = signature.parameters
-    assert {p.kind for p in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
-    assert parameters["num_classes"].default is inspect.Parameter.empty
-    assert parameters["in_channels"].default == 3
-    assert parameters["weights"].default is None
+    kinds = {p.kind for p in signature.parameters.values()}
+    assert kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
     assert signature.return_annotation is not inspect.Signature.empty
+    with pytest.raises(TypeError, match="num_classes"):
+        MODELS[name]()
+    with pytest.raises(TypeError, match="'colour'"), torch.device("meta"):
+        MODELS[name](num_classes=K, colour=3)
 
 
 def test_one_class_is_refused_with_the_way_out(name):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
 from segbook.recipes.recipe import Recipe
 from segkit import create_model
-from segkit.catalog import MODELS
+from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
 from segkit.weights import Loaded, load_for_classes, torchvision_weights
 
 
@@ -26,15 +26,20 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
         ValueError: an unknown model, an option that it does not take, or weights for a backbone
             that has none.
     """
-    options = dict(recipe.model_options)
-    if given := sorted({"weights", "weights_backbone"} & options.keys()):
+    if given := sorted({"weights", "weights_backbone", "backbone"} & recipe.model_options.keys()):
         raise ValueError(
-            f"model_options hold {' and '.join(given)}: weights are fields of the recipe itself, "
-            f"--set {given[0]}={options[given[0]]}"
+            f"model_options hold {' and '.join(given)}, for which the recipe itself has fields: "
+            f"--set {given[0]}={recipe.model_options[given[0]]}"
         )
-    if recipe.model in MODELS:
-        taken = list(inspect.signature(MODELS[recipe.model]).parameters)
+    options = model_arguments(recipe)
+    if recipe.model in MODELS or recipe.model in ON_ANY_BACKBONE:
+        taken = options_of(recipe.model, recipe.backbone)
         taken.remove("num_classes")  # the data's to say
+        if recipe.backbone and "backbone" not in taken:
+            raise ValueError(
+                f"backbone={recipe.backbone!r}: {recipe.model} has no backbone to exchange; leave "
+                f"it empty, or take one of {', '.join(ON_ANY_BACKBONE)}"
+            )
         if recipe.weights_backbone and "weights_backbone" not in taken:
             raise ValueError(
                 f"weights_backbone={recipe.weights_backbone!r}: there are no weights for the "
@@ -48,6 +53,11 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
     if pretrained and recipe.weights_backbone and not recipe.weights:
         options["weights_backbone"] = recipe.weights_backbone
     return create_model(recipe.model, num_classes=num_classes, **options)
+
+
+def model_arguments(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe says to its model's builder, the classes and weights aside."""
+    return {**recipe.model_options, **({"backbone": recipe.backbone} if recipe.backbone else {})}
 
 
 def load_start(recipe: Recipe, model: nn.Module, classes: Sequence[str]) -> Loaded:

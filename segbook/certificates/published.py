@@ -9,7 +9,7 @@ is taken, since what its header will say was found out about that one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +20,10 @@ from segkit import engine
 from segkit.catalog import load_model
 from segkit.data import CamVid, camvid, sequential
 from segkit.metrics import POLICIES
-from segkit.models.espnet import espnet, from_authors
+from segkit.models.espnet import espnet
 from segkit.transforms.pair import check_pair
 from segkit.weights import read_header, save_weights
+from segkit.weights.converters import from_authors
 
 
 class Published(NamedTuple):
@@ -31,13 +32,13 @@ class Published(NamedTuple):
     Attributes:
         sha256: checksum of the authors' file.
         build: the builder, called with the header's ``arguments``.
-        rename: gives the authors' tensors our names.
+        rename: gives the authors' tensors our names, of which it is told.
         header: of the file that is written; see `segkit.weights` for the usual fields.
     """
 
     sha256: str
     build: Callable[..., torch.nn.Module]
-    rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    rename: Callable[[Mapping[str, Tensor], Iterable[str]], dict[str, Tensor]]
     header: dict[str, Any]
 
 
@@ -134,7 +135,8 @@ def import_weights(name: str, source: str | Path, out: str | Path) -> Path:
             f"or damaged. It comes from {header['source']}"
         )
     model = build(**header["arguments"])
-    model.load_state_dict(rename(torch.load(source, map_location="cpu", weights_only=True)))
+    theirs = torch.load(source, map_location="cpu", weights_only=True)
+    model.load_state_dict(rename(theirs, model.state_dict()))
     save_weights(model, out, header=header)
     return Path(out)
 

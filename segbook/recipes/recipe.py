@@ -54,6 +54,8 @@ class Recipe:
         name: the recipe's name, that of its function.
         model: a name of segkit's catalog.
         model_options: further arguments of the model's builder.
+        backbone: the model's backbone by name, of segkit's or "timm:<name>"; empty for the
+            builder's own.
         weights: what to start from: one of our weights files, or torchvision's weights by name,
             such as "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"; a head for another number of
             classes starts from random weights. Empty starts from random weights.
@@ -119,6 +121,7 @@ class Recipe:
     name: str
     model: str
     model_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    backbone: str = ""
     weights: str = ""
     weights_backbone: str = ""
     data: str = "synthetic"

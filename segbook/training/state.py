@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from segbook.builders.check import check_settings
 from segbook.builders.data import build_data, count_classes
-from segbook.builders.model import build_model, load_start
+from segbook.builders.model import build_model, load_start, model_arguments
 from segbook.builders.optimizer import build_optimizer, build_settings
 from segbook.preflight.gate import has_begun
 from segbook.recipes.recipe import Recipe
@@ -144,7 +144,7 @@ class TrainingState:
         train_set = self.sets["train"]
         return {
             "builder": self.recipe.model,
-            "arguments": {"num_classes": self.num_classes, **self.recipe.model_options},
+            "arguments": {"num_classes": self.num_classes, **model_arguments(self.recipe)},
             "classes": list(train_set.classes),
             "palette": [list(colour) for colour in train_set.palette],
             "normalisation": {"mean": list(transforms.MEAN), "std": list(transforms.STD)},

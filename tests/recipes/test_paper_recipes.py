@@ -99,11 +99,11 @@ def test_head_lr_is_for_networks_with_a_backbone(model):
 
 
 def test_pretrained_backbones_are_of_builders_that_have_them():
-    from segkit.catalog import MODELS
+    from segkit.catalog import MODELS, options_of
 
     for recipe in map(recipes.get, recipes.names()):
         if recipe.weights_backbone and recipe.model in MODELS:
-            assert "weights_backbone" in MODELS[recipe.model].__kwdefaults__, recipe.name
+            assert "weights_backbone" in options_of(recipe.model, recipe.backbone), recipe.name
 
 
 class Network(nn.Module):

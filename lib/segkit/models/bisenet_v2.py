@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.builder import Paper
 from segkit.losses import AuxLoss
 from segkit.nn import (
     ConvBN,
@@ -47,6 +48,16 @@ from segkit.nn import (
 )
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="BiSeNet V2: Bilateral Network with Guided Aggregation for Real-time Semantic "
+    "Segmentation",
+    authors="Yu et al.",
+    venue="IJCV",
+    year=2021,
+    url="https://arxiv.org/abs/2004.02147",
+    kind="real-time",
+)
 
 
 class Stem(nn.Module):
@@ -299,3 +310,6 @@ def bisenet_v2(
         booster_upsampling=booster_upsampling,
     )
     return with_weights(model, weights)
+
+
+builders = (bisenet_v2,)

@@ -31,6 +31,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.builder import Paper
 from segkit.losses import AuxLoss
 from segkit.nn import (
     ConvBN,
@@ -45,6 +46,15 @@ from segkit.nn import (
 )
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="Fast-SCNN: Fast Semantic Segmentation Network",
+    authors="Poudel, Liwicki and Cipolla",
+    venue="BMVC",
+    year=2019,
+    url="https://arxiv.org/abs/1902.04502",
+    kind="real-time",
+)
 
 
 class Bottleneck(nn.Module):
@@ -211,3 +221,6 @@ def fast_scnn(
         num_classes=num_classes, in_channels=in_channels, pyramid_kernel=pyramid_kernel
     )
     return with_weights(model, weights)
+
+
+builders = (fast_scnn,)
