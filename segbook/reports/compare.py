@@ -13,8 +13,7 @@ import torch
 
 from segbook.builders.model import build_model
 from segbook.recipes import Recipe
-from segbook.reports.publish import result_of, spell_command
-from segbook.reports.publish import spell as per_cent
+from segbook.reports.publish import per_cent, rerun_command, result_of
 from segbook.runs.folder import FINISHED, RunFolder
 from segkit.metrics import POLICIES
 from segkit.metrics.policies import check_policy
@@ -111,7 +110,7 @@ def compare(folders: list[RunFolder]) -> str:
         "- Commits: " + several((run.get("git_commit") or "unknown")[:12] for _, run, _ in runs),
         "",
         "```",
-        *(spell_command(run, folder) for folder, run, _ in runs),
+        *(rerun_command(run, folder) for folder, run, _ in runs),
         "segbook compare " + " ".join(folder.name for folder, *_ in runs),
         "```",
     ]

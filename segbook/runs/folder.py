@@ -108,13 +108,14 @@ class RunFolder:
         root = Path(root) if root else runs_root()
         name = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "run"
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
-            path = root / f"{name}-{stamp}{suffix}"
+        path, number = root / f"{name}-{stamp}", 1
+        while True:
             try:
                 path.mkdir(parents=True)
                 break
-            except FileExistsError:
-                continue
+            except FileExistsError:  # the second of a second
+                number += 1
+                path = root / f"{name}-{stamp}-{number}"
             except OSError as error:
                 raise ValueError(
                     f"cannot make the run folder {path}: {error.strerror}. "

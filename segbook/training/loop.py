@@ -16,10 +16,11 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from segbook.builders.batches import train_batches
 from segbook.builders.loss import build_loss
@@ -45,7 +46,7 @@ def train(
     *,
     show: Callable[[str], None] = print,
     batches: Callable[..., Iterator[tuple[torch.Tensor, torch.Tensor]]] = train_batches,
-) -> Iterator[engine.Step]:
+) -> Generator[engine.Step, None, None]:
     """Train to the last step, from the folder's newest checkpoint where there is one.
 
     Writes metrics, checkpoints and the best weights on the way. Leaving the loop early, an
@@ -75,7 +76,7 @@ def train(
         folder.update(precision=settings.precision, settings=str(settings))
         folder.forget_after(state.step)
         stream = engine.train(
-            torch.compile(state.model) if recipe.compile else state.model,
+            cast(nn.Module, torch.compile(state.model)) if recipe.compile else state.model,
             batches(recipe, state.sets["train"], start=state.step, show=log),
             loss=build_loss(recipe, state.model, state.class_counts()),
             optimizer=state.optimizer,

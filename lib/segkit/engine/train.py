@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -75,7 +75,7 @@ def train(
     precision: str = "float32",
     scaler: GradScaler | None = None,
     channels_last: bool = False,
-) -> Iterable[Step]:
+) -> Generator[Step, None, None]:
     """Train a network, one optimizer step for each turn of the ``for`` loop around it.
 
     Args:
@@ -180,8 +180,8 @@ def train(
             )  # fmt: skip
     finally:
         model.train(was_training)
-        if hasattr(iterator, "close"):
-            iterator.close()  # ends the loader's workers
+        if close := getattr(iterator, "close", None):
+            close()  # ends the loader's workers
 
 
 _TOTAL, _NORM = "", " gradient"
