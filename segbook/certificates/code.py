@@ -65,8 +65,8 @@ def _defining(package: Path, names: set[str]) -> list[Path]:
 def code_hash(builder: Callable[..., Any]) -> str:
     """Sixteen hexadecimal digits over the code of a builder's network.
 
-    Comments, docstrings, annotations, formatting and the paper's facts do not count. Where a file holds several
-    networks, a change to one counts for all of them.
+    Comments, docstrings, annotations, formatting and the paper's facts do not count. Where a file
+    holds several networks, a change to one counts for all of them.
     """
     digest = hashlib.sha256()
     for path in files(builder):
