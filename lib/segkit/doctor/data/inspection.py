@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from segkit.data.layout import find_classes
-from segkit.doctor import files, labels, pairing, splits
+from segkit.doctor.data import files, labels, pairing, splits
+from segkit.doctor.data.diagnosis import Scan
+from segkit.doctor.data.scan import scan_data, scan_folder
 from segkit.doctor.finding import Finding, by_severity
 from segkit.doctor.machine import available_memory
-from segkit.doctor.record import Scan
-from segkit.doctor.scan import Progress, scan_data, scan_folder
-from segkit.outputs import IGNORE
 
 CHECKS: tuple[Callable[[Scan], Iterator[Finding]], ...] = (
     files.unreadable_or_truncated,
@@ -40,7 +38,7 @@ CHECKS: tuple[Callable[[Scan], Iterator[Finding]], ...] = (
     splits.near_duplicates,
     splits.exact_duplicates,
 )
-"""Every check of a scan; `files.too_large_for_memory` is told the memory as well."""
+"""Every check of a scan; `files.too_large_for_memory` takes the memory as well."""
 
 
 def inspect(scan: Scan, *, memory: int | None = None) -> list[Finding]:
@@ -58,28 +56,13 @@ def inspect(scan: Scan, *, memory: int | None = None) -> list[Finding]:
     return by_severity([*findings, *files.too_large_for_memory(scan, memory)])
 
 
-def inspect_folder(
-    root: str | Path,
-    *,
-    splits: Sequence[str] | None = None,
-    classes: Sequence[str] | None = None,
-    palette: Sequence[tuple[int, int, int]] | None = None,
-    ignore: int = IGNORE,
-    workers: int | None = None,
-    progress: Progress | None = None,
-    memory: int | None = None,
-) -> list[Finding]:
+def inspect_folder(root: str | Path, *, memory: int | None = None, **options: Any) -> list[Finding]:
     """Look at a folder of pairs and say everything that is wrong with it.
 
     Args:
         root: as `segkit.data.FolderDataset` takes it, or with a folder for each split.
-        splits: the ones to look at; None for all.
-        classes: names in the order of the ids; None reads classes.json or classes.txt.
-        palette: RGB of each class, 0..255; None for that of classes.json.
-        ignore: the id by which the files mark void; 255 does so as well.
-        workers: processes; 0 for this one, None for a number that suits cores and pairs.
-        progress: told after each pair how many of how many are done.
-        memory: bytes that one image may take; None for what is free on this machine.
+        memory: as `inspect` takes it.
+        options: splits, classes, palette, ignore, workers, progress, as `scan_folder` takes them.
 
     Returns:
         Errors, then warnings, then notes.
@@ -88,37 +71,18 @@ def inspect_folder(
         ValueError: no such folder, nothing that looks like pairs, no such split, or classes and
             palette that do not fit.
     """
-    root = Path(root)
-    named = classes is not None or any(
-        (root / f"classes.{end}").is_file() for end in ("json", "txt")
-    )
-    names, colours = find_classes(root, classes, palette) if named else ((), ())
-    scan = scan_folder(
-        root,
-        splits=None if splits is None else tuple(splits),
-        classes=names,
-        palette=colours,
-        ignore=ignore,
-        workers=workers,
-        progress=progress,
-    )
-    return inspect(scan, memory=memory)
+    return inspect(scan_folder(root, **options), memory=memory)
 
 
 def inspect_data(
-    sets: Mapping[str, Any],
-    *,
-    workers: int | None = None,
-    progress: Progress | None = None,
-    memory: int | None = None,
+    sets: Mapping[str, Any], *, memory: int | None = None, **options: Any
 ) -> list[Finding]:
     """Look at data sets, as training gets them, and say everything that is wrong with them.
 
     Args:
         sets: data set by split, such as ``{"train": ..., "val": ...}``.
-        workers: processes; 0 for this one, None for a number that suits cores and pairs.
-        progress: told after each pair how many of how many are done.
-        memory: bytes that one image may take; None for what is free on this machine.
+        memory: as `inspect` takes it.
+        options: workers and progress, as `scan_data` takes them.
 
     Returns:
         Errors, then warnings, then notes.
@@ -126,4 +90,4 @@ def inspect_data(
     Raises:
         ValueError: no data set, or two of them have different classes.
     """
-    return inspect(scan_data(sets, workers=workers, progress=progress), memory=memory)
+    return inspect(scan_data(sets, **options), memory=memory)

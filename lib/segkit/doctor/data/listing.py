@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class Listing(NamedTuple):
     nested: tuple[tuple[Path, int], ...] = ()
 
 
-def list_folder(root: Path, splits: tuple[str, ...] | None = None) -> Listing:
+def list_folder(root: Path, splits: Sequence[str] | None = None) -> Listing:
     """List a folder of pairs as `segkit.data.FolderDataset` would, but go on at every fault.
 
     Args:

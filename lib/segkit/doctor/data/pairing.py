@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from segkit.doctor.data.diagnosis import Record, Scan
+from segkit.doctor.data.listing import composed
 from segkit.doctor.finding import Finding, Place, counted
-from segkit.doctor.listing import composed
-from segkit.doctor.record import Record, Scan
-
-_LISTED = 20
 
 
 def image_without_mask(scan: Scan) -> Iterator[Finding]:
@@ -24,9 +22,7 @@ def mask_without_image(scan: Scan) -> Iterator[Finding]:
 
 def names_in_two_forms(scan: Scan) -> Iterator[Finding]:
     """Images and masks whose names read the same and are different characters."""
-    twins = _twins(scan)
-    if twins:
-        names = [" ~ ".join(record.where for record in group) for group in twins]
+    if twins := _twins(scan):
         yield Finding(
             "error",
             "names_in_two_forms",
@@ -35,8 +31,7 @@ def names_in_two_forms(scan: Scan) -> Iterator[Finding]:
             "for a program the names are not equal, so that image and mask are no pair",
             "rename both to one form: convmv -r -f utf8 -t utf8 --nfc --notest FOLDER, or "
             "path.rename(path.with_name(unicodedata.normalize('NFC', path.name)))",
-            tuple(Place(name) for name in names[:_LISTED]),
-            len(twins),
+            tuple(Place(" ~ ".join(record.where for record in pair)) for pair in twins),
         )
 
 
@@ -53,8 +48,7 @@ def pictures_in_subfolders(scan: Scan) -> Iterator[Finding]:
             "images/ and masks/ are read without their subfolders: these pictures are left out",
             "move them up, images and masks alike, as city1_x.png where city1/ and city2/ both "
             "have x.png; of images/train/ and masks/train/ make train/images/ and train/masks/",
-            tuple(Place(str(folder)) for folder, _ in nested[:_LISTED]),
-            len(nested),
+            tuple(Place(str(folder)) for folder, _ in nested),
         )
 
 
@@ -72,8 +66,7 @@ def listed_without_files(scan: Scan) -> Iterator[Finding]:
             + other * (composed(stem) in spelt),
             "the data set cannot be opened, and the split is smaller than it claims to be",
             "put the files there, or take the stems out of the list (a stem has no ending)",
-            tuple(Place(f"{listing}: {stem}") for listing, stem in lost[:_LISTED]),
-            len(lost),
+            tuple(Place(f"{listing}: {stem}") for listing, stem in lost),
         )
 
 
@@ -88,8 +81,7 @@ def several_files_of_one_stem(scan: Scan) -> Iterator[Finding]:
             f"{counted(len(doubles), 'file')} too many; {kept} and {other.name} share a stem",
             "pairs are made by stem, so nobody knows which of the two is meant",
             "keep one of them",
-            tuple(Place(str(other)) for _, other in doubles[:_LISTED]),
-            len(doubles),
+            tuple(Place(str(other)) for _, other in doubles),
         )
 
 
@@ -117,6 +109,5 @@ def _without(scan: Scan, check: str, ours: str, other: str) -> Iterator[Finding]
             f"{counted(len(halves), ours)} without {other}",
             "the data set cannot be opened; or the pair is missing from what is learnt",
             f"add the {other} under the same stem (an ending that is read), or remove the {ours}",
-            tuple(Place(record.where) for record in halves[:_LISTED]),
-            len(halves),
+            tuple(Place(record.where) for record in halves),
         )

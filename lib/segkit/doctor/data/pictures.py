@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -113,7 +113,7 @@ def look_at_mask(path: Path) -> tuple[Picture, np.ndarray | None, Labels]:
             values = np.asarray(picture).astype(np.uint8)
             values //= images._STRETCH.get(picture.info["raw mode"], 1)
             palette = palette_of(picture) if found.mode == "P" else {}
-            labels = describe(values)
+            labels = count_labels(values)
             used = {value: palette[value] for value in labels.values if value in palette}
             return found, values, labels._replace(palette=used)
         if found.mode.startswith(("I", "F")):
@@ -145,7 +145,7 @@ def fingerprint(picture: Image.Image) -> Fingerprint:
     )
 
 
-def describe(values: np.ndarray) -> Labels:
+def count_labels(values: np.ndarray) -> Labels:
     """Count the values of a map of ids, uint8 (H, W), and the slopes in it."""
     border = np.zeros(values.shape, bool)
     across, down = values[:, 1:] != values[:, :-1], values[1:] != values[:-1]
@@ -180,7 +180,7 @@ def palette_of(picture: Image.Image) -> dict[int, tuple[int, int, int]]:
     if palette is None or palette.mode != "RGB" or palette.rawmode not in (None, "RGB"):
         return {}
     content = bytes(palette.palette)
-    return {index // 3: tuple(content[index : index + 3]) for index in range(0, len(content), 3)}
+    return dict(enumerate(zip(content[::3], content[1::3], content[2::3], strict=False)))
 
 
 def _open(
@@ -196,9 +196,19 @@ def _open(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=images.FORMATS) as picture:
-                found, raw_mode = _describe(found, picture)
-                if found.too_large:
-                    return found, None
+                raw_mode = str(picture.tile[0][3]) if picture.tile else ""
+                width, height = picture.size
+                animated = getattr(picture, "is_animated", False) and picture.format != "MPO"
+                found = found._replace(
+                    format=picture.format or "",
+                    mode=picture.mode,
+                    size=(height, width),
+                    deep=picture.mode.startswith(("I", "F")) or "16" in raw_mode,
+                    animated=bool(animated),  # an MPO is a phone's JPEG with a preview
+                )
+                if width * height > images.MAX_PIXELS:
+                    error = f"{width}x{height} pixels, more than {images.MAX_PIXELS:,}"
+                    return found._replace(too_large=True, error=error), None
                 if load:
                     if draft and found.size[0] * found.size[1] > _DRAFT_PIXELS:
                         picture.draft(None, (512, 512))
@@ -214,23 +224,6 @@ def _open(
         return found._replace(error=f"is none of {', '.join(images.FORMATS)}"), None
     except Exception as error:  # a damaged file makes PIL raise errors of any kind
         return found._replace(error=_reason(error)), None
-
-
-def _describe(found: Picture, picture: Image.Image) -> tuple[Picture, str]:
-    raw_mode = str(picture.tile[0][3]) if picture.tile else ""
-    width, height = picture.size
-    animated: Any = getattr(picture, "is_animated", False)
-    found = found._replace(
-        format=picture.format or "",
-        mode=picture.mode,
-        size=(height, width),
-        deep=picture.mode.startswith(("I", "F")) or "16" in raw_mode,
-        animated=bool(animated) and picture.format != "MPO",  # a phone's JPEG with a preview
-        too_large=width * height > images.MAX_PIXELS,
-    )
-    if found.too_large:
-        found = found._replace(error=f"{width}x{height} pixels, more than {images.MAX_PIXELS:,}")
-    return found, raw_mode
 
 
 def _count_ids(values: np.ndarray) -> dict[int, int]:

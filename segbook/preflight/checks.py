@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import Subset
 
 from segbook import recipes
 from segbook.builders.check import check
 from segbook.builders.data import build_augmentation, build_data
 from segbook.builders.model import build_model
 from segbook.builders.subset import Few, at_most
-from segbook.preflight.capacity import Device, of_machine, of_sizes
 from segbook.recipes.recipe import Recipe
+from segbook.runs.folder import runs_root
 from segkit import data, transforms
 from segkit.data import catalog as data_catalog
-from segkit.doctor import Finding, Scan, by_severity, inspect, inspect_folder, scan_data
-from segkit.doctor import training as settings
-from segkit.doctor.listing import list_folder
-from segkit.doctor.rehearsal import look_at_network
-from segkit.doctor.scan import Progress
-from segkit.engine import distributed
+from segkit.doctor import (
+    Finding,
+    Scan,
+    by_severity,
+    check_network,
+    inspect,
+    inspect_folder,
+    machine,
+    scan_data,
+    settings,
+)
+from segkit.doctor.data.listing import list_folder
+from segkit.doctor.data.scan import Progress
+from segkit.engine import best_precision, distributed
 from segkit.engine.freeze import freeze
 from segkit.outputs import IGNORE
 from segkit.weights import read_header
@@ -59,7 +70,7 @@ def examine(
         processes: that train together; None for those of this process's group.
         limit: most pairs that are looked at, an even sample of them; None for all.
         workers: processes that look at pairs; 0 for this one, None for a number that suits.
-        progress: told after each pair how many of how many are done.
+        progress: called after each pair with how many of how many are done.
 
     Returns:
         Errors, then warnings, then notes.
@@ -69,23 +80,34 @@ def examine(
     """
     entry = data_catalog.find(recipe.data)
     processes = processes or distributed.world_size()
-    device = Device.here()
-    findings = [*_rates(recipe, reference), *of_machine(recipe, device, processes)]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    findings: list[Finding | None] = [
+        settings.learning_rate_range(recipe.lr, recipe.optimizer),
+        _learning_rate(recipe, reference),
+        machine.cores(
+            machine.available_cores(),
+            workers=recipe.workers,
+            threads=torch.get_num_threads() if device == "cpu" else 1,
+            processes=processes,
+        ),
+        machine.number_format(
+            recipe.precision,
+            device=device,
+            bfloat16=best_precision(device) == "bfloat16",
+            channels_last=recipe.channels_last,
+        ),
+    ]
     given = sets
     try:
         sets = build_data(recipe) if given is None else given
     except (ValueError, OSError) as error:
-        found = _folder_of(recipe, workers, progress)
-        if not any(_explains(finding, error) for finding in found):
-            findings.append(_no_data(recipe, error))
-        return by_severity([*findings, *found])
+        return by_severity([*findings, *_no_data(recipe, error, workers, progress)])
     try:
         if given is None:
             check(recipe)
     except (ValueError, OSError) as error:
         findings.append(_unbuilt("recipe", error, "change the field that is named"))
-    limit = limit if entry.needs_root else DRAWN
-    looked = at_most(sets, limit)
+    looked = at_most(sets, limit if entry.needs_root else DRAWN)
     scan = scan_data(looked, workers=workers, progress=progress)
     if recipe.data_root and not entry.needs_root:
         findings.append(_unread_folder(recipe))
@@ -94,9 +116,7 @@ def examine(
         scan = dataclasses.replace(scan, listing=listing)
     sampled = any(isinstance(one, Few) for one in looked.values())
     findings += [
-        finding
-        for finding in inspect(scan, memory=device.memory)
-        if not (sampled and finding.check in OF_THE_WHOLE)
+        finding for finding in inspect(scan) if not (sampled and finding.check in OF_THE_WHOLE)
     ]
     if sampled and entry.needs_root:
         findings.append(_sampled(scan, sets))
@@ -114,13 +134,13 @@ def examine(
     share = max(1, recipe.batch_size // processes)
     saved = 0
     for crop in dict.fromkeys(crop for _, crop, _ in recipe.schedule_of_crops()):
-        step, found = look_at_network(
+        step, found = check_network(
             built, (share, 3, *crop), aux_weight=recipe.aux_weight, processes=processes
         )
         findings += found
         saved = max(saved, step.saved)
     findings += _norms(recipe, built, model, device, processes)
-    findings += of_sizes(recipe, built, sets["train"], scan, saved, device, processes, folder)
+    findings += _sizes(recipe, built, sets["train"], scan, saved, device, processes, folder)
     return by_severity(dict.fromkeys(findings))  # two phases may say the same
 
 
@@ -144,51 +164,49 @@ def _frozen_noise() -> Finding:
     )
 
 
-def _rates(recipe: Recipe, reference: Recipe | None) -> Iterator[Finding]:
-    """Learning rate, alone and against the published recipe."""
-    if finding := settings.learning_rate_range(recipe.lr, recipe.optimizer):
-        yield finding
+def _learning_rate(recipe: Recipe, reference: Recipe | None) -> Finding | None:
+    """Learning rate and batch against those of the published recipe."""
     if reference is None and recipe.name in recipes.RECIPES:
         reference = recipes.get(recipe.name)
-    if reference is not None and reference.optimizer == recipe.optimizer:
-        if finding := settings.learning_rate(
-            recipe.lr,
-            recipe.batch_size * recipe.accumulate,
-            reference_lr=reference.lr,
-            reference_batch=reference.batch_size * reference.accumulate,
-            optimizer=recipe.optimizer,
-        ):
-            yield finding
+    if reference is None or reference.optimizer != recipe.optimizer:
+        return None
+    return settings.learning_rate(
+        recipe.lr,
+        recipe.batch_size * recipe.accumulate,
+        reference_lr=reference.lr,
+        reference_batch=reference.batch_size * reference.accumulate,
+        optimizer=recipe.optimizer,
+    )
 
 
-def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding]:
+def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> list[Finding | None]:
     """Settings that concern the images: crops, schedule, rare classes, what is labelled."""
     records = [record for record in scan.records if record.split == "train"]
     sizes = [record.image.size for record in records if record.image and all(record.image.size)]
-    for _, crop, scale in recipe.schedule_of_crops():
-        if finding := settings.crop_padding(sizes, crop, scale):
-            yield finding
-    yield from settings.short_schedule(
-        recipe.steps,
-        recipe.batch_size * recipe.accumulate,
-        len(train_set),
-        warmup=recipe.warmup,
-        evaluate_every=recipe.evaluate_every,
-    )
     pixels = torch.zeros(train_set.num_classes, dtype=torch.int64)
     for record in records:
-        for value, count in record.labels.values.items():
-            if record.mapped and value < len(pixels):
-                pixels[value] += count
+        if record.mapped:
+            pixels += torch.from_numpy(scan.counts(record)[:-1])
     weighted = recipe.class_weights != "none" or recipe.loss not in (
         "cross_entropy",
         "ohem_cross_entropy",
     )
-    if finding := settings.rare_classes(pixels, train_set.classes, weighted=weighted):
-        yield finding
-    if pixels.any():  # else the masks themselves are at fault
-        if finding := settings.labelled_share(_labelled(recipe, train_set)):
-            yield finding
+    return [
+        *(
+            settings.crop_padding(sizes, crop, scale)
+            for _, crop, scale in recipe.schedule_of_crops()
+        ),
+        *settings.short_schedule(
+            recipe.steps,
+            recipe.batch_size * recipe.accumulate,
+            len(train_set),
+            warmup=recipe.warmup,
+            evaluate_every=recipe.evaluate_every,
+        ),
+        settings.rare_classes(pixels, train_set.classes, weighted=weighted),
+        # Without a labelled pixel the masks themselves are at fault.
+        settings.labelled_share(_labelled(recipe, train_set)) if pixels.any() else None,
+    ]
 
 
 def _labelled(recipe: Recipe, train_set: Any, count: int = 16) -> float:
@@ -198,49 +216,83 @@ def _labelled(recipe: Recipe, train_set: Any, count: int = 16) -> float:
     crops = Few(augmented, count, keep=False)
     labelled = total = 0
     for index in range(len(crops)):
-        crops.indices, every = [crops.indices[index]], crops.indices
-        try:
-            for _, labels in data.sequential(crops, 1):  # seeds, and leaves the caller's alone
+        with contextlib.suppress(ValueError, OSError, RuntimeError):  # the scan has named it
+            # It seeds the augmentation, and leaves the caller's random numbers alone.
+            for _, labels in data.sequential(Subset(crops, [index]), 1):
                 labelled += int((labels != IGNORE).sum())
                 total += labels.numel()
-        except (ValueError, OSError, RuntimeError):
-            continue  # the scan has named it
-        finally:
-            crops.indices = every
     return labelled / total if total else 1.0
 
 
 def _norms(
-    recipe: Recipe, built: nn.Module, model: nn.Module | None, device: Device, processes: int
-) -> Iterator[Finding]:
+    recipe: Recipe, built: nn.Module, model: nn.Module | None, device: str, processes: int
+) -> list[Finding | None]:
     """How images and maps are normalised."""
-    norms = [part for part in built.modules() if isinstance(part, nn.BatchNorm2d)]
-    together = processes > 1 and device.kind == "cuda" and recipe.sync_bn != "off"
+    norms = sum(isinstance(part, nn.BatchNorm2d) for part in built.modules())
     converted = sum(isinstance(m, nn.SyncBatchNorm) for m in model.modules()) if model else 0
-    steps = [transform for transform in build_augmentation(recipe, recipe.crop, (1, 1)).transforms]
+    steps = build_augmentation(recipe, recipe.crop, (1, 1)).transforms
     used = next(step for step in steps if isinstance(step, transforms.Normalize))
-    found = (
+    path = Path(recipe.weights)
+    stored = read_header(path).get("normalisation") if recipe.weights and path.is_file() else None
+    return [
         settings.tiny_batchnorm(
             built,
             recipe.batch_size,
             processes=processes,
-            synchronised=together,
-            device=device.kind,
+            synchronised=processes > 1 and device == "cuda" and recipe.sync_bn != "off",
+            device=device,
         ),
         settings.synchronised_batchnorm(
-            converted or (len(norms) if recipe.sync_bn == "on" else 0),
-            processes=processes,
-            device=device.kind,
+            converted or norms * (recipe.sync_bn == "on"), processes=processes, device=device
         ),
-        settings.normalisation(_stored(recipe), used.mean, used.std),
-    )
-    yield from (finding for finding in found if finding)
+        settings.normalisation(stored, used.mean, used.std),
+    ]
 
 
-def _stored(recipe: Recipe) -> Any:
-    """The normalisation that the weights' file names, if it does."""
-    path = Path(recipe.weights)
-    return read_header(path).get("normalisation") if recipe.weights and path.is_file() else None
+def _sizes(
+    recipe: Recipe,
+    built: nn.Module,
+    train_set: Any,
+    scan: Scan,
+    step: int,
+    device: str,
+    processes: int,
+    folder: Path | None,
+) -> list[Finding | None]:
+    """Bytes: of weights, checkpoints, batches, decoded images and a step."""
+    share = max(1, recipe.batch_size // processes)
+    weights = sum(t.nbytes for t in (*built.parameters(), *built.buffers()))
+    trained = sum(t.nbytes for t in built.parameters() if t.requires_grad)
+    moments = 2 * trained if recipe.optimizer == "adamw" else trained * (recipe.momentum > 0)
+    kept = weights * (1 + (recipe.ema is not None)) + moments
+    largest = max(math.prod(crop) for _, crop, _ in recipe.schedule_of_crops())
+    precision = best_precision(device) if recipe.precision == "auto" else recipe.precision
+    step //= 1 if precision == "float32" else 2
+    areas = [math.prod(record.image.size) for record in scan.records if record.image]
+    cached = 0
+    if getattr(train_set, "cache", False) and areas:
+        cached = len(train_set) * 4 * sum(areas) // len(areas)
+    on_cpu = device == "cpu"
+    return [
+        machine.disk_space(folder or runs_root(), checkpoint=kept, weights=weights),
+        machine.shared_memory(
+            recipe.workers, share * largest * machine.BYTES_PER_PIXEL, processes=processes
+        ),
+        machine.memory(
+            machine.available_memory(),
+            cached=cached,
+            workers=recipe.workers,
+            step=step if on_cpu else 0,
+            state=kept + trained if on_cpu else 0,
+            processes=processes,
+        ),
+        machine.gpu_memory(
+            None if on_cpu else torch.cuda.mem_get_info()[0], step=step, state=kept + trained
+        ),
+        machine.no_workers(
+            recipe.workers, cores=machine.available_cores(), device=device, decodes=not cached
+        ),
+    ]
 
 
 def _unbuilt(part: str, error: Exception | str, fix: str) -> Finding:
@@ -253,17 +305,23 @@ def _unbuilt(part: str, error: Exception | str, fix: str) -> Finding:
     )
 
 
-def _no_data(recipe: Recipe, error: Exception) -> Finding:
-    """No data set can be made of what the recipe's data_root names."""
+def _no_data(
+    recipe: Recipe, error: Exception, workers: int | None, progress: Progress | None
+) -> list[Finding]:
+    """What is wrong where no data set can be made: the faults of its folder, or the error."""
     entry, root = data_catalog.find(recipe.data), Path(recipe.data_root)
+    found: list[Finding] = []
     if entry.own and recipe.data_root and root.is_dir():
-        return _unbuilt("data", error, "do what it says, or give another data_root")
-    looked = f" (looked in {root.absolute()})" if recipe.data_root else ""
-    return _unbuilt(
-        "data",
-        f"{error}{looked}",
-        f"--set data_root=FOLDER, such as {entry.root}: the data set's own folder, not its parent",
-    )
+        with contextlib.suppress(ValueError):  # that is what building it has said
+            found = inspect_folder(root, workers=workers, progress=progress)
+        what, fix = str(error), "do what it says, or give another data_root"
+    else:
+        what = f"{error} (looked in {root.absolute()})" if recipe.data_root else str(error)
+        fix = f"--set data_root=FOLDER, such as {entry.root}: "
+        fix += "the data set's own folder, not its parent"
+    if any(_explains(finding, error) for finding in found):
+        return found
+    return [_unbuilt("data", what, fix), *found]
 
 
 def _explains(finding: Finding, error: Exception) -> bool:
@@ -271,16 +329,6 @@ def _explains(finding: Finding, error: Exception) -> bool:
     # Places are files, "list: stem" and "image ~ mask".
     files = [place.file.split(": ")[0].split(" ~ ")[0] for place in finding.places]
     return finding.severity == "error" and any(file in str(error) for file in files)
-
-
-def _folder_of(recipe: Recipe, workers: int | None, progress: Progress | None) -> list[Finding]:
-    """What is wrong with a folder of which no data set can be made."""
-    if not data_catalog.find(recipe.data).own or not Path(recipe.data_root or "?").is_dir():
-        return []
-    try:
-        return inspect_folder(recipe.data_root, workers=workers, progress=progress)
-    except ValueError:  # that is what building it has said
-        return []
 
 
 def _sampled(scan: Scan, sets: Mapping[str, Any]) -> Finding:

@@ -1,7 +1,9 @@
 """Settings of a training that are allowed and hurt: each check a function of plain arguments.
 
-A check gives a `Finding`, or None where there is nothing to say. Fixes are said in the fields of a
-recipe, as ``segbook train RECIPE --set FIELD=VALUE`` takes them.
+A check gives a `Finding`, or None where there is nothing to say. Fixes name the fields of a recipe,
+as ``segbook train RECIPE --set FIELD=VALUE`` takes them. In all checks ``processes`` counts those
+that share a batch, ``device`` is "cpu" or "cuda", ``optimizer`` "sgd" or "adamw", and a crop or a
+size is (height, width) in pixels.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from segkit.doctor.finding import Finding
-from segkit.doctor.rehearsal import train_mode
 from segkit.nn import BATCH_NORMS
 
 TINY_BATCH = 4
@@ -63,16 +64,12 @@ def tiny_batchnorm(
     ``accumulate`` does not help: statistics are those of a single forward pass.
 
     Args:
-        model: the network, as it is trained: frozen norms are in eval mode.
+        model: the network; norms that `segkit.engine.freeze` has frozen do not count.
         batch_size: images of all processes.
-        processes: that share the batch.
-        synchronised: whether the statistics are those of all processes.
-        device: "cpu" or "cuda"; on a CPU nothing can be synchronised.
+        synchronised: whether the statistics are those of all processes; on a CPU they cannot be.
     """
-    modes = {module: module.training for module in model.modules()}
-    layers = sum(isinstance(m, BATCH_NORMS) for m in train_mode(model).modules() if m.training)
-    for module, training in modes.items():
-        module.training = training
+    norms = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
+    layers = sum(not getattr(norm, "frozen", False) for norm in norms)
     images = batch_size if synchronised else batch_size // processes
     if not layers or images >= TINY_BATCH:
         return None
@@ -90,13 +87,7 @@ def tiny_batchnorm(
 
 
 def synchronised_batchnorm(layers: int, *, processes: int, device: str) -> Finding | None:
-    """Synchronised BatchNorm that has nothing to synchronise with.
-
-    Args:
-        layers: how many there are.
-        processes: of the run.
-        device: "cpu" or "cuda".
-    """
+    """Synchronised BatchNorm, so many layers of it, that has nothing to synchronise with."""
     if not layers or (processes > 1 and device != "cpu"):
         return None
     if device == "cpu":
@@ -122,8 +113,8 @@ def crop_padding(
     """Crops that are larger than the images, and so are filled with padding.
 
     Args:
-        sizes: (height, width) of some images, in pixels.
-        crop: (height, width) in pixels.
+        sizes: of some images.
+        crop: as it is cut.
         scale: (smallest, largest) random factor of the images' size.
 
     Returns:
@@ -215,7 +206,7 @@ def learning_rate(
         batch: images a step.
         reference_lr: of the recipe as it was published.
         reference_batch: of the recipe as it was published.
-        optimizer: "sgd" or "adamw".
+        optimizer: of both.
     """
     power = 1.0 if optimizer == "sgd" else 0.5
     expected = reference_lr * (batch / reference_batch) ** power
@@ -236,12 +227,7 @@ def learning_rate(
 
 
 def learning_rate_range(lr: float, optimizer: str) -> Finding | None:
-    """A learning rate that belongs to another optimizer, or to a slip of the keyboard.
-
-    Args:
-        lr: learning rate.
-        optimizer: "sgd" or "adamw".
-    """
+    """A learning rate that belongs to another optimizer, or to a slip of the keyboard."""
     low, high = RATES[optimizer]
     if low <= lr < high:
         return None
@@ -256,12 +242,7 @@ def learning_rate_range(lr: float, optimizer: str) -> Finding | None:
 
 
 def short_schedule(
-    steps: int,
-    images: int,
-    length: int,
-    *,
-    warmup: int = 0,
-    evaluate_every: int = 0,
+    steps: int, images: int, length: int, *, warmup: int = 0, evaluate_every: int = 0
 ) -> list[Finding]:
     """Steps, warm-up and intervals that do not go together.
 
@@ -272,35 +253,29 @@ def short_schedule(
         warmup: steps of linear warm-up.
         evaluate_every: steps between validations; 0 for the end only.
     """
-    found = []
-    if steps * images < length:
-        found.append(
-            Finding(
-                "warning",
-                "less_than_an_epoch",
-                f"{steps} steps of {images} images see {steps * images:,} of {length:,}",
-                "part of the training set is never looked at",
-                f"--set steps={math.ceil(length / images)} for one epoch",
-            )
-        )
-    if warmup > steps / 2:
-        found.append(
-            Finding(
-                "warning",
-                "long_warmup",
-                f"warmup={warmup} is more than half of {steps} steps",
-                "most of the training runs below its learning rate",
-                f"--set warmup={steps // 10}",
-            )
-        )
-    if evaluate_every > steps:
-        found.append(
-            Finding(
-                "note",
-                "late_validation",
-                f"evaluate_every={evaluate_every} with {steps} steps: only the end is validated",
-                "the best weights are simply the last",
-                f"--set evaluate_every={max(1, steps // 5)}",
-            )
-        )
-    return found
+    less_than_an_epoch = Finding(
+        "warning",
+        "less_than_an_epoch",
+        f"{steps} steps of {images} images see {steps * images:,} of {length:,}",
+        "part of the training set is never looked at",
+        f"--set steps={math.ceil(length / images)} for one epoch",
+    )
+    long_warmup = Finding(
+        "warning",
+        "long_warmup",
+        f"warmup={warmup} is more than half of {steps} steps",
+        "most of the training runs below its learning rate",
+        f"--set warmup={steps // 10}",
+    )
+    late_validation = Finding(
+        "note",
+        "late_validation",
+        f"evaluate_every={evaluate_every} with {steps} steps: only the end is validated",
+        "the best weights are simply the last",
+        f"--set evaluate_every={max(1, steps // 5)}",
+    )
+    return (
+        [less_than_an_epoch] * (steps * images < length)
+        + [long_warmup] * (warmup > steps / 2)
+        + [late_validation] * (evaluate_every > steps)
+    )
