@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,10 @@ from segbook.builders.model import build_model
 from segbook.builders.subset import Few, at_most
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import runs_root
-from segkit import data, transforms
+from segkit import data, doctor, transforms
 from segkit.data import catalog as data_catalog
-from segkit.doctor import (
-    Finding,
-    Scan,
-    by_severity,
-    check_network,
-    inspect,
-    inspect_folder,
-    machine,
-    scan_data,
-    settings,
-)
+from segkit.doctor import Finding, by_severity, machine, settings
+from segkit.doctor.data.diagnosis import Scan
 from segkit.doctor.data.listing import list_folder
 from segkit.doctor.data.scan import Progress
 from segkit.engine import best_precision, distributed
@@ -50,7 +41,6 @@ OF_THE_WHOLE = ("tiny_split", "classes_never_present")
 def examine(
     recipe: Recipe,
     *,
-    reference: Recipe | None = None,
     sets: Mapping[str, Any] | None = None,
     model: nn.Module | None = None,
     folder: Path | None = None,
@@ -63,7 +53,6 @@ def examine(
 
     Args:
         recipe: to be trained.
-        reference: as it was published; None for that of the same name, where there is one.
         sets: its data sets by split; None builds them.
         model: the network as it will be trained; None builds it, without weights.
         folder: where checkpoints will be written; None for where runs go.
@@ -81,22 +70,7 @@ def examine(
     entry = data_catalog.find(recipe.data)
     processes = processes or distributed.world_size()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    findings: list[Finding | None] = [
-        settings.learning_rate_range(recipe.lr, recipe.optimizer),
-        _learning_rate(recipe, reference),
-        machine.cores(
-            machine.available_cores(),
-            workers=recipe.workers,
-            threads=torch.get_num_threads() if device == "cpu" else 1,
-            processes=processes,
-        ),
-        machine.number_format(
-            recipe.precision,
-            device=device,
-            bfloat16=best_precision(device) == "bfloat16",
-            channels_last=recipe.channels_last,
-        ),
-    ]
+    findings = [*_settings(recipe, device, processes)]
     given = sets
     try:
         sets = build_data(recipe) if given is None else given
@@ -108,25 +82,23 @@ def examine(
     except (ValueError, OSError) as error:
         findings.append(_unbuilt("recipe", error, "change the field that is named"))
     looked = at_most(sets, limit if entry.needs_root else DRAWN)
-    scan = scan_data(looked, workers=workers, progress=progress)
-    if recipe.data_root and not entry.needs_root:
-        findings.append(_unread_folder(recipe))
+    scan = doctor.scan_data(looked, workers=workers, progress=progress)
     if entry.own:
         listing = list_folder(Path(recipe.data_root), tuple(sets))
         scan = dataclasses.replace(scan, listing=listing)
     sampled = any(isinstance(one, Few) for one in looked.values())
-    findings += [
-        finding for finding in inspect(scan) if not (sampled and finding.check in OF_THE_WHOLE)
-    ]
+    of_data = doctor.inspect(scan)
+    findings += [one for one in of_data if not (sampled and one.check in OF_THE_WHOLE)]
     if sampled and entry.needs_root:
-        findings.append(_sampled(scan, sets))
+        what = f"{len(scan.records):,} of {sum(map(len, sets.values())):,} pairs were looked at, "
+        what += "evenly spread"
+        why = "a fault in the others shows when their turn comes"
+        findings.append(Finding("note", "sampled", what, why, "segbook doctor RECIPE looks at all"))
     findings += _pictures(recipe, sets["train"], scan)
     try:
         with torch.device("meta"):
             built = build_model(recipe, sets["train"].num_classes, pretrained=False)
         freeze(built, recipe.freeze)
-        if recipe.freeze == "backbone" and not (recipe.weights or recipe.weights_backbone):
-            findings.append(_frozen_noise())
     except (ValueError, OSError, TypeError) as error:
         if given is not None:  # else the recipe's finding has said so
             findings.append(_unbuilt("network", error, "change model or model_options"))
@@ -134,7 +106,7 @@ def examine(
     share = max(1, recipe.batch_size // processes)
     saved = 0
     for crop in dict.fromkeys(crop for _, crop, _ in recipe.schedule_of_crops()):
-        step, found = check_network(
+        step, found = doctor.check_network(
             built, (share, 3, *crop), aux_weight=recipe.aux_weight, processes=processes
         )
         findings += found
@@ -144,42 +116,49 @@ def examine(
     return by_severity(dict.fromkeys(findings))  # two phases may say the same
 
 
-def _unread_folder(recipe: Recipe) -> Finding:
-    return Finding(
-        "error",
-        "data_root_unread",
-        f"data_root is {recipe.data_root!r}, but data is {recipe.data!r}",
-        "drawn streets would be trained on, and the folder would never be read",
-        "--set data=folder for pictures of your own, or the name of the data set (camvid ...)",
+def _settings(recipe: Recipe, device: str, processes: int) -> Iterator[Finding | None]:
+    """What needs neither data nor network."""
+    yield settings.learning_rate_range(recipe.lr, recipe.optimizer)
+    published = recipes.get(recipe.name) if recipe.name in recipes.RECIPES else recipe
+    if published.optimizer == recipe.optimizer:
+        yield settings.learning_rate(
+            recipe.lr,
+            recipe.batch_size * recipe.accumulate,
+            reference_lr=published.lr,
+            reference_batch=published.batch_size * published.accumulate,
+            optimizer=recipe.optimizer,
+        )
+    yield machine.cores(
+        machine.available_cores(),
+        workers=recipe.workers,
+        threads=torch.get_num_threads() if device == "cpu" else 1,
+        processes=processes,
     )
-
-
-def _frozen_noise() -> Finding:
-    return Finding(
-        "error",
-        "frozen_random_backbone",
-        "freeze is 'backbone', but neither weights nor weights_backbone is given",
-        "random weights would be kept as they are, and only what follows them would learn",
-        "--set freeze=none, or name the weights to start from",
+    yield machine.number_format(
+        recipe.precision,
+        device=device,
+        bfloat16=best_precision(device) == "bfloat16",
+        channels_last=recipe.channels_last,
     )
+    if recipe.data_root and not data_catalog.find(recipe.data).needs_root:
+        yield Finding(
+            "error",
+            "data_root_unread",
+            f"data_root is {recipe.data_root!r}, but data is {recipe.data!r}",
+            "drawn streets would be trained on, and the folder would never be read",
+            "--set data=folder for pictures of your own, or the name of the data set (camvid ...)",
+        )
+    if recipe.freeze == "backbone" and not (recipe.weights or recipe.weights_backbone):
+        yield Finding(
+            "error",
+            "frozen_random_backbone",
+            "freeze is 'backbone', but neither weights nor weights_backbone is given",
+            "random weights would be kept as they are, and only what follows them would learn",
+            "--set freeze=none, or name the weights to start from",
+        )
 
 
-def _learning_rate(recipe: Recipe, reference: Recipe | None) -> Finding | None:
-    """Learning rate and batch against those of the published recipe."""
-    if reference is None and recipe.name in recipes.RECIPES:
-        reference = recipes.get(recipe.name)
-    if reference is None or reference.optimizer != recipe.optimizer:
-        return None
-    return settings.learning_rate(
-        recipe.lr,
-        recipe.batch_size * recipe.accumulate,
-        reference_lr=reference.lr,
-        reference_batch=reference.batch_size * reference.accumulate,
-        optimizer=recipe.optimizer,
-    )
-
-
-def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> list[Finding | None]:
+def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding | None]:
     """Settings that concern the images: crops, schedule, rare classes, what is labelled."""
     records = [record for record in scan.records if record.split == "train"]
     sizes = [record.image.size for record in records if record.image and all(record.image.size)]
@@ -191,22 +170,18 @@ def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> list[Finding | None
         "cross_entropy",
         "ohem_cross_entropy",
     )
-    return [
-        *(
-            settings.crop_padding(sizes, crop, scale)
-            for _, crop, scale in recipe.schedule_of_crops()
-        ),
-        *settings.short_schedule(
-            recipe.steps,
-            recipe.batch_size * recipe.accumulate,
-            len(train_set),
-            warmup=recipe.warmup,
-            evaluate_every=recipe.evaluate_every,
-        ),
-        settings.rare_classes(pixels, train_set.classes, weighted=weighted),
-        # Without a labelled pixel the masks themselves are at fault.
-        settings.labelled_share(_labelled(recipe, train_set)) if pixels.any() else None,
-    ]
+    for _, crop, scale in recipe.schedule_of_crops():
+        yield settings.crop_padding(sizes, crop, scale)
+    yield from settings.short_schedule(
+        recipe.steps,
+        recipe.batch_size * recipe.accumulate,
+        len(train_set),
+        warmup=recipe.warmup,
+        evaluate_every=recipe.evaluate_every,
+    )
+    yield settings.rare_classes(pixels, train_set.classes, weighted=weighted)
+    if pixels.any():  # else the masks themselves are at fault
+        yield settings.labelled_share(_labelled(recipe, train_set))
 
 
 def _labelled(recipe: Recipe, train_set: Any, count: int = 16) -> float:
@@ -217,8 +192,9 @@ def _labelled(recipe: Recipe, train_set: Any, count: int = 16) -> float:
     labelled = total = 0
     for index in range(len(crops)):
         with contextlib.suppress(ValueError, OSError, RuntimeError):  # the scan has named it
+            one: Any = Subset(crops, [index])  # pyright: ignore[reportArgumentType]  # has no base
             # It seeds the augmentation, and leaves the caller's random numbers alone.
-            for _, labels in data.sequential(Subset(crops, [index]), 1):
+            for _, labels in data.sequential(one, 1):
                 labelled += int((labels != IGNORE).sum())
                 total += labels.numel()
     return labelled / total if total else 1.0
@@ -226,7 +202,7 @@ def _labelled(recipe: Recipe, train_set: Any, count: int = 16) -> float:
 
 def _norms(
     recipe: Recipe, built: nn.Module, model: nn.Module | None, device: str, processes: int
-) -> list[Finding | None]:
+) -> Iterator[Finding | None]:
     """How images and maps are normalised."""
     norms = sum(isinstance(part, nn.BatchNorm2d) for part in built.modules())
     converted = sum(isinstance(m, nn.SyncBatchNorm) for m in model.modules()) if model else 0
@@ -234,19 +210,17 @@ def _norms(
     used = next(step for step in steps if isinstance(step, transforms.Normalize))
     path = Path(recipe.weights)
     stored = read_header(path).get("normalisation") if recipe.weights and path.is_file() else None
-    return [
-        settings.tiny_batchnorm(
-            built,
-            recipe.batch_size,
-            processes=processes,
-            synchronised=processes > 1 and device == "cuda" and recipe.sync_bn != "off",
-            device=device,
-        ),
-        settings.synchronised_batchnorm(
-            converted or norms * (recipe.sync_bn == "on"), processes=processes, device=device
-        ),
-        settings.normalisation(stored, used.mean, used.std),
-    ]
+    yield settings.tiny_batchnorm(
+        built,
+        recipe.batch_size,
+        processes=processes,
+        synchronised=processes > 1 and device == "cuda" and recipe.sync_bn != "off",
+        device=device,
+    )
+    yield settings.synchronised_batchnorm(
+        converted or norms * (recipe.sync_bn == "on"), processes=processes, device=device
+    )
+    yield settings.normalisation(stored, used.mean, used.std)
 
 
 def _sizes(
@@ -258,7 +232,7 @@ def _sizes(
     device: str,
     processes: int,
     folder: Path | None,
-) -> list[Finding | None]:
+) -> Iterator[Finding | None]:
     """Bytes: of weights, checkpoints, batches, decoded images and a step."""
     share = max(1, recipe.batch_size // processes)
     weights = sum(t.nbytes for t in (*built.parameters(), *built.buffers()))
@@ -273,36 +247,28 @@ def _sizes(
     if getattr(train_set, "cache", False) and areas:
         cached = len(train_set) * 4 * sum(areas) // len(areas)
     on_cpu = device == "cpu"
-    return [
-        machine.disk_space(folder or runs_root(), checkpoint=kept, weights=weights),
-        machine.shared_memory(
-            recipe.workers, share * largest * machine.BYTES_PER_PIXEL, processes=processes
-        ),
-        machine.memory(
-            machine.available_memory(),
-            cached=cached,
-            workers=recipe.workers,
-            step=step if on_cpu else 0,
-            state=kept + trained if on_cpu else 0,
-            processes=processes,
-        ),
-        machine.gpu_memory(
-            None if on_cpu else torch.cuda.mem_get_info()[0], step=step, state=kept + trained
-        ),
-        machine.no_workers(
-            recipe.workers, cores=machine.available_cores(), device=device, decodes=not cached
-        ),
-    ]
+    yield machine.disk_space(folder or runs_root(), checkpoint=kept, weights=weights)
+    yield machine.shared_memory(
+        recipe.workers, share * largest * machine.BYTES_PER_PIXEL, processes=processes
+    )
+    yield machine.memory(
+        machine.available_memory(),
+        cached=cached,
+        workers=recipe.workers,
+        step=step if on_cpu else 0,
+        state=kept + trained if on_cpu else 0,
+        processes=processes,
+    )
+    free = None if on_cpu else torch.cuda.mem_get_info()[0]
+    yield machine.gpu_memory(free, step=step, state=kept + trained)
+    yield machine.no_workers(
+        recipe.workers, cores=machine.available_cores(), device=device, decodes=not cached
+    )
 
 
 def _unbuilt(part: str, error: Exception | str, fix: str) -> Finding:
-    return Finding(
-        "error",
-        f"{part}_cannot_be_built",
-        str(error),
-        "a training would end here before its first step",
-        fix,
-    )
+    why = "a training would end here before its first step"
+    return Finding("error", f"{part}_cannot_be_built", str(error), why, fix)
 
 
 def _no_data(
@@ -313,7 +279,7 @@ def _no_data(
     found: list[Finding] = []
     if entry.own and recipe.data_root and root.is_dir():
         with contextlib.suppress(ValueError):  # that is what building it has said
-            found = inspect_folder(root, workers=workers, progress=progress)
+            found = doctor.inspect_folder(root, workers=workers, progress=progress)
         what, fix = str(error), "do what it says, or give another data_root"
     else:
         what = f"{error} (looked in {root.absolute()})" if recipe.data_root else str(error)
@@ -329,14 +295,3 @@ def _explains(finding: Finding, error: Exception) -> bool:
     # Places are files, "list: stem" and "image ~ mask".
     files = [place.file.split(": ")[0].split(" ~ ")[0] for place in finding.places]
     return finding.severity == "error" and any(file in str(error) for file in files)
-
-
-def _sampled(scan: Scan, sets: Mapping[str, Any]) -> Finding:
-    total = sum(map(len, sets.values()))
-    return Finding(
-        "note",
-        "sampled",
-        f"{len(scan.records):,} of {total:,} pairs were looked at, evenly spread",
-        "a fault in the others shows when their turn comes",
-        "segbook doctor RECIPE looks at all",
-    )

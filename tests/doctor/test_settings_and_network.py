@@ -244,8 +244,8 @@ def test_learning_rates_of_another_optimizer():
 
 
 def test_schedules_that_are_too_short():
-    assert settings.short_schedule(1000, 8, 400, warmup=100, evaluate_every=100) == []
-    found = settings.short_schedule(10, 8, 400, warmup=6, evaluate_every=100)
+    assert not list(settings.short_schedule(1000, 8, 400, warmup=100, evaluate_every=100))
+    found = list(settings.short_schedule(10, 8, 400, warmup=6, evaluate_every=100))
     assert checks(found) == {
         "less_than_an_epoch": "warning",
         "long_warmup": "warning",

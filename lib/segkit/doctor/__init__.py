@@ -5,7 +5,7 @@ for finding in inspect_folder("data/mine"):
 """
 
 from segkit.doctor.data.diagnosis import Record, Scan
-from segkit.doctor.data.inspection import CHECKS, inspect, inspect_data, inspect_folder
+from segkit.doctor.data.inspection import CHECKS, inspect, inspect_folder
 from segkit.doctor.data.scan import scan_data, scan_folder
 from segkit.doctor.finding import Finding, Place, by_severity
 from segkit.doctor.model.dry_run import check_network, dry_run
@@ -21,7 +21,6 @@ __all__ = [
     "check_network",
     "dry_run",
     "inspect",
-    "inspect_data",
     "inspect_folder",
     "run_sanity_checks",
     "scan_data",

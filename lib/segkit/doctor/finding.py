@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -72,8 +73,13 @@ class Finding:
         return "\n".join(lines)
 
 
+error = functools.partial(Finding, "error")
+warning = functools.partial(Finding, "warning")
+note = functools.partial(Finding, "note")
+
+
 def by_severity(findings: Iterable[Finding | None]) -> list[Finding]:
-    """Sort: errors, warnings, notes, each in their order; None, of a check that is content, goes."""
+    """Sort: errors, warnings, notes, each in their order; without the None of content checks."""
     found = (finding for finding in findings if finding)
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 

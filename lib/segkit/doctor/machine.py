@@ -1,8 +1,8 @@
 """Whether the machine can hold a training: disk, shared memory, memory, cores, number formats.
 
-In all checks ``processes`` counts those of the run on this machine, ``workers`` the loader processes
-of each of them, and ``device`` is "cpu" or "cuda". Memory is in bytes: ``step`` of what a step keeps
-for its gradient, ``state`` of weights, gradients and the optimizer's state.
+In all checks ``processes`` counts those of the run on this machine, ``workers`` the loader
+processes of each of them, and ``device`` is "cpu" or "cuda". Memory is in bytes: ``step`` of what a
+step keeps for its gradient, ``state`` of weights, gradients and the optimizer's state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from segkit.doctor.finding import Finding, counted
+from segkit.doctor.finding import Finding, counted, error, note, warning
 
 PREFETCHED = 2
 """Batches that each worker of torch's DataLoader holds ready."""
@@ -54,14 +54,6 @@ def available_cores(root: Path = Path("/")) -> int:
     return max(1, min([cores or 1, *quotas]))
 
 
-def free_bytes(folder: Path) -> int | None:
-    """Free bytes of the file system where a folder is, or will be made; None where it is none."""
-    for place in (folder.absolute(), *folder.absolute().parents):
-        if place.is_dir():
-            return shutil.disk_usage(place).free
-    return None
-
-
 def disk_space(folder: Path, *, checkpoint: int, weights: int) -> Finding | None:
     """Whether a run's checkpoints fit on its disk.
 
@@ -73,9 +65,10 @@ def disk_space(folder: Path, *, checkpoint: int, weights: int) -> Finding | None
         checkpoint: bytes of one: weights, their average, the optimizer's state.
         weights: bytes of the network's weights.
     """
-    free = free_bytes(folder)
+    whole = folder.absolute()
+    free = shutil.disk_usage(next(one for one in (whole, *whole.parents) if one.is_dir())).free
     needed = 3 * checkpoint + 2 * weights
-    if free is None or free >= 1.5 * needed:
+    if free >= 1.5 * needed:
         return None
     return Finding(
         "error" if free < needed else "warning",
@@ -105,11 +98,10 @@ def shared_memory(
     needed = processes * (workers * PREFETCHED + 1) * batch_bytes
     if free >= needed:
         return None
-    return Finding(
-        "error",
+    return error(
         "shared_memory",
-        f"{folder} has {format_bytes(free)} free, {workers} workers with {PREFETCHED} batches each take "
-        f"{format_bytes(needed)}",
+        f"{folder} has {format_bytes(free)} free, {workers} workers with {PREFETCHED} batches each "
+        f"take {format_bytes(needed)}",
         "a worker that finds it full is killed by a bus error",
         f"docker run --shm-size={math.ceil(2 * needed / 2**30)}g, or --set workers="
         f"{max(0, (free // (processes * batch_bytes) - 1) // PREFETCHED)}",
@@ -137,12 +129,11 @@ def memory(
     fix = f"--set batch_size=, --set crop= or --set workers= smaller, by {needed / available:.1f}"
     if caches > step and workers > 1:
         fix = f"--set workers={max(0, int((0.9 * available / processes - step - state) // cached))}"
-    return Finding(
-        "warning",
+    return warning(
         "memory",
         f"{format_bytes(available)} of memory are free, the run may take {format_bytes(needed)}: "
-        f"{max(workers, 1)} x {format_bytes(cached)} of decoded images, {format_bytes(step)} for a step, "
-        f"{format_bytes(state)} of weights and optimizer"
+        f"{max(workers, 1)} x {format_bytes(cached)} of decoded images, {format_bytes(step)} for a "
+        f"step, {format_bytes(state)} of weights and optimizer"
         + (f"; times {processes} processes" if processes > 1 else ""),
         "the system kills a process without a word when memory runs out",
         fix,
@@ -154,8 +145,7 @@ def gpu_memory(free: int | None, *, step: int, state: int) -> Finding | None:
     if free is None or step + state <= 0.9 * free:
         return None
     share = max(1.0, (step + state) / (0.9 * free))
-    return Finding(
-        "warning",
+    return warning(
         "gpu_memory",
         f"the GPU has {format_bytes(free)} free, a step may take {format_bytes(step + state)}",
         "the first steps would end in an out-of-memory error",
@@ -180,8 +170,7 @@ def cores(available: int, *, workers: int, threads: int, processes: int = 1) -> 
         fix = f"--nproc {available}, or fewer"
     elif workers >= available:
         fix = f"--set workers={max(0, available // processes - 1)}"
-    return Finding(
-        "warning",
+    return warning(
         "cores",
         f"{wanted} busy threads ({processes} x ({counted(workers, 'worker')} + "
         f"{counted(threads, 'thread')})) on {counted(available, 'core')}",
@@ -194,8 +183,7 @@ def no_workers(workers: int, *, cores: int, device: str, decodes: bool) -> Findi
     """A GPU that waits while one core decodes images, if they are read from files at each epoch."""
     if workers or device == "cpu" or not decodes or cores < 2:
         return None
-    return Finding(
-        "note",
+    return note(
         "no_workers",
         f"workers=0: one of {cores} cores decodes and augments for the GPU",
         "the GPU waits for data for most of each step",
@@ -225,7 +213,7 @@ def number_format(
         fix = "--set channels_last=none"
     else:
         return None
-    return Finding("warning", "number_format", what, why, fix)
+    return warning("number_format", what, why, fix)
 
 
 def _control_groups(root: Path, controller: str) -> list[Path]:

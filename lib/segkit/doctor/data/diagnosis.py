@@ -84,7 +84,7 @@ class Scan:
         palette: RGB of each class; () where nobody gave one.
         meaning: class, or IGNORE, of every value that a mask's file may hold.
         sets: the data sets by split, where it was not a folder that was scanned.
-        listing: what the folder holds, where it was one.
+        listing: what the folder holds; empty where it was none.
     """
 
     splits: tuple[str, ...]
@@ -93,7 +93,7 @@ class Scan:
     palette: tuple[tuple[int, int, int], ...]
     meaning: Mapping[int, int]
     sets: Mapping[str, Any] = field(default_factory=dict)
-    listing: Listing | None = None
+    listing: Listing = Listing((), (), (), ())
 
     @cached_property
     def faults(self) -> dict[str, list[Record]]:
@@ -173,12 +173,6 @@ class Scan:
             counts[label if label < len(self.classes) else -1] += pixels
         return counts
 
-    def values(self, record: Record) -> np.ndarray | None:
-        """Decode a mask again: (H, W) as in the record's labels; None where that fails."""
-        if record.mapped:
-            return self.sets[record.split].raw(record.index)[1].numpy()
-        return None if record.mask is None else look_at_mask(Path(record.mask.file))[1]
-
     def places(
         self,
         records: Iterable[Record],
@@ -201,10 +195,16 @@ class Scan:
         found = [(record, (pixels or marked)(record)) for record in records]
         places = []
         for record, count in sorted(found, key=lambda hit: -hit[1]):
-            values = self.values(record) if mark and len(places) < _MARKED else None
-            shown = None if mark is None or values is None else torch.from_numpy(mark(values))
-            if shown is not None and pixels is None and not shown.any():
-                shown = torch.ones_like(shown)
+            values = shown = None
+            if mark and len(places) < _MARKED:  # decode once more
+                if record.mapped:
+                    values = self.sets[record.split].raw(record.index)[1].numpy()
+                elif record.mask:
+                    values = look_at_mask(Path(record.mask.file))[1]
+            if mark and values is not None:
+                shown = torch.from_numpy(mark(values))
+                if pixels is None and not shown.any():
+                    shown = torch.ones_like(shown)
             places.append(Place(record.where, count, shown))
         return tuple(places)
 
@@ -249,10 +249,10 @@ def _binary(records: list[Record]) -> list[Record]:
     held = [set(record.labels.values) for record in records]
     if any(IGNORE in values and values - {0, IGNORE} for values in held):
         return []
-    both = [r for r, values in zip(records, held, strict=True) if values == {0, IGNORE}]
+    both = [record for record in records if set(record.labels.values) == {0, IGNORE}]
     if not both or any(values - {0, IGNORE} for values in held):
         return both
-    return [r for r, values in zip(records, held, strict=True) if IGNORE in values]
+    return [record for record in records if IGNORE in record.labels.values]
 
 
 def _off_by_one(scan: Scan, records: list[Record]) -> list[Record]:
@@ -261,10 +261,7 @@ def _off_by_one(scan: Scan, records: list[Record]) -> list[Record]:
     A mask that holds 0 as well is one of them only where no mask of the data holds other strays.
     """
     too_many = {len(scan.classes)}
-    strays = [set(scan.strays(record)) for record in records]
-    everywhere = set().union(*strays) == too_many
-    return [
-        record
-        for record, values in zip(records, strays, strict=True)
-        if values == too_many and (everywhere or 0 not in record.labels.values)
-    ]
+    found = [record for record in records if set(scan.strays(record)) == too_many]
+    if any(set(scan.strays(record)) - too_many for record in records):
+        return [record for record in found if 0 not in record.labels.values]
+    return found

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from segkit.data import images
 from segkit.doctor.data.diagnosis import Record, Scan
 from segkit.doctor.data.pictures import Picture
-from segkit.doctor.finding import Finding, Place, counted
+from segkit.doctor.finding import Finding, Place, counted, error, note, warning
 
 _SMALLEST = 32
 _SMALL_FEATURES = 64  # float32 features for each input pixel / 4: half resolution, 64 channels
@@ -19,8 +19,7 @@ def unreadable_or_truncated(scan: Scan) -> Iterator[Finding]:
     """Files that are empty, cut off, damaged or no pictures; pairs that a data set refuses."""
     broken = [p for r in scan.records for p in r.pictures if p.error and not p.too_large]
     if broken:
-        yield Finding(
-            "error",
+        yield error(
             "unreadable_or_truncated",
             f"{counted(len(broken), 'file')} cannot be read; {broken[0].file}: {broken[0].error}",
             "training stops, or goes on without the pair, when it comes to this file",
@@ -31,8 +30,7 @@ def unreadable_or_truncated(scan: Scan) -> Iterator[Finding]:
         r for r in scan.records if r.refused and id(r) not in scan.faulty and not _explained(r)
     ]
     if refused:
-        yield Finding(
-            "error",
+        yield error(
             "unreadable_or_truncated",
             f"the data set refuses {counted(len(refused), 'pair')}: {refused[0].refused}",
             "training stops, or goes on without the pair, when it comes to it",
@@ -54,8 +52,7 @@ def size_mismatch(scan: Scan) -> Iterator[Finding]:
     if bad:
         image, mask = bad[0]
         turned = any(one.rotated and one.size == other.size[::-1] for one, other in bad)
-        yield Finding(
-            "error",
+        yield error(
             "size_mismatch",
             f"{counted(len(bad), 'pair')} of two sizes; {image.file} has {_size(image)} pixels "
             f"(width x height) and its mask {_size(mask)}",
@@ -81,8 +78,7 @@ def sixteen_bit(scan: Scan) -> Iterator[Finding]:
             _files(deep),
         )
     if bad := scan.faults["sixteen_bit"]:
-        yield Finding(
-            "error",
+        yield error(
             "sixteen_bit",
             f"{counted(len(bad), 'mask')} with values up to "
             f"{max(max(record.labels.values) for record in bad):,}",
@@ -92,8 +88,7 @@ def sixteen_bit(scan: Scan) -> Iterator[Finding]:
         )
     wide = [record.mask for record in scan.sound if record.mask and record.mask.deep]
     if wide:
-        yield Finding(
-            "note",
+        yield note(
             "sixteen_bit",
             f"{counted(len(wide), 'mask')} of more than 8 bits, with ids that fit into 8",
             "nothing is lost, but they take longer to read",
@@ -106,8 +101,7 @@ def animated_pictures(scan: Scan) -> Iterator[Finding]:
     """Pictures of several frames or pages: nobody knows which of them is meant."""
     moving = [p for record in scan.records for p in record.pictures if p.animated]
     if moving:
-        yield Finding(
-            "error",
+        yield error(
             "animated_pictures",
             f"{counted(len(moving), 'file')} with several frames; {moving[0].file} is "
             f"{moving[0].format} by content",
@@ -126,8 +120,7 @@ def too_large_for_memory(scan: Scan, memory: int | None) -> Iterator[Finding]:
     """
     refused = [p for record in scan.records for p in record.pictures if p.too_large]
     if refused:
-        yield Finding(
-            "error",
+        yield error(
             "too_large_for_memory",
             f"{counted(len(refused), 'file')} of more than {images.MAX_PIXELS:,} pixels; "
             f"{refused[0].file}: {refused[0].error}",
@@ -144,8 +137,7 @@ def too_large_for_memory(scan: Scan, memory: int | None) -> Iterator[Finding]:
     if large:
         largest = max(large, key=lambda picture: math.prod(picture.size))
         need = 4 * channels * math.prod(largest.size)
-        yield Finding(
-            "warning",
+        yield warning(
             "too_large_for_memory",
             f"{counted(len(large), 'image')} too large to be evaluated whole: {_size(largest)} "
             f"takes about {need / 1e9:.1f} GB, {memory / 1e9:.1f} GB are free",
@@ -160,8 +152,7 @@ def odd_sizes(scan: Scan) -> Iterator[Finding]:
     known = [r.image for r in scan.records if r.image and r.image.size != (0, 0)]
     tiny = [picture for picture in known if min(picture.size) < _SMALLEST]
     if tiny:
-        yield Finding(
-            "warning",
+        yield warning(
             "odd_sizes",
             f"{counted(len(tiny), 'image')} with a side under {_SMALLEST} pixels, such as "
             f"{_size(tiny[0])}",
@@ -174,8 +165,7 @@ def odd_sizes(scan: Scan) -> Iterator[Finding]:
         (usual, count), *_ = sizes.most_common()
         others = [picture for picture in known if picture.size != usual]
         areas = sorted(sizes, key=math.prod)
-        yield Finding(
-            "note",
+        yield note(
             "odd_sizes",
             f"images have {len(sizes)} sizes, from {areas[0][1]}x{areas[0][0]} to "
             f"{areas[-1][1]}x{areas[-1][0]} (width x height); {count:,} of {len(known):,} have "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from segkit.doctor.data import files, labels, pairing, splits
 from segkit.doctor.data.diagnosis import Scan
-from segkit.doctor.data.scan import scan_data, scan_folder
+from segkit.doctor.data.scan import scan_folder
 from segkit.doctor.finding import Finding, by_severity
 from segkit.doctor.machine import available_memory
 
@@ -72,22 +72,3 @@ def inspect_folder(root: str | Path, *, memory: int | None = None, **options: An
             palette that do not fit.
     """
     return inspect(scan_folder(root, **options), memory=memory)
-
-
-def inspect_data(
-    sets: Mapping[str, Any], *, memory: int | None = None, **options: Any
-) -> list[Finding]:
-    """Look at data sets, as training gets them, and say everything that is wrong with them.
-
-    Args:
-        sets: data set by split, such as ``{"train": ..., "val": ...}``.
-        memory: as `inspect` takes it.
-        options: workers and progress, as `scan_data` takes them.
-
-    Returns:
-        Errors, then warnings, then notes.
-
-    Raises:
-        ValueError: no data set, or two of them have different classes.
-    """
-    return inspect(scan_data(sets, **options), memory=memory)

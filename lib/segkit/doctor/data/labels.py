@@ -9,7 +9,7 @@ import numpy as np
 
 from segkit.doctor.data.diagnosis import FEWEST_BORDERS, SLOPES, Record, Scan
 from segkit.doctor.data.pictures import ramps
-from segkit.doctor.finding import Finding, Place, counted
+from segkit.doctor.finding import Finding, Place, counted, error, note, warning
 from segkit.outputs import IGNORE
 
 MOST_VOID = 0.5
@@ -21,8 +21,7 @@ def classes_unknown(scan: Scan) -> Iterator[Finding]:
     if not scan.classes:
         held = (value for record in scan.sound for value in record.labels.values)
         largest = max((value for value in held if value != IGNORE), default=0)
-        yield Finding(
-            "error",
+        yield error(
             "classes_unknown",
             f"nobody names the classes; the masks hold ids up to {largest}",
             "without names neither their number is known nor which id is wrong",
@@ -42,8 +41,7 @@ def lossy_masks(scan: Scan) -> Iterator[Finding]:
         places = scan.places(compressed, mark, scan.slopes)
         formats = ", ".join(sorted({record.lossy for record in compressed}))
         seen = any(place.pixels for place in places)
-        yield Finding(
-            "error",
+        yield error(
             "lossy_masks",
             f"{counted(len(compressed), 'mask')} saved as {formats}"
             + f", {_pixels(places)} on a slope between two ids" * seen,
@@ -73,8 +71,7 @@ def class_of_lines(scan: Scan) -> Iterator[Finding]:
         and sum(record.labels.ramps.values()) > SLOPES * record.labels.borders
     ]
     if excused:
-        yield Finding(
-            "note",
+        yield note(
             "class_of_lines",
             f"id {scan.line_class} is drawn as lines of one pixel in "
             f"{counted(len(excused), 'mask')}",
@@ -108,8 +105,7 @@ def colour_masks(scan: Scan) -> Iterator[Finding]:
         else:
             which = "all of the palette"
         most = ", ".join(str(rgb[code]) for code, _ in colours.most_common(4))
-        yield Finding(
-            "error",
+        yield error(
             "colour_masks",
             f"{counted(len(coloured), 'mask')} of {len(colours)} colours in place of ids ({which});"
             f" most: {most}",
@@ -118,8 +114,7 @@ def colour_masks(scan: Scan) -> Iterator[Finding]:
             scan.places(coloured, lambda values: ~np.isin(values, known)),
         )
     if shuffled := [record for record in bad if not record.labels.colours]:
-        yield Finding(
-            "error",
+        yield error(
             "colour_masks",
             f"{counted(len(shuffled), 'mask')} in which the palette's colours have other indices "
             "than in the rest",
@@ -166,8 +161,7 @@ def off_by_one(scan: Scan) -> Iterator[Finding]:
         else:
             how = f"and never 0: they count the {number} classes from 1"
             fix = "subtract 1 from every id but 255"
-        yield Finding(
-            "error",
+        yield error(
             "off_by_one",
             f"{counted(len(bad), 'mask')} with the id {number} ({_pixels(places)}) {how}",
             f"ids are 0 to {number - 1}: every class would be taken for its neighbour",
@@ -190,8 +184,7 @@ def values_out_of_range(scan: Scan) -> Iterator[Finding]:
             )
         ids = ", ".join(f"{value} ({counted(n, 'pixel')})" for value, n in totals.most_common(5))
         more = f" and {len(totals) - 5} more" * (len(totals) > 5)
-        yield Finding(
-            "error",
+        yield error(
             "values_out_of_range",
             f"{counted(len(bad), 'mask')} with ids that no class has: {ids}{more}; the "
             f"{len(scan.classes)} classes have 0 to {len(scan.classes) - 1}, void is 255",
@@ -209,7 +202,7 @@ def void_share(scan: Scan) -> Iterator[Finding]:
         if not sound:
             continue
         counts = np.stack([scan.counts(record) for record in sound])
-        void = [r for r, labelled in zip(sound, counts[:, :-1].any(1), strict=True) if not labelled]
+        void = [sound[index] for index in np.flatnonzero(~counts[:, :-1].any(1))]
         if len(void) == len(sound):
             yield Finding(
                 "error" if split == "train" else "warning",
@@ -222,8 +215,7 @@ def void_share(scan: Scan) -> Iterator[Finding]:
             continue
         empty += void
         if (share := counts[:, -1].sum() / counts.sum()) > MOST_VOID:
-            yield Finding(
-                "warning",
+            yield warning(
                 "void_share",
                 f"{share:.0%} of the pixels of {split} are void",
                 "they are left out of loss and metrics: the images teach less than they seem to",
@@ -231,8 +223,7 @@ def void_share(scan: Scan) -> Iterator[Finding]:
                 scan.places(sound, pixels=lambda record: int(scan.counts(record)[-1])),
             )
     if empty:
-        yield Finding(
-            "error",
+        yield error(
             "void_share",
             f"{counted(len(empty), 'mask')} void everywhere",
             "such an image teaches nothing, and a batch of them has no loss at all",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from segkit.doctor.data.diagnosis import Record, Scan
 from segkit.doctor.data.listing import composed
-from segkit.doctor.finding import Finding, Place, counted
+from segkit.doctor.finding import Finding, Place, counted, error
 
 
 def image_without_mask(scan: Scan) -> Iterator[Finding]:
@@ -23,8 +23,7 @@ def mask_without_image(scan: Scan) -> Iterator[Finding]:
 def names_in_two_forms(scan: Scan) -> Iterator[Finding]:
     """Images and masks whose names read the same and are different characters."""
     if twins := _twins(scan):
-        yield Finding(
-            "error",
+        yield error(
             "names_in_two_forms",
             f"{counted(len(twins), 'pair')} whose names read the same and differ in their Unicode "
             "form: an accented letter is one character, or a letter and its accent (as Macs do it)",
@@ -37,8 +36,7 @@ def names_in_two_forms(scan: Scan) -> Iterator[Finding]:
 
 def pictures_in_subfolders(scan: Scan) -> Iterator[Finding]:
     """Folders in images/ and masks/: what they hold is not read."""
-    nested = scan.listing.nested if scan.listing else ()
-    if nested:
+    if nested := scan.listing.nested:
         number = sum(pictures for _, pictures in nested)
         yield Finding(
             "warning" if scan.records else "error",
@@ -54,13 +52,11 @@ def pictures_in_subfolders(scan: Scan) -> Iterator[Finding]:
 
 def listed_without_files(scan: Scan) -> Iterator[Finding]:
     """Stems in a list of a split that no file has."""
-    lost = scan.listing.lost if scan.listing else ()
-    if lost:
+    if lost := scan.listing.lost:
         listing, stem = lost[0]
         spelt = {composed(record.stem) for record in scan.records if record.split == listing.stem}
         other = " (a file of this name is there, in another Unicode form)"
-        yield Finding(
-            "error",
+        yield error(
             "listed_without_files",
             f"{counted(len(lost), 'stem')} of a list without a file; {listing} lists {stem!r}"
             + other * (composed(stem) in spelt),
@@ -72,11 +68,9 @@ def listed_without_files(scan: Scan) -> Iterator[Finding]:
 
 def several_files_of_one_stem(scan: Scan) -> Iterator[Finding]:
     """Files that differ in their endings only."""
-    doubles = scan.listing.doubles if scan.listing else ()
-    if doubles:
+    if doubles := scan.listing.doubles:
         kept, other = doubles[0]
-        yield Finding(
-            "error",
+        yield error(
             "several_files_of_one_stem",
             f"{counted(len(doubles), 'file')} too many; {kept} and {other.name} share a stem",
             "pairs are made by stem, so nobody knows which of the two is meant",
@@ -87,7 +81,7 @@ def several_files_of_one_stem(scan: Scan) -> Iterator[Finding]:
 
 def _halves(scan: Scan) -> list[Record]:
     """The records of a folder in which one half is missing."""
-    return [r for r in scan.records if scan.listing and not (r.image and r.mask)]
+    return [r for r in scan.records if scan.listing.splits and not (r.image and r.mask)]
 
 
 def _twins(scan: Scan) -> list[list[Record]]:
@@ -103,8 +97,7 @@ def _without(scan: Scan, check: str, ours: str, other: str) -> Iterator[Finding]
     twins = {id(record) for group in _twins(scan) for record in group}
     halves = [r for r in _halves(scan) if getattr(r, ours) and id(r) not in twins]
     if halves:
-        yield Finding(
-            "error",
+        yield error(
             check,
             f"{counted(len(halves), ours)} without {other}",
             "the data set cannot be opened; or the pair is missing from what is learnt",

@@ -16,17 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segkit.data.layout import find_classes
+from segkit.doctor.data import pictures
 from segkit.doctor.data.diagnosis import Record, Scan
 from segkit.doctor.data.listing import Listed, list_folder
-from segkit.doctor.data.pictures import (
-    Labels,
-    Picture,
-    count_labels,
-    fingerprint,
-    look_at_header,
-    look_at_image,
-    look_at_mask,
-)
 from segkit.doctor.machine import available_cores
 from segkit.outputs import IGNORE
 
@@ -158,8 +150,10 @@ class _Pairs(Dataset):
                     return _record_of(index, pair, *self.sets[pair.split].raw(index))
             except Exception as error:
                 refused = str(error) or type(error).__name__
-        image, print_ = look_at_image(pair.image) if pair.image else (None, None)
-        mask, _, labels = look_at_mask(pair.mask) if pair.mask else (None, None, Labels({}))
+        image, print_ = pictures.look_at_image(pair.image) if pair.image else (None, None)
+        mask, _, labels = (
+            pictures.look_at_mask(pair.mask) if pair.mask else (None, None, pictures.Labels({}))
+        )
         return Record(pair.split, index, pair.stem, image, mask, print_, labels, refused=refused)
 
 
@@ -171,14 +165,16 @@ def _record_of(index: int, pair: Listed, image: Tensor, mask: Tensor) -> Record:
             f"{tuple(mask.shape)}: it is uint8 (3, H, W) and uint8 (H, W)"
         )
     size = (mask.shape[0], mask.shape[1])
-    image_file = Picture(f"{pair.split}/{pair.stem}", mode="RGB", size=size)
+    image_file = pictures.Picture(f"{pair.split}/{pair.stem}", mode="RGB", size=size)
     if pair.image:
-        image_file = look_at_header(pair.image)[0]._replace(size=size)
-    labels, mask_file = count_labels(mask.numpy()), None
+        image_file = pictures.look_at_header(pair.image)[0]._replace(size=size)
+    labels, mask_file = pictures.count_labels(mask.numpy()), None
     if pair.mask:
-        found, palette = look_at_header(pair.mask)
+        found, palette = pictures.look_at_header(pair.mask)
         mask_file = found._replace(size=size, error="", too_large=False)
         used = {value: palette[value] for value in labels.values if value in palette}
         labels = labels._replace(palette=used)
-    print_ = fingerprint(Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())))
+    print_ = pictures.fingerprint(
+        Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+    )
     return Record(pair.split, index, pair.stem, image_file, mask_file, print_, labels, True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from segkit.doctor.data.diagnosis import Record, Scan
-from segkit.doctor.finding import Finding, Place, counted
+from segkit.doctor.finding import Finding, Place, counted, note, warning
 from segkit.losses import inverse_log_frequency_weights, median_frequency_weights
 
 FEWEST_PAIRS = 10
@@ -48,8 +48,7 @@ def classes_never_present(scan: Scan) -> Iterator[Finding]:
         if not absent:
             continue
         shifted = absent[0] == scan.classes[0] and len(absent) == 1
-        yield Finding(
-            "warning",
+        yield warning(
             "classes_never_present",
             f"{split} has no pixel of {counted(len(absent), 'class')}"
             f" of {len(scan.classes)}: {', '.join(absent[:8])}{' …' if len(absent) > 8 else ''}",
@@ -78,8 +77,7 @@ def class_frequencies(scan: Scan) -> Iterator[Finding]:
         )
     ]
     rarest = min(np.flatnonzero(pixels), key=lambda index: pixels[index])
-    yield Finding(
-        "note",
+    yield note(
         "class_frequencies",
         f"{scan.classes[rarest]} is the rarest class of {split}, with "
         f"{pixels[rarest] / pixels.sum():.2%} of the labelled pixels; weights by two formulas:\n  "
@@ -95,8 +93,7 @@ def near_duplicates(scan: Scan) -> Iterator[Finding]:
     pairs = sorted(_alike(scan.records), key=lambda pair: -pair[2])
     if pairs:
         one, other, likeness = pairs[0]
-        yield Finding(
-            "warning",
+        yield warning(
             "near_duplicates",
             f"{counted(len(pairs), 'pair')} of images in two splits look alike, such as "
             f"{_name(one)} and {_name(other)} (correlation {likeness:.3f})",

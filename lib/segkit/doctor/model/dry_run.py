@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from segkit.doctor.finding import Finding, by_severity
+from segkit.doctor.finding import Finding, by_severity, error, note, warning
 
 
 class Reach(NamedTuple):
@@ -125,24 +125,13 @@ def check_network(
     """
     step = dry_run(model, images, aux_weight=aux_weight)
     if step.foreign:
-        note = Finding(
-            "note",
-            "not_rehearsed",
-            f"a step could not be rehearsed on the meta device: {step.foreign}",
-            "whether the network takes this batch shows at the first step",
-            "",
-        )
-        return step, [note]
+        what = f"a step could not be rehearsed on the meta device: {step.foreign}"
+        why = "whether the network takes this batch shows at the first step"
+        return step, [note("not_rehearsed", what, why, "")]
     if step.refusal:
         return step, [_refused(model, images, step.refusal, processes)]
-    return step, by_severity(
-        [
-            _unused_aux(step.aux, getattr(model, "aux_losses", {})),
-            _aux_weight(step.aux, aux_weight),
-            _without_gradient(step, model) if aux_weight != 0 else None,
-            atrous_reach(step.atrous, images[2:]),
-        ]
-    )
+    findings = [*_check_heads(step, model, aux_weight), atrous_reach(step.atrous, images[2:])]
+    return step, by_severity(findings)
 
 
 def _refused(
@@ -157,16 +146,14 @@ def _refused(
     """
     batch, channels, height, width = images
     if batch == 1 and not dry_run(model, (2, channels, height, width)).refusal:
-        return Finding(
-            "error",
+        return error(
             "batch_of_one",
             f"a batch of one image a process: {refusal}",
             "the first training step would end in this error",
             f"--set batch_size={2 * processes}, or more"
             + (f": each of {processes} processes takes its share" if processes > 1 else ""),
         )
-    return Finding(
-        "error",
+    return error(
         "network_refuses",
         f"the network refuses a batch of shape {list(images)}: {refusal}",
         "the first training step would end in this error",
@@ -193,8 +180,7 @@ def atrous_reach(atrous: tuple[Reach, ...], crop: tuple[int, int]) -> Finding | 
         for one in blind
         for r, s, side in zip(one.reach, one.size, crop, strict=True)
     )
-    return Finding(
-        "warning",
+    return warning(
         "atrous_reach",
         f"on crops of {crop[0]}x{crop[1]} the outer taps of {len(blind)} atrous convolution"
         f"{'s' * (len(blind) > 1)} meet padding only: {worst.name} reaches {max(worst.reach)} "
@@ -205,55 +191,43 @@ def atrous_reach(atrous: tuple[Reach, ...], crop: tuple[int, int]) -> Finding | 
     )
 
 
-def _unused_aux(aux: tuple[str, ...], aux_losses: Mapping[str, Any]) -> Finding | None:
-    """Auxiliary outputs in train mode without a loss, or losses without an output."""
-    lonely = [f"output {name!r} has no loss" for name in aux if name not in aux_losses]
-    lonely += [f"loss {name!r} has no output" for name in aux_losses if name not in aux]
-    if not lonely:
-        return None
-    return Finding(
-        "error",
-        "unused_aux",
-        "auxiliary outputs and losses differ: " + ", ".join(lonely),
-        "segkit.losses.combine refuses this at the first step",
-        "give the network's aux_losses one segkit.losses.combine.AuxLoss for each key of its aux",
-    )
-
-
-def _aux_weight(aux: tuple[str, ...], weight: float | None) -> Finding | None:
-    """A weight of the auxiliary losses that switches them off, or meets none."""
-    if weight is None or (weight > 0 and aux):
-        return None
-    if not aux:
-        return Finding(
-            "note",
+def _check_heads(step: DryRun, model: nn.Module, aux_weight: float | None) -> Iterator[Finding]:
+    """Auxiliary outputs, their losses and weights, and what no loss depends on."""
+    aux_losses = getattr(model, "aux_losses", {})
+    lonely = [f"output {name!r} has no loss" for name in step.aux if name not in aux_losses]
+    lonely += [f"loss {name!r} has no output" for name in aux_losses if name not in step.aux]
+    if lonely:
+        yield error(
+            "unused_aux",
+            "auxiliary outputs and losses differ: " + ", ".join(lonely),
+            "segkit.losses.combine refuses this at the first step",
+            "give the network's aux_losses one segkit.losses.combine.AuxLoss for each key of its "
+            "aux",
+        )
+    if aux_weight is not None and not step.aux:
+        yield note(
             "aux_weight",
-            f"aux_weight={weight:g} has no effect: the network has no auxiliary outputs",
+            f"aux_weight={aux_weight:g} has no effect: the network has no auxiliary outputs",
             "it may have been meant for another network",
             "--set aux_weight=none",
         )
-    return Finding(
-        "warning",
-        "aux_weight",
-        f"aux_weight=0 switches off {', '.join(aux)}, which are computed at each step all the same",
-        "their heads cost time and memory and learn nothing",
-        "--set aux_weight=none for the network's own weights, or build it without these heads",
-    )
-
-
-def _without_gradient(step: DryRun, model: nn.Module) -> Finding | None:
-    """Weights that are meant to be trained and that no loss depends on."""
-    names, trained = step.without_gradient, sum(w.requires_grad for w in model.parameters())
-    if not names:
-        return None
-    more = f" and {len(names) - 3} more" * (len(names) > 3)
-    return Finding(
-        "warning",
-        "without_gradient",
-        f"{len(names)} of {trained} weights get no gradient: {', '.join(names[:3])}{more}",
-        "they keep their random values; DistributedDataParallel stops at such a step",
-        "use these modules' results, remove them, or set requires_grad=False on them",
-    )
+    elif aux_weight == 0:
+        yield warning(
+            "aux_weight",
+            f"aux_weight=0 switches off {', '.join(step.aux)}, which are computed at each step all "
+            "the same",
+            "their heads cost time and memory and learn nothing",
+            "--set aux_weight=none for the network's own weights, or build it without these heads",
+        )
+    if (names := step.without_gradient) and aux_weight != 0:
+        trained = sum(weight.requires_grad for weight in model.parameters())
+        more = f" and {len(names) - 3} more" * (len(names) > 3)
+        yield warning(
+            "without_gradient",
+            f"{len(names)} of {trained} weights get no gradient: {', '.join(names[:3])}{more}",
+            "they keep their random values; DistributedDataParallel stops at such a step",
+            "use these modules' results, remove them, or set requires_grad=False on them",
+        )
 
 
 def train_mode(model: nn.Module) -> nn.Module:

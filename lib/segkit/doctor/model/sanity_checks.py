@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from segkit import engine, losses, random_state
-from segkit.doctor.finding import Finding
+from segkit.doctor.finding import Finding, note
 from segkit.doctor.model.dry_run import train_mode
 from segkit.outputs import IGNORE
 
@@ -233,7 +233,7 @@ def _true_labels(
 
 def _finding(name: str, passed: bool, what: str) -> Finding:
     if passed:
-        return Finding("note", f"learning_{name}", what, "", "")
+        return note(f"learning_{name}", what, "", "")
     return Finding(
         "warning" if name == "start" else "error",  # from a bad start one may still learn
         f"learning_{name}",
