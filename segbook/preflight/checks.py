@@ -119,8 +119,8 @@ def examine(
 def _settings(recipe: Recipe, device: str, processes: int) -> Iterator[Finding | None]:
     """What needs neither data nor network."""
     yield settings.learning_rate_range(recipe.lr, recipe.optimizer)
-    published = recipes.get(recipe.name) if recipe.name in recipes.RECIPES else recipe
-    if published.optimizer == recipe.optimizer:
+    published = recipes.get(recipe.name) if recipe.name in recipes.RECIPES else None
+    if published and published.optimizer == recipe.optimizer:
         yield settings.learning_rate(
             recipe.lr,
             recipe.batch_size * recipe.accumulate,
@@ -285,13 +285,9 @@ def _no_data(
         what = f"{error} (looked in {root.absolute()})" if recipe.data_root else str(error)
         fix = f"--set data_root=FOLDER, such as {entry.root}: "
         fix += "the data set's own folder, not its parent"
-    if any(_explains(finding, error) for finding in found):
+    # A finding about the file or list that the error names says it all, and better. Places are
+    # files, "list: stem" and "image ~ mask".
+    places = [place.file for one in found if one.severity == "error" for place in one.places]
+    if any(place.split(": ")[0].split(" ~ ")[0] in str(error) for place in places):
         return found
     return [_unbuilt("data", what, fix), *found]
-
-
-def _explains(finding: Finding, error: Exception) -> bool:
-    """Whether a finding is about the file or list that an error names."""
-    # Places are files, "list: stem" and "image ~ mask".
-    files = [place.file.split(": ")[0].split(" ~ ")[0] for place in finding.places]
-    return finding.severity == "error" and any(file in str(error) for file in files)

@@ -205,10 +205,8 @@ def _one_batch(
     )
     if moved < 1:
         what += f"; {moved:.0%} of the weights have changed"
-    if entropy < LEARNABLE:
-        what += "; nearly all is one class, so that this cannot tell"
-    passed = entropy < LEARNABLE or (found < FITTED * entropy and accuracy > most)
-    return _finding("one_batch", passed, what)
+    passed = found < FITTED * entropy and accuracy > most
+    return _finding("one_batch", passed, what, entropy)
 
 
 def _true_labels(
@@ -225,13 +223,12 @@ def _true_labels(
         f"after {steps} steps, on unseen images: loss {true:.2f} (accuracy {accuracy:.0%}), with "
         f"shuffled labels {shuffled:.2f} ({guessed:.0%})"
     )
-    plain = _constant(held_out[1])[0] < LEARNABLE
-    if plain:
-        what += "; nearly all is one class, so that this cannot tell"
-    return _finding("true_labels", plain or true < BETTER * shuffled, what)
+    return _finding("true_labels", true < BETTER * shuffled, what, _constant(held_out[1])[0])
 
 
-def _finding(name: str, passed: bool, what: str) -> Finding:
+def _finding(name: str, passed: bool, what: str, entropy: float = math.inf) -> Finding:
+    if entropy < LEARNABLE:
+        passed, what = True, what + "; nearly all is one class, so that this cannot tell"
     if passed:
         return note(f"learning_{name}", what, "", "")
     return Finding(
@@ -239,7 +236,7 @@ def _finding(name: str, passed: bool, what: str) -> Finding:
         f"learning_{name}",
         what,
         "a training that cannot do this has a fault, whatever its loss curve looks like",
-        "; or ".join(CAUSES[name]),
+        "\n         or ".join(CAUSES[name]),
     )
 
 
