@@ -14,14 +14,12 @@ from typing import Any
 _HOMES = {
     "PreflightError": "gate",
     "SettingsRefusedError": "gate",
-    "examine": "examination",
-    "learn": "learning",
+    "examine": "checks",
     "preflight": "gate",
+    "run_sanity_checks": "sanity_checks",
     "to_json": "gate",
 }
 """Imported when they are asked for: the command line starts without torch."""
-
-__all__ = ["PreflightError", "SettingsRefusedError", "examine", "learn", "preflight", "to_json"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from segbook import recipes
+from segbook.recipes.command import changes_option, read_changes
 
 if TYPE_CHECKING:
     from segkit.doctor import Finding
@@ -18,17 +19,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("target", metavar="RECIPE|FOLDER")
-@click.option(
-    "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe."
-)
-@click.option("--learn", "learning", is_flag=True, help="Climb the learning ladder, too.")
+@changes_option
+@click.option("--learn", is_flag=True, help="Run the sanity checks that train, too.")
 @click.option("--nproc", "processes", default=1, help="Processes that would train together.")
 @click.option("--workers", type=int, help="Processes that look at pairs; 0 for this one.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: JSON.")
 def doctor(
     target: str,
     changes: tuple[str, ...],
-    learning: bool,
+    learn: bool,
     processes: int,
     workers: int | None,
     as_json: bool,
@@ -41,50 +40,42 @@ def doctor(
 
     Exit code 1 where there are errors.
     """
-    from segbook.preflight.gate import count, to_json
-    from segkit.doctor import by_severity
+    from segbook.preflight.gate import to_json
+    from segkit.doctor import by_severity, inspect_folder
+    from segkit.doctor.finding import SEVERITIES, counted
 
     recipe = None
     if target in recipes.RECIPES or not Path(target).is_dir():
         try:
-            recipe = recipes.override(recipes.get(target), _read(changes))
+            recipe = recipes.override(recipes.get(target), read_changes(changes))
         except ValueError as error:
             what = "" if target in recipes.RECIPES else " Nor is there such a folder."
             raise ValueError(f"{error}{what}") from None
-    elif changes or learning:
+    elif changes or learn:
         raise ValueError(
             f"{target} is a folder: --set and --learn are for recipes, such as "
             f"one_protocol_pp_liteseg_t --set data=folder --set data_root={target}"
         )
     if recipe is None:
-        from segkit.doctor import inspect_folder
-
-        findings = _with_bar(lambda tell: inspect_folder(target, workers=workers, progress=tell))
+        findings = _with_bar(lambda bar: inspect_folder(target, workers=workers, progress=bar))
     else:
-        from segbook.preflight.examination import examine
+        from segbook.preflight.checks import examine
 
         findings = _with_bar(
-            lambda tell: examine(recipe, processes=processes, workers=workers, progress=tell)
+            lambda bar: examine(recipe, processes=processes, workers=workers, progress=bar)
         )
-        if learning:
-            findings = by_severity([*findings, *_climb(recipe)])
-    counts = count(findings)
+        if learn:
+            findings = by_severity([*findings, *_sanity_checks(recipe)])
+    counts = {one: sum(found.severity == one for found in findings) for one in SEVERITIES}
     if as_json:
         content = {"target": target, "counts": counts, "findings": [to_json(f) for f in findings]}
         click.echo(json.dumps(content, indent=1))
     else:
         for finding in findings:
             click.echo(f"{finding}\n")
-        said = [f"{n} {severity}{'s' * (n != 1)}" for severity, n in counts.items()]
-        click.echo(f"{target}: {', '.join(said)}")
+        click.echo(f"{target}: {', '.join(counted(n, one) for one, n in counts.items())}")
     if counts["error"]:
         sys.exit(1)
-
-
-def _read(changes: tuple[str, ...]) -> dict[str, str]:
-    from segbook.recipes.command import read_changes
-
-    return read_changes(changes)
 
 
 def _with_bar(look: Callable[[Callable[[int, int], None]], list[Finding]]) -> list[Finding]:
@@ -92,29 +83,27 @@ def _with_bar(look: Callable[[Callable[[int, int], None]], list[Finding]]) -> li
 
     with tqdm(unit="pair", leave=False, disable=not sys.stderr.isatty()) as bar:
 
-        def tell(done: int, total: int) -> None:
+        def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        return look(tell)
+        return look(progress)
 
 
-def _climb(recipe: recipes.Recipe) -> list[Finding]:
+def _sanity_checks(recipe: recipes.Recipe) -> list[Finding]:
     from tqdm import tqdm
 
     from segbook.builders.check import check
-    from segbook.preflight.learning import learn, to_finding
+    from segbook.preflight.sanity_checks import run_sanity_checks
     from segkit.doctor import Finding
 
-    findings = []
+    findings: list[Finding] = []
     try:
         check(recipe)
-        rungs = learn(recipe)
-        bar = tqdm(rungs, total=4, unit="rung", leave=False, disable=not sys.stderr.isatty())
-        for rung in bar:
-            findings.append(to_finding(rung))
+        checks = run_sanity_checks(recipe)
+        findings.extend(tqdm(checks, total=4, leave=False, disable=not sys.stderr.isatty()))
     except (ValueError, OSError) as error:  # what was found before is worth more than it
-        what = f"the ladder was not climbed{' any further' if findings else ''}: {error}"
+        what = f"the sanity checks were not run{' to their end' if findings else ''}: {error}"
         fix = "mend what it names, or leave out --learn"
         findings.append(Finding("note", "learning_not_tried", what, "", fix))
     return findings

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
-from segbook.preflight.examination import examine
+from segbook.preflight.checks import examine
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder, write_atomic
 from segkit.doctor import Finding
-from segkit.doctor.finding import SEVERITIES
+from segkit.doctor.finding import counted
 from segkit.engine import distributed
 from segkit.engine.checkpoint import LAST, PREVIOUS
 
@@ -35,7 +34,7 @@ def preflight(
     folder: RunFolder,
     sets: Mapping[str, Any],
     model: nn.Module | None = None,
-    show: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> list[Finding]:
     """Examine a training before its first step, once; write all findings to ``doctor.json``.
 
@@ -49,7 +48,7 @@ def preflight(
         folder: of the run.
         sets: its data sets by split.
         model: its network, as it will be trained.
-        show: is told errors and warnings, a line each.
+        log: called with a line for each error and warning.
 
     Returns:
         The findings; empty where nothing was examined.
@@ -68,43 +67,29 @@ def preflight(
             content = {"data_manifest": manifest, "findings": [to_json(f) for f in findings]}
             write_atomic(folder.path / FILE, json.dumps(content, indent=1) + "\n")
             for finding in findings:
-                stops = finding.severity == "error" and strict  # said below
+                stops = finding.severity == "error" and strict  # the exception says it
                 if finding.severity != "note" and not stops:
-                    show(_line(finding))
+                    log(_line(finding))
     wrong = [finding for finding in findings if finding.severity == "error"]
-    said = [str(finding) for finding in wrong], all(f.fix.startswith("--set ") for f in wrong)
-    errors, settings = distributed.gather(said)[0] if distributed.world_size() > 1 else said
+    result = [str(finding) for finding in wrong], all(f.fix.startswith("--set ") for f in wrong)
+    if distributed.world_size() > 1:
+        result = distributed.gather(result)[0]
+    errors, settings = result
     if errors and strict:
-        cure = (
-            "Begin anew, with another setting, or with --set doctor=warn to train all the same."
-            if settings
-            else "Mend the data and resume; or begin anew, with another setting, or with "
-            "--set doctor=warn to train all the same."
-        )
-        head = f"the doctor found {len(errors)} error{'s' * (len(errors) > 1)}:"
-        raise (SettingsRefusedError if settings else PreflightError)(
-            "\n".join([head, *errors, cure])
-        )
+        cure = "Begin" if settings else "Mend the data and resume; or begin"
+        cure += " anew, with another setting, or with --set doctor=warn to train all the same."
+        head = f"the doctor found {counted(len(errors), 'error')}:"
+        kind = SettingsRefusedError if settings else PreflightError
+        raise kind("\n".join([head, *errors, cure]))
     return findings
 
 
 def to_json(finding: Finding) -> dict[str, Any]:
     """A finding as JSON knows it, without pictures."""
-    return {
-        "severity": finding.severity,
-        "check": finding.check,
-        "what": finding.what,
-        "why": finding.why,
-        "fix": finding.fix,
-        "count": finding.count,
-        "places": [{"file": place.file, "pixels": place.pixels} for place in finding.places],
+    fields = ("severity", "check", "what", "why", "fix", "count")
+    return {name: getattr(finding, name) for name in fields} | {
+        "places": [{"file": place.file, "pixels": place.pixels} for place in finding.places]
     }
-
-
-def count(findings: list[Finding]) -> dict[str, int]:
-    """How many errors, warnings and notes."""
-    found = Counter(finding.severity for finding in findings)
-    return {severity: found[severity] for severity in SEVERITIES}
 
 
 def has_begun(folder: RunFolder) -> bool:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segkit.doctor import inspect_data, inspect_folder, scan_folder
+from segkit.doctor import inspect, inspect_folder, scan_data, scan_folder
 from segkit.outputs import IGNORE
 
 
@@ -289,15 +289,15 @@ class Given:
 
 def test_a_data_set_without_files_is_marked_as_well():
     masks = [torch.arange(48 * 64).reshape(48, 64).remainder(48).ge(24).byte() for _ in range(10)]
-    clean = inspect_data({"train": Given(masks)}, workers=0)
+    clean = inspect(scan_data({"train": Given(masks)}, workers=0))
     assert [f.check for f in clean] == ["class_frequencies"]
     masks[5] = torch.zeros(3, 3, 3)
-    refused = inspect_data({"train": Given(masks)}, workers=0)[0]
+    refused = inspect(scan_data({"train": Given(masks)}, workers=0))[0]
     assert (refused.severity, refused.check) == ("error", "unreadable_or_truncated")
     assert refused.places[0].file == "train/sample 5"
     masks[5], masks[4] = masks[0], masks[4].clone()
     masks[4][0, :3] = 9
-    error, _ = inspect_data({"train": Given(masks)}, workers=0)
+    error, _ = inspect(scan_data({"train": Given(masks)}, workers=0))
     assert error.check == "values_out_of_range"
     assert error.places[0][:2] == ("train/sample 4", 3)
     assert error.places[0].marked[0, :3].all()

@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance
 
 from segkit.data import ADE20K, CamVid, FolderDataset, SyntheticStreets
 from segkit.data.statistics import class_pixels
-from segkit.doctor import CHECKS, inspect, inspect_data, inspect_folder, scan_data, scan_folder
+from segkit.doctor import CHECKS, inspect, inspect_folder, scan_data, scan_folder
 from segkit.losses import median_frequency_weights
 
 
@@ -124,7 +124,7 @@ def test_the_synthetic_streets_are_good():
         "train": SyntheticStreets("train", length=60),
         "val": SyntheticStreets("val", length=20),
     }
-    findings = inspect_data(sets, workers=0)
+    findings = inspect(scan_data(sets, workers=0))
     assert [(f.severity, f.check) for f in findings] == [("note", "class_frequencies")]
 
 
@@ -134,7 +134,7 @@ def test_data_sets_are_judged_by_what_they_give(folder):
     folder.write(3, folder.stripes(0, 1, 2, 7))
     folder.image(4).write_bytes(b"")
     sets = {split: FolderDataset(folder.root, split, ignore=7) for split in ("train", "val")}
-    findings = [f for f in inspect_data(sets, workers=0) if f.severity == "error"]
+    findings = [f for f in inspect(scan_data(sets, workers=0)) if f.severity == "error"]
     assert [f.check for f in findings] == ["unreadable_or_truncated", "values_out_of_range"]
     assert findings[0].places[0].file == str(folder.image(4))
     assert findings[1].places[0][:2] == (str(folder.mask(2)), 48 * 16)
@@ -151,10 +151,10 @@ def test_a_data_set_that_maps_ids_is_judged_by_its_classes(tmp_path, folder):
         Image.fromarray(values).save(tmp_path / "ade/annotations/training" / f"{index}.png")
     with pytest.warns(UserWarning, match="the papers use"):
         data = ADE20K(tmp_path / "ade", "train")
-    checks = [f.check for f in inspect_data({"train": data}, workers=0)]
+    checks = [f.check for f in inspect(scan_data({"train": data}, workers=0))]
     assert checks == ["classes_never_present", "class_frequencies"]  # and no 0, no 150
     Image.fromarray(folder.stripes(200)).save(tmp_path / "ade/annotations/training/3.png")
-    (finding,) = of(inspect_data({"train": data}, workers=0), "values_out_of_range")
+    (finding,) = of(inspect(scan_data({"train": data}, workers=0)), "values_out_of_range")
     assert finding.places[0].file.endswith("training/3.png")
     assert finding.places[0].pixels == 48 * 64
 
@@ -195,7 +195,7 @@ def test_every_check_has_its_name_and_a_sentence():
 def test_what_it_says_of_the_real_camvid(camvid_root):
     """Two frames of one video, a second apart, lie on both sides of the border of two splits."""
     sets = {split: CamVid(camvid_root, split, cache=False) for split in ("train", "val", "test")}
-    findings = inspect_data(sets)
+    findings = inspect(scan_data(sets))
     assert [(f.severity, f.check) for f in findings] == [
         ("warning", "near_duplicates"),
         ("note", "class_frequencies"),

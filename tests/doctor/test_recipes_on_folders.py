@@ -34,7 +34,7 @@ def told(folder):
     return run
 
 
-def test_too_few_pairs_for_the_ladder_do_not_drop_what_was_found(folder, told):
+def test_too_few_pairs_for_the_sanity_checks_do_not_drop_what_was_found(folder, told):
     for index in range(4, 12):
         folder.image(index).unlink()
         folder.mask(index).unlink()
@@ -44,7 +44,7 @@ def test_too_few_pairs_for_the_ladder_do_not_drop_what_was_found(folder, told):
     assert "8 or more" in found["learning_not_tried"]["what"]
 
 
-def test_where_no_data_set_can_be_made_the_ladder_says_that_it_was_not_tried(folder, told):
+def test_where_no_data_set_can_be_made_it_says_that_the_sanity_checks_were_not_run(folder, told):
     folder.mask(4).unlink()
     assert "004.png has no mask" in told("--learn")["learning_not_tried"]["what"]
 

@@ -4,26 +4,25 @@ for finding in inspect_folder("data/mine"):
     print(finding)
 """
 
-from segkit.doctor.data import CHECKS, inspect, inspect_data, inspect_folder
+from segkit.doctor.data.diagnosis import Record, Scan
+from segkit.doctor.data.inspection import CHECKS, inspect, inspect_folder
+from segkit.doctor.data.scan import scan_data, scan_folder
 from segkit.doctor.finding import Finding, Place, by_severity
-from segkit.doctor.ladder import Rung, climb
-from segkit.doctor.record import Record, Scan
-from segkit.doctor.rehearsal import look_at_network
-from segkit.doctor.scan import scan_data, scan_folder
+from segkit.doctor.model.dry_run import check_network, dry_run
+from segkit.doctor.model.sanity_checks import run_sanity_checks
 
 __all__ = [
     "CHECKS",
     "Finding",
     "Place",
     "Record",
-    "Rung",
     "Scan",
     "by_severity",
-    "climb",
+    "check_network",
+    "dry_run",
     "inspect",
-    "inspect_data",
     "inspect_folder",
-    "look_at_network",
+    "run_sanity_checks",
     "scan_data",
     "scan_folder",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -13,7 +14,7 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """From the one that stops a run to the one that only tells."""
 
-_SHOWN = 5
+_SHOWN, _LISTED = 5, 20
 
 
 class Place(NamedTuple):
@@ -43,8 +44,8 @@ class Finding:
         what: what was found, with numbers.
         why: why it hurts; empty where it does not.
         fix: what to do, one line; empty where nothing has to be done.
-        places: where, the worst first; not all where there are many.
-        count: how many places there are, listed or not.
+        places: where, the worst first; the first twenty are kept.
+        count: how many places there are, kept or not.
     """
 
     severity: Severity
@@ -58,8 +59,8 @@ class Finding:
     def __post_init__(self) -> None:
         if self.severity not in SEVERITIES:
             raise ValueError(f"severity={self.severity!r}: choose from {', '.join(SEVERITIES)}")
-        if self.count < len(self.places):
-            object.__setattr__(self, "count", len(self.places))
+        object.__setattr__(self, "count", max(self.count, len(self.places)))
+        object.__setattr__(self, "places", self.places[:_LISTED])
 
     def __str__(self) -> str:
         """Return the form for a terminal."""
@@ -72,12 +73,18 @@ class Finding:
         return "\n".join(lines)
 
 
-def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Sort: errors first, then warnings, then notes, each in the order in which they came."""
-    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+error = functools.partial(Finding, "error")
+warning = functools.partial(Finding, "warning")
+note = functools.partial(Finding, "note")
+
+
+def by_severity(findings: Iterable[Finding | None]) -> list[Finding]:
+    """Sort: errors, warnings, notes, each in their order; without the None of content checks."""
+    found = (finding for finding in findings if finding)
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def counted(number: int, noun: str) -> str:
-    """Spell a number with its noun: "1 mask", "2,975 masks", "3 classes"."""
+    """Format a number with its noun: "1 mask", "2,975 masks", "3 classes"."""
     plural = "" if number == 1 else "es" if noun.endswith("s") else "s"
     return f"{number:,} {noun}{plural}"

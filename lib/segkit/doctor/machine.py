@@ -1,4 +1,9 @@
-"""Whether the machine can hold a training: disk, shared memory, memory, cores, number formats."""
+"""Whether the machine can hold a training: disk, shared memory, memory, cores, number formats.
+
+In all checks ``processes`` counts those of the run on this machine, ``workers`` the loader
+processes of each of them, and ``device`` is "cpu" or "cuda". Memory is in bytes: ``step`` of what a
+step keeps for its gradient, ``state`` of weights, gradients and the optimizer's state.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from segkit.doctor.finding import Finding, counted
+from segkit.doctor.finding import Finding, counted, error, note, warning
 
 PREFETCHED = 2
 """Batches that each worker of torch's DataLoader holds ready."""
@@ -27,19 +32,13 @@ def available_memory(root: Path = Path("/")) -> int | None:
     Returns:
         None where the system does not say (not Linux).
     """
-    try:
-        lines = (root / "proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
+    lines = _read(root / "proc/meminfo").splitlines()
     found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     for folder in _control_groups(root, "memory"):
-        for limit, used in (
-            ("memory.max", "memory.current"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-        ):
-            ceiling, taken = _number(folder / limit), _number(folder / used)
-            if ceiling is not None and taken is not None:
-                found.append(max(0, ceiling - taken + _reclaimable(folder / "memory.stat")))
+        for version in (("max", "current"), ("limit_in_bytes", "usage_in_bytes")):
+            limit, used = (_number(folder / f"memory.{name}") for name in version)
+            if limit is not None and used is not None:
+                found.append(max(0, limit - used + _reclaimable(folder / "memory.stat")))
     return min(found, default=None)
 
 
@@ -48,24 +47,11 @@ def available_cores(root: Path = Path("/")) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quotas = []
     for folder in _control_groups(root, "cpu"):
-        try:
-            quota, period = (folder / "cpu.max").read_text().split()[:2]
-        except (OSError, ValueError):
-            quota, period = (
-                str(_number(folder / name) or "max")
-                for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            )
-        if quota.isdigit() and period.isdigit():
+        older = (_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        quota, period = _read(folder / "cpu.max").split() or older
+        if quota.isdigit() and period.isdigit():  # not "max", "-1" or ""
             quotas.append(math.ceil(int(quota) / int(period)))
     return max(1, min([cores or 1, *quotas]))
-
-
-def free_bytes(folder: Path) -> int | None:
-    """Free bytes of the file system where a folder is, or will be made; None where it is none."""
-    for place in (folder.absolute(), *folder.absolute().parents):
-        if place.is_dir():
-            return shutil.disk_usage(place).free
-    return None
 
 
 def disk_space(folder: Path, *, checkpoint: int, weights: int) -> Finding | None:
@@ -79,14 +65,16 @@ def disk_space(folder: Path, *, checkpoint: int, weights: int) -> Finding | None
         checkpoint: bytes of one: weights, their average, the optimizer's state.
         weights: bytes of the network's weights.
     """
-    free = free_bytes(folder)
+    whole = folder.absolute()
+    free = shutil.disk_usage(next(one for one in (whole, *whole.parents) if one.is_dir())).free
     needed = 3 * checkpoint + 2 * weights
-    if free is None or free >= 1.5 * needed:
+    if free >= 1.5 * needed:
         return None
     return Finding(
         "error" if free < needed else "warning",
         "disk_space",
-        f"{folder} has {_spell(free)} free, the run's checkpoints take up to {_spell(needed)}",
+        f"{folder} has {format_bytes(free)} free, the run's checkpoints take up to "
+        f"{format_bytes(needed)}",
         "three checkpoints (last, previous, the one being written) and two files of best weights "
         "lie there at a time",
         "free some space, or set SEGBOOK_RUNS to a folder on a larger disk",
@@ -101,8 +89,8 @@ def shared_memory(
     Args:
         workers: of one process.
         batch_bytes: of one batch of one process.
-        folder: where the system keeps shared memory; where there is none, nothing is said.
-        processes: of the run on this machine.
+        folder: where the system keeps shared memory; without it there is no finding.
+        processes: of the run.
     """
     if not workers or not folder.is_dir():
         return None
@@ -110,11 +98,10 @@ def shared_memory(
     needed = processes * (workers * PREFETCHED + 1) * batch_bytes
     if free >= needed:
         return None
-    return Finding(
-        "error",
+    return error(
         "shared_memory",
-        f"{folder} has {_spell(free)} free, {workers} workers with {PREFETCHED} batches each take "
-        f"{_spell(needed)}",
+        f"{folder} has {format_bytes(free)} free, {workers} workers with {PREFETCHED} batches each "
+        f"take {format_bytes(needed)}",
         "a worker that finds it full is killed by a bus error",
         f"docker run --shm-size={math.ceil(2 * needed / 2**30)}g, or --set workers="
         f"{max(0, (free // (processes * batch_bytes) - 1) // PREFETCHED)}",
@@ -122,13 +109,7 @@ def shared_memory(
 
 
 def memory(
-    available: int | None,
-    *,
-    cached: int,
-    workers: int,
-    step: int,
-    state: int,
-    processes: int = 1,
+    available: int | None, *, cached: int, workers: int, step: int, state: int, processes: int = 1
 ) -> Finding | None:
     """Whether cached images and a training step fit into memory.
 
@@ -137,9 +118,9 @@ def memory(
         cached: bytes of the decoded training images, 0 for data that is not kept. Each worker
             fills a cache of its own.
         workers: of one process.
-        step: bytes that a step keeps for its gradient; 0 on a GPU.
-        state: bytes of weights, gradients and the optimizer's state; 0 on a GPU.
-        processes: of the run on this machine.
+        step: 0 on a GPU.
+        state: 0 on a GPU.
+        processes: of the run.
     """
     caches = cached * max(workers, 1)
     needed = processes * (caches + step + state)
@@ -148,12 +129,11 @@ def memory(
     fix = f"--set batch_size=, --set crop= or --set workers= smaller, by {needed / available:.1f}"
     if caches > step and workers > 1:
         fix = f"--set workers={max(0, int((0.9 * available / processes - step - state) // cached))}"
-    return Finding(
-        "warning",
+    return warning(
         "memory",
-        f"{_spell(available)} of memory are free, the run may take {_spell(needed)}: "
-        f"{max(workers, 1)} x {_spell(cached)} of decoded images, {_spell(step)} for a step, "
-        f"{_spell(state)} of weights and optimizer"
+        f"{format_bytes(available)} of memory are free, the run may take {format_bytes(needed)}: "
+        f"{max(workers, 1)} x {format_bytes(cached)} of decoded images, {format_bytes(step)} for a "
+        f"step, {format_bytes(state)} of weights and optimizer"
         + (f"; times {processes} processes" if processes > 1 else ""),
         "the system kills a process without a word when memory runs out",
         fix,
@@ -161,20 +141,13 @@ def memory(
 
 
 def gpu_memory(free: int | None, *, step: int, state: int) -> Finding | None:
-    """Whether a training step fits into a GPU.
-
-    Args:
-        free: bytes of the GPU; None without one.
-        step: bytes that a step keeps for its gradient.
-        state: bytes of weights, gradients and the optimizer's state.
-    """
+    """Whether a training step fits into a GPU with so much free memory; None without a GPU."""
     if free is None or step + state <= 0.9 * free:
         return None
     share = max(1.0, (step + state) / (0.9 * free))
-    return Finding(
-        "warning",
+    return warning(
         "gpu_memory",
-        f"the GPU has {_spell(free)} free, a step may take {_spell(step + state)}",
+        f"the GPU has {format_bytes(free)} free, a step may take {format_bytes(step + state)}",
         "the first steps would end in an out-of-memory error",
         f"--set batch_size= and --set accumulate=: {math.ceil(share)} batches a step in place of 1",
     )
@@ -185,9 +158,9 @@ def cores(available: int, *, workers: int, threads: int, processes: int = 1) -> 
 
     Args:
         available: cores, of `available_cores`.
-        workers: loader processes of one training process, one thread each.
+        workers: of one process, one thread each.
         threads: torch's threads of one training process that computes on the CPU; 1 with a GPU.
-        processes: of the run on this machine.
+        processes: of the run.
     """
     wanted = processes * (workers + threads)
     if wanted <= 1.5 * available:
@@ -197,8 +170,7 @@ def cores(available: int, *, workers: int, threads: int, processes: int = 1) -> 
         fix = f"--nproc {available}, or fewer"
     elif workers >= available:
         fix = f"--set workers={max(0, available // processes - 1)}"
-    return Finding(
-        "warning",
+    return warning(
         "cores",
         f"{wanted} busy threads ({processes} x ({counted(workers, 'worker')} + "
         f"{counted(threads, 'thread')})) on {counted(available, 'core')}",
@@ -208,18 +180,10 @@ def cores(available: int, *, workers: int, threads: int, processes: int = 1) -> 
 
 
 def no_workers(workers: int, *, cores: int, device: str, decodes: bool) -> Finding | None:
-    """A GPU that waits while one core decodes images.
-
-    Args:
-        workers: loader processes.
-        cores: of the machine.
-        device: "cpu" or "cuda".
-        decodes: whether images are read from files at each epoch.
-    """
+    """A GPU that waits while one core decodes images, if they are read from files at each epoch."""
     if workers or device == "cpu" or not decodes or cores < 2:
         return None
-    return Finding(
-        "note",
+    return note(
         "no_workers",
         f"workers=0: one of {cores} cores decodes and augments for the GPU",
         "the GPU waits for data for most of each step",
@@ -234,10 +198,11 @@ def number_format(
 
     Args:
         precision: "float32", "bfloat16" or "float16"; "auto" chooses what the device has.
-        device: "cpu" or "cuda".
+        device: that it is for.
         bfloat16: whether the device has it in hardware.
         channels_last: as the user set it; None where it is chosen by the program.
     """
+    fix = "--set precision=auto"
     if precision == "float16" and device == "cpu":
         what, why = "float16 on a CPU", "CPUs compute it through float32: slower, and less exact"
     elif precision == "bfloat16" and not bfloat16:
@@ -245,20 +210,16 @@ def number_format(
         why = "it is imitated: slower than float32, and less exact"
     elif channels_last and device == "cpu" and not torch.backends.mkldnn.is_available():
         what, why = "channels_last without oneDNN", "torch's plain convolutions are slower with it"
-        return Finding("warning", "number_format", what, why, "--set channels_last=none")
+        fix = "--set channels_last=none"
     else:
         return None
-    return Finding("warning", "number_format", what, why, "--set precision=auto")
+    return warning("number_format", what, why, fix)
 
 
 def _control_groups(root: Path, controller: str) -> list[Path]:
     """The folders of the groups of this process for a controller, of both versions, upwards."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
     folders = []
-    for line in lines:
+    for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
@@ -272,26 +233,28 @@ def _control_groups(root: Path, controller: str) -> list[Path]:
     return folders
 
 
+def _read(file: Path) -> str:
+    """The text of a file; "" where it cannot be read."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
 def _number(file: Path) -> int | None:
     """The number in a file; None for "max", -1 or no file."""
-    try:
-        value = int(file.read_text())
-    except (OSError, ValueError):
-        return None
-    return value if value >= 0 else None
+    text = _read(file).strip()
+    return int(text) if text.isdigit() else None
 
 
 def _reclaimable(file: Path) -> int:
     """Bytes of a group's page cache that the system takes back when they are needed."""
-    try:
-        fields = dict(line.split() for line in file.read_text().splitlines())
-    except (OSError, ValueError):
-        return 0
+    fields = dict(line.split() for line in _read(file).splitlines())
     return int(fields.get("total_inactive_file", fields.get("inactive_file", 0)))
 
 
-def _spell(count: float) -> str:
-    """A number of bytes for a reader."""
+def format_bytes(count: float) -> str:
+    """A number of bytes with its unit."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

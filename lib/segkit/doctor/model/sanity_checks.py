@@ -1,7 +1,7 @@
-"""The learning ladder: four things that every training can do, the easiest first.
+"""Sanity checks: four things that every training can do, the easiest first.
 
-    for rung in climb(build_model, train_pairs, held_out_pairs, build_optimizer=build_optimizer):
-        print(rung)
+    for finding in run_sanity_checks(build_model, train, held_out, build_optimizer=optimizer_of):
+        print(finding)
 
 A training that fails says little about why. These experiments take a minute and tell the network,
 the optimizer and the data apart: the first that fails names the fault.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from segkit import engine, losses, random_state
-from segkit.doctor.rehearsal import train_mode
+from segkit.doctor.finding import Finding, note
+from segkit.doctor.model.dry_run import train_mode
 from segkit.outputs import IGNORE
 
 Pairs = tuple[Tensor, Tensor]
@@ -28,41 +28,39 @@ Pairs = tuple[Tensor, Tensor]
 Training = tuple[nn.Module, Any, Optimizer]
 """A network, its loss and its optimizer."""
 
-START, GRADIENTS, ONE_BATCH, TRUE_LABELS = "start", "gradients", "one_batch", "true_labels"
-
 CAUSES = {
-    START: (
+    "start": (
         "the last layer starts with large weights or biases: draw them small, biases 0",
         "images are not normalised, or normalised twice: values should lie around -2..2",
         "softmax is applied before the loss, which takes raw logits",
     ),
-    GRADIENTS: (
+    "gradients": (
         "a branch is cut off: .detach(), torch.no_grad(), .data or .item() inside forward",
         "a module is built and not used, or its auxiliary output has no loss",
         "activations are dead: a ReLU on inputs that are never positive",
         "NaN: a division, logarithm or square root at 0 inside the network or the loss",
     ),
-    ONE_BATCH: (
+    "one_batch": (
         "the learning rate is 0, or too low or too high by a factor of ten and more",
         "the optimizer was built over other weights: before the model was replaced or frozen",
         "the loss has the wrong sign, or compares with other labels than those shown",
         "the network is too small or its output too coarse; masks that do not belong to their "
         "images need a larger one",
     ),
-    TRUE_LABELS: (
+    "true_labels": (
         "images and masks do not belong together: pairs by sorted lists that differ in a file",
         "image and mask are augmented by different random numbers (flipped, cropped apart)",
         "the masks say nothing that the images show, or all images are nearly the same",
         "too few steps: try again with more",
     ),
 }
-"""What it usually means when a rung breaks, the most frequent first."""
+"""What it usually means when a check fails, the most frequent first."""
 
 HEAD_START = 1.0
 """Nats above ln K that a fresh network may start at, or ln K once more where that is larger. Logits
 of variance s around 0 cost about s / 2; networks that end in sums or products of maps, as FPN and
 PAN do, begin with a variance of several."""
-TOLD = 0.05
+LEARNABLE = 0.05
 """Nats of entropy of the labels below which two images hold too little to be learned by heart."""
 FITTED = 0.8
 """Share of the labels' entropy below which a batch counts as learned. A network that ignores its
@@ -71,31 +69,7 @@ BETTER = 0.95
 """What the held-out loss with true labels is at most, in terms of that with shuffled ones."""
 
 
-@dataclass(frozen=True)
-class Rung:
-    """The result of one experiment.
-
-    Attributes:
-        name: "start", "gradients", "one_batch" or "true_labels".
-        passed: whether it held.
-        what: what was measured, in words.
-        measured: the numbers.
-        causes: what it usually means, where it did not hold.
-    """
-
-    name: str
-    passed: bool
-    what: str
-    measured: dict[str, float]
-    causes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """Return the form for a terminal."""
-        lines = [f"{'holds ' if self.passed else 'BROKEN'}  {self.name:<12} {self.what}"]
-        return "\n".join(lines + [f"        usually  {cause}" for cause in self.causes])
-
-
-def climb(
+def run_sanity_checks(
     build_model: Callable[[], nn.Module],
     train: Pairs,
     held_out: Pairs,
@@ -106,14 +80,14 @@ def climb(
     batch_size: int = 4,
     pretrained: bool = False,
     seed: int = 0,
-) -> Iterator[Rung]:
-    """Climb the ladder, up to the first rung that breaks; a bad start is no reason to stop.
+) -> Iterator[Finding]:
+    """Run the checks in their order, up to the first error; a bad start is a warning only.
 
-    1. start: the cross-entropy of a fresh network is near ln K, that of knowing nothing.
-    2. gradients: every trained weight gets a finite gradient that is not always 0.
-    3. one_batch: two images are learned by heart.
-    4. true_labels: after as many steps, unseen images are labelled better than by a network that
-       was given the labels of other images.
+    1. learning_start: the cross-entropy of a fresh network is near ln K, that of knowing nothing.
+    2. learning_gradients: every trained weight gets a finite gradient that is not always 0.
+    3. learning_one_batch: two images are learned by heart.
+    4. learning_true_labels: after as many steps, unseen images are labelled better than by a
+       network that was given the labels of other images.
 
     Everything is float32, without schedule and augmentation. The random generators of the caller
     stay as they are.
@@ -125,13 +99,13 @@ def climb(
         build_optimizer: gives the optimizer of a network.
         loss: as `segkit.engine.train` takes it; None for cross-entropy and the network's own
             auxiliary losses.
-        steps: most steps of the third rung, and steps of each of the fourth's networks.
+        steps: most steps of the third check, and steps of each of the fourth's networks.
         batch_size: images a step.
         pretrained: whether the head starts from trained weights: its loss may be far below ln K.
         seed: of weights and batches.
 
     Yields:
-        A `Rung` each; the last one given is the fourth, or is broken.
+        A note for each check that is passed, a warning for a bad start, or an error.
 
     Raises:
         ValueError: too few pairs, or pairs without labels.
@@ -139,11 +113,11 @@ def climb(
     images, labels = train
     if len(images) < max(8, batch_size) or not len(held_out[0]):
         raise ValueError(
-            f"{len(images)} training and {len(held_out[0])} held-out pairs: the ladder needs 8 "
-            "or more, and some"
+            f"{len(images)} training and {len(held_out[0])} held-out pairs: the sanity checks need "
+            "8 or more, and some"
         )
     if not (labels != IGNORE).any() or not (held_out[1] != IGNORE).any():
-        raise ValueError("no pixel is labelled: the ladder has nothing to learn")
+        raise ValueError("no pixel is labelled: there is nothing to learn")
     # Those with most to learn first: a mask of one class cannot show whether anything is learned.
     order = torch.tensor([_constant(mask)[0] for mask in labels]).argsort(descending=True)
     batch = images[order[:batch_size]], labels[order[:batch_size]]
@@ -157,21 +131,20 @@ def climb(
     # Half the set further: no image keeps its label, nor gets that of a neighbour in a film.
     shuffled = labels.roll(len(labels) // 2, 0)
     streams = [_stream(images, given, batch_size, seed) for given in (labels, shuffled)]
-    experiments = (
+    for check in (
         lambda: _start(fresh()[0], batch, pretrained),
         lambda: _gradients(*fresh(), batch),
         lambda: _one_batch(*fresh(), (images[order[:2]], labels[order[:2]]), steps),
         lambda: _true_labels(fresh, streams, held_out, steps),
-    )
-    for experiment in experiments:
+    ):
         with random_state.preserved():
-            rung = experiment()
-        yield rung
-        if not rung.passed and rung.name != START:  # from a bad start one may still learn
+            finding = check()
+        yield finding
+        if finding.severity == "error":
             return
 
 
-def _start(model: nn.Module, batch: Pairs, pretrained: bool) -> Rung:
+def _start(model: nn.Module, batch: Pairs, pretrained: bool) -> Finding:
     with torch.no_grad():
         logits = model(_move(batch, model)[0]).logits
     uniform = math.log(logits.shape[1])
@@ -179,10 +152,10 @@ def _start(model: nn.Module, batch: Pairs, pretrained: bool) -> Rung:
     low, high = 0.0 if pretrained else uniform / 2, uniform + max(HEAD_START, uniform)
     what = f"loss at the start {found:.2f}; normal is {low:.2f} to {high:.2f}, as knowing nothing "
     what += f"costs ln {logits.shape[1]} = {uniform:.2f}"
-    return _rung(START, low <= found <= high, what, loss=found, uniform=uniform)
+    return _finding("start", low <= found <= high, what)
 
 
-def _gradients(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs) -> Rung:
+def _gradients(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs) -> Finding:
     """Three steps, because a scale that starts at 0 hides what is behind it from the first.
 
     A bias in front of a BatchNorm, which takes it away again, may have a gradient of 0.
@@ -205,13 +178,12 @@ def _gradients(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs) 
     if names := wrong or missing:
         kind = "NaN or infinity" if wrong else "none"
         what = f"{len(names)} of {len(trained)} weights got {kind}: " + ", ".join(names[:3])
-    return _rung(
-        GRADIENTS, bool(trained) and not names, what,
-        weights=len(trained), without=len(missing), not_finite=len(wrong),
-    )  # fmt: skip
+    return _finding("gradients", bool(trained) and not names, what)
 
 
-def _one_batch(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs, steps: int) -> Rung:
+def _one_batch(
+    model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs, steps: int
+) -> Finding:
     before = [weight.detach().clone() for weight in model.parameters()]
     entropy, most = _constant(batch[1])
     taken, found, accuracy = 0, math.inf, 0.0
@@ -224,7 +196,7 @@ def _one_batch(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs, 
                 if found < FITTED * entropy and accuracy > most:
                     break
     except engine.NonFiniteLossError as error:
-        return _rung(ONE_BATCH, False, str(error), steps=taken, moved=math.nan)
+        return _finding("one_batch", False, str(error))
     pairs = zip(before, model.parameters(), strict=True)
     moved = sum(not torch.equal(a, b.detach()) for a, b in pairs) / len(before)
     what = (
@@ -233,18 +205,13 @@ def _one_batch(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs, 
     )
     if moved < 1:
         what += f"; {moved:.0%} of the weights have changed"
-    if entropy < TOLD:
-        what += "; nearly all is one class, so that this cannot tell"
-    passed = entropy < TOLD or (found < FITTED * entropy and accuracy > most)
-    return _rung(
-        ONE_BATCH, passed, what, loss=found, accuracy=accuracy, entropy=entropy, steps=taken,
-        moved=moved,
-    )  # fmt: skip
+    passed = found < FITTED * entropy and accuracy > most
+    return _finding("one_batch", passed, what, entropy)
 
 
 def _true_labels(
     fresh: Callable[[], Training], streams: Sequence[Iterator[Pairs]], held_out: Pairs, steps: int
-) -> Rung:
+) -> Finding:
     found = []
     for pairs in streams:
         model, loss, optimizer = fresh()
@@ -256,17 +223,21 @@ def _true_labels(
         f"after {steps} steps, on unseen images: loss {true:.2f} (accuracy {accuracy:.0%}), with "
         f"shuffled labels {shuffled:.2f} ({guessed:.0%})"
     )
-    plain = _constant(held_out[1])[0] < TOLD
-    if plain:
-        what += "; nearly all is one class, so that this cannot tell"
-    return _rung(
-        TRUE_LABELS, plain or true < BETTER * shuffled, what,
-        loss=true, accuracy=accuracy, shuffled_loss=shuffled, shuffled_accuracy=guessed,
-    )  # fmt: skip
+    return _finding("true_labels", true < BETTER * shuffled, what, _constant(held_out[1])[0])
 
 
-def _rung(name: str, passed: bool, what: str, **measured: float) -> Rung:
-    return Rung(name, passed, what, measured, () if passed else CAUSES[name])
+def _finding(name: str, passed: bool, what: str, entropy: float = math.inf) -> Finding:
+    if entropy < LEARNABLE:
+        passed, what = True, what + "; nearly all is one class, so that this cannot tell"
+    if passed:
+        return note(f"learning_{name}", what, "", "")
+    return Finding(
+        "warning" if name == "start" else "error",  # from a bad start one may still learn
+        f"learning_{name}",
+        what,
+        "a training that cannot do this has a fault, whatever its loss curve looks like",
+        "\n         or ".join(CAUSES[name]),
+    )
 
 
 def _stream(images: Tensor, labels: Tensor, batch_size: int, seed: int) -> Iterator[Pairs]:

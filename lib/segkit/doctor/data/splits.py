@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from segkit.doctor.finding import Finding, Place, counted
-from segkit.doctor.record import Record, Scan
+from segkit.doctor.data.diagnosis import Record, Scan
+from segkit.doctor.finding import Finding, Place, counted, note, warning
 from segkit.losses import inverse_log_frequency_weights, median_frequency_weights
 
 FEWEST_PAIRS = 10
@@ -18,7 +18,6 @@ FEWEST_PAIRS = 10
 # and correlate with 0.97 or more. Of CamVid's frames in different splits, two that are one second
 # apart have 5 bits and 0.965, all others that are within 8 bits less than 0.93.
 NEAR_BITS, NEAR_CORRELATION = 8, 0.96
-_LISTED = 20
 
 
 def tiny_split(scan: Scan) -> Iterator[Finding]:
@@ -49,8 +48,7 @@ def classes_never_present(scan: Scan) -> Iterator[Finding]:
         if not absent:
             continue
         shifted = absent[0] == scan.classes[0] and len(absent) == 1
-        yield Finding(
-            "warning",
+        yield warning(
             "classes_never_present",
             f"{split} has no pixel of {counted(len(absent), 'class')}"
             f" of {len(scan.classes)}: {', '.join(absent[:8])}{' …' if len(absent) > 8 else ''}",
@@ -69,8 +67,8 @@ def class_frequencies(scan: Scan) -> Iterator[Finding]:
     pixels, area, images = _frequencies(scan, split)
     if not pixels.any():
         return
-    median = median_frequency_weights(pixels, area).tolist()
-    log = inverse_log_frequency_weights(pixels).tolist()
+    median = median_frequency_weights(pixels.tolist(), area.tolist()).tolist()
+    log = inverse_log_frequency_weights(pixels.tolist()).tolist()
     width = max(map(len, scan.classes))
     table = [f"{'':{width}}   share   images  median frequency  inverse log frequency"] + [
         f"{name:{width}} {n / pixels.sum():7.2%} {count:8,} {middle:17.3f} {inverse:22.3f}"
@@ -79,8 +77,7 @@ def class_frequencies(scan: Scan) -> Iterator[Finding]:
         )
     ]
     rarest = min(np.flatnonzero(pixels), key=lambda index: pixels[index])
-    yield Finding(
-        "note",
+    yield note(
         "class_frequencies",
         f"{scan.classes[rarest]} is the rarest class of {split}, with "
         f"{pixels[rarest] / pixels.sum():.2%} of the labelled pixels; weights by two formulas:\n  "
@@ -93,19 +90,16 @@ def class_frequencies(scan: Scan) -> Iterator[Finding]:
 
 def near_duplicates(scan: Scan) -> Iterator[Finding]:
     """Images of two splits that are one picture, or nearly."""
-    looked = [record for record in scan.records if record.look]
-    pairs = sorted(_alike(looked), key=lambda pair: -pair[2])
+    pairs = sorted(_alike(scan.records), key=lambda pair: -pair[2])
     if pairs:
         one, other, likeness = pairs[0]
-        yield Finding(
-            "warning",
+        yield warning(
             "near_duplicates",
             f"{counted(len(pairs), 'pair')} of images in two splits look alike, such as "
             f"{_name(one)} and {_name(other)} (correlation {likeness:.3f})",
             "what was learnt by heart counts as understood: the figures come out too high",
             "keep each picture, and neighbouring frames of a video, in one split",
-            tuple(Place(f"{_name(one)} ~ {_name(other)}") for one, other, _ in pairs[:_LISTED]),
-            len(pairs),
+            tuple(Place(f"{_name(one)} ~ {_name(other)}") for one, other, _ in pairs),
         )
 
 
@@ -113,8 +107,8 @@ def exact_duplicates(scan: Scan) -> Iterator[Finding]:
     """Images of one split with the same pixels."""
     groups: dict[tuple[str, bytes], list[Record]] = defaultdict(list)
     for record in scan.records:
-        if record.look:
-            groups[record.split, record.look.digest].append(record)
+        if record.fingerprint:
+            groups[record.split, record.fingerprint.digest].append(record)
     again = [group for group in groups.values() if len(group) > 1]
     if again:
         contrary = sum(any(r.labels != g[0].labels for r in g) for g in again)
@@ -128,7 +122,7 @@ def exact_duplicates(scan: Scan) -> Iterator[Finding]:
             if contrary
             else "they count twice in training and in the figures",
             "keep one of each",
-            tuple(Place(" = ".join(map(_name, group[:4]))) for group in again[:_LISTED]),
+            tuple(Place(" = ".join(map(_name, group[:4]))) for group in again),
             extra,
         )
 
@@ -146,22 +140,22 @@ def _frequencies(scan: Scan, split: str) -> tuple[np.ndarray, np.ndarray, np.nda
     return pixels, area, images
 
 
-def _alike(records: list[Record]) -> Iterator[tuple[Record, Record, float]]:
+def _alike(records: Sequence[Record]) -> Iterator[tuple[Record, Record, float]]:
     """Pairs of records in two splits, with the correlation of their thumbnails."""
-    if len({record.split for record in records}) < 2:
+    records = [record for record in records if record.fingerprint]
+    prints = [record.fingerprint for record in records if record.fingerprint]
+    splits = np.array([record.split for record in records])
+    if len(set(splits)) < 2:
         return
-    hashes = np.array([record.look.hash for record in records], ">u8")
+    hashes = np.array([one.hash for one in prints], ">u8")
     signs = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
-    seen = np.stack([np.frombuffer(r.look.thumbnail, np.uint8) for r in records]).astype(np.float32)
+    seen = np.stack([np.frombuffer(one.thumbnail, np.uint8) for one in prints]).astype(np.float32)
     seen -= seen.mean(axis=1, keepdims=True)
     seen /= np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1)  # plain images stay 0
-    splits = np.array([record.split for record in records])
     for number, record in enumerate(records):
         # The product of two rows of signs is 64 - 2 * (bits that differ).
-        near = (signs[:number] @ signs[number] >= 64 - 2 * NEAR_BITS) & (
-            splits[:number] != record.split
-        )
-        for other in near.nonzero()[0]:
+        near = signs[:number] @ signs[number] >= 64 - 2 * NEAR_BITS
+        for other in np.flatnonzero(near & (splits[:number] != record.split)):
             likeness = float(seen[other] @ seen[number])
             if likeness >= NEAR_CORRELATION:
                 yield records[other], record, likeness

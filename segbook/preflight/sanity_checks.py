@@ -1,4 +1,4 @@
-"""The learning ladder of a recipe: its network, loss and optimizer on a few small pictures."""
+"""The sanity checks of a recipe: its network, loss and optimizer on a few small pictures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from segbook.builders.model import build_model, load_start
 from segbook.builders.optimizer import build_optimizer
 from segbook.builders.subset import Few
 from segbook.recipes.recipe import Recipe
-from segkit import data, random_state, transforms
-from segkit.doctor import Finding, ladder
-from segkit.doctor.rehearsal import rehearse
+from segkit import data, doctor, random_state, transforms
+from segkit.doctor import Finding
 from segkit.engine.freeze import freeze
 
 SIDE = 160
@@ -26,10 +25,10 @@ WEIGHED = 64
 """Masks from which class weights are taken."""
 
 
-def learn(
+def run_sanity_checks(
     recipe: Recipe, *, sets: Mapping[str, Any] | None = None, steps: int = 100
-) -> Iterator[ladder.Rung]:
-    """Climb the learning ladder with a recipe; see `segkit.doctor.ladder.climb`.
+) -> Iterator[Finding]:
+    """Run `segkit.doctor.run_sanity_checks` on what a recipe builds.
 
     Crops are small and show as much of a scene as they can; there is neither augmentation nor a
     schedule. It takes about as long as 400 steps of 4 such crops.
@@ -37,7 +36,7 @@ def learn(
     Args:
         recipe: whose network, loss, optimizer, learning rate and seed are taken.
         sets: its data sets by split; None builds them.
-        steps: as `segkit.doctor.ladder.climb` takes them.
+        steps: as `segkit.doctor.run_sanity_checks` takes them.
 
     Raises:
         ValueError: the recipe cannot be built, or there are too few pairs.
@@ -57,7 +56,7 @@ def learn(
     with random_state.preserved():
         counts = count_classes(recipe, Few(sets["train"], WEIGHED, keep=False))
         loss = build_loss(recipe, model(), counts)
-    return ladder.climb(
+    return doctor.run_sanity_checks(
         model,
         _draw(sets["train"], TRAINED, crop),
         _draw(sets["val"], HELD_OUT, crop),
@@ -70,20 +69,6 @@ def learn(
     )
 
 
-def to_finding(rung: ladder.Rung) -> Finding:
-    """A rung as the doctor's other findings: broken ones are errors, a bad start a warning."""
-    severity = "note" if rung.passed else "warning" if rung.name == ladder.START else "error"
-    return Finding(
-        severity,
-        f"learning_{rung.name}",
-        rung.what,
-        ""
-        if rung.passed
-        else "a training that cannot do this has a fault, whatever its loss curve looks like",
-        "; or ".join(rung.causes),
-    )
-
-
 def _crop(recipe: Recipe, num_classes: int) -> tuple[int, int]:
     """The recipe's crop, smaller where that is large and the network takes it."""
     factor = SIDE / max(recipe.crop)
@@ -92,7 +77,7 @@ def _crop(recipe: Recipe, num_classes: int) -> tuple[int, int]:
     small = (round(recipe.crop[0] * factor), round(recipe.crop[1] * factor))
     with torch.device("meta"):
         network = build_model(recipe, num_classes, pretrained=False)
-    return recipe.crop if rehearse(network, (BATCH, 3, *small)).refusal else small
+    return recipe.crop if doctor.dry_run(network, (BATCH, 3, *small)).refusal else small
 
 
 def _draw(dataset: Any, count: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -103,5 +88,5 @@ def _draw(dataset: Any, count: int, crop: tuple[int, int]) -> tuple[Tensor, Tens
         scale = max(crop[0] / mask.shape[0], crop[1] / mask.shape[1])
         return transforms.train(crop, (scale, scale), flip=0, jitter=0)(image, mask)
 
-    pairs = list(data.sequential(chosen.with_transform(fill), len(chosen)))
-    return torch.cat([images for images, _ in pairs]), torch.cat([labels for _, labels in pairs])
+    images, labels = zip(*data.sequential(chosen.with_transform(fill), len(chosen)), strict=True)
+    return torch.cat(images), torch.cat(labels)

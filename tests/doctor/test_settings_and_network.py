@@ -8,8 +8,8 @@ from torch import nn
 
 from segkit import create_model
 from segkit.catalog import MODELS
-from segkit.doctor import training
-from segkit.doctor.rehearsal import Reach, atrous_reach, look_at_network, rehearse
+from segkit.doctor import settings
+from segkit.doctor.model.dry_run import Reach, atrous_reach, check_network, dry_run
 from segkit.losses.combine import AuxLoss
 from segkit.nn import ConvBNReLU
 from segkit.outputs import SegOutput
@@ -41,14 +41,14 @@ def checks(findings):
 
 
 def look(model, images=(4, 3, 64, 64), **options):
-    return checks(look_at_network(model, images, **options)[1])
+    return checks(check_network(model, images, **options)[1])
 
 
-def test_rehearsing_leaves_a_network_as_it_was():
+def test_a_dry_run_leaves_a_network_as_it_was():
     model = create_model("pp_liteseg_t", num_classes=5).eval()
     state = copy.deepcopy(model.state_dict())
     random = torch.get_rng_state()
-    found = rehearse(model, (2, 3, 64, 64))
+    found = dry_run(model, (2, 3, 64, 64))
     assert found.aux == ("p4", "p5")
     assert not found.refusal
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
@@ -69,13 +69,13 @@ def test_saved_bytes_are_those_of_a_real_step():
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(torch.randn(2, 3, 64, 64))
     real = sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in own)
-    assert rehearse(model, (2, 3, 64, 64)).saved == pytest.approx(real, rel=0.05)
+    assert dry_run(model, (2, 3, 64, 64)).saved == pytest.approx(real, rel=0.05)
 
 
 @pytest.mark.parametrize("name", sorted(set(MODELS) - {"no_new_net"}))
 @pytest.mark.slow
-def test_every_network_can_be_rehearsed(name):
-    found = rehearse(meta(name), (2, 3, 256, 352))
+def test_every_network_can_be_run_dry(name):
+    found = dry_run(meta(name), (2, 3, 256, 352))
     assert (found.refusal, found.foreign, found.without_gradient) == ("", "", ())
     assert found.saved > 1e6
 
@@ -87,11 +87,11 @@ def test_a_good_network_is_fine():
 
 def test_a_batch_of_one_with_image_pooling():
     model = meta("deeplab_v3_plus_resnet18")
-    _, findings = look_at_network(model, (1, 3, 320, 320))
+    _, findings = check_network(model, (1, 3, 320, 320))
     assert checks(findings) == {"batch_of_one": "error"}
     assert "batch of 2 or more" in findings[0].what
     assert findings[0].fix == "--set batch_size=2, or more"
-    _, findings = look_at_network(model, (1, 3, 320, 320), processes=9)
+    _, findings = check_network(model, (1, 3, 320, 320), processes=9)
     assert findings[0].fix.startswith("--set batch_size=18, or more")
     assert look(model, (2, 3, 320, 320)) == {}
     assert look(Tiny(), (1, 3, 64, 64)) == {}  # no pooling: one image will do
@@ -111,7 +111,7 @@ def test_a_size_that_the_network_refuses():
 
 def test_an_atrous_reach_beyond_the_crop():
     model = meta("deeplab_v3_plus_resnet18")
-    _, findings = look_at_network(model, (2, 3, 256, 256))
+    _, findings = check_network(model, (2, 3, 256, 256))
     assert checks(findings) == {"atrous_reach": "warning"}
     assert "reaches 18 pixels on a map of 16x16" in findings[0].what
     assert "304" in findings[0].fix
@@ -120,10 +120,10 @@ def test_an_atrous_reach_beyond_the_crop():
 
 
 def test_aux_without_loss_and_loss_without_aux():
-    _, findings = look_at_network(Tiny(names=("side", "other")), (2, 3, 16, 16))
+    _, findings = check_network(Tiny(names=("side", "other")), (2, 3, 16, 16))
     assert checks(findings) == {"unused_aux": "error"}
     assert "loss 'other' has no output" in findings[0].what
-    _, findings = look_at_network(Tiny(names=()), (2, 3, 16, 16))
+    _, findings = check_network(Tiny(names=()), (2, 3, 16, 16))
     assert "output 'side' has no loss" in findings[0].what
 
 
@@ -134,7 +134,7 @@ def test_an_aux_weight_of_zero_or_without_aux():
 
 
 def test_weights_without_a_gradient():
-    _, findings = look_at_network(Tiny(unused=True), (2, 3, 16, 16))
+    _, findings = check_network(Tiny(unused=True), (2, 3, 16, 16))
     assert checks(findings) == {"without_gradient": "warning"}
     assert "2 of 9 weights get no gradient: spare.weight, spare.bias" in findings[0].what
     frozen = Tiny(unused=True)
@@ -154,62 +154,62 @@ def test_a_network_that_meta_cannot_run_is_a_note():
 
 def test_normalisation_of_the_weights():
     used = {"mean": list(MEAN), "std": list(STD)}
-    assert training.normalisation(used, MEAN, STD) is None
-    assert training.normalisation(None, MEAN, STD) is None
-    finding = training.normalisation({"mean": [0.5] * 3, "std": [0.5] * 3}, MEAN, STD)
+    assert settings.normalisation(used, MEAN, STD) is None
+    assert settings.normalisation(None, MEAN, STD) is None
+    finding = settings.normalisation({"mean": [0.5] * 3, "std": [0.5] * 3}, MEAN, STD)
     assert (finding.severity, finding.check) == ("warning", "normalisation")
     assert "0.5" in finding.what
 
 
 def test_batchnorm_with_tiny_batches():
     model = Tiny()
-    assert training.tiny_batchnorm(model, 8) is None
-    finding = training.tiny_batchnorm(model, 8, processes=4)
+    assert settings.tiny_batchnorm(model, 8) is None
+    finding = settings.tiny_batchnorm(model, 8, processes=4)
     assert "1 BatchNorm layers see 2 images" in finding.what
     assert "sync_bn=on" in finding.fix
-    assert "sync_bn" not in training.tiny_batchnorm(model, 8, processes=4, device="cpu").fix
-    assert training.tiny_batchnorm(model, 8, processes=4, synchronised=True) is None
-    assert training.tiny_batchnorm(nn.Conv2d(3, 3, 1), 1) is None
+    assert "sync_bn" not in settings.tiny_batchnorm(model, 8, processes=4, device="cpu").fix
+    assert settings.tiny_batchnorm(model, 8, processes=4, synchronised=True) is None
+    assert settings.tiny_batchnorm(nn.Conv2d(3, 3, 1), 1) is None
 
 
 def test_synchronised_batchnorm_without_a_group():
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(Tiny())
     layers = sum(isinstance(part, nn.SyncBatchNorm) for part in converted.modules())
-    alone = training.synchronised_batchnorm(layers, processes=1, device="cuda")
+    alone = settings.synchronised_batchnorm(layers, processes=1, device="cuda")
     assert (alone.severity, alone.check) == ("warning", "synchronised_batchnorm")
-    on_cpu = training.synchronised_batchnorm(layers, processes=2, device="cpu")
+    on_cpu = settings.synchronised_batchnorm(layers, processes=2, device="cpu")
     assert on_cpu.severity == "error"
-    assert training.synchronised_batchnorm(layers, processes=2, device="cuda") is None
-    assert training.synchronised_batchnorm(0, processes=1, device="cpu") is None
+    assert settings.synchronised_batchnorm(layers, processes=2, device="cuda") is None
+    assert settings.synchronised_batchnorm(0, processes=1, device="cpu") is None
 
 
 def test_crops_larger_than_the_images():
     sizes = [(360, 480)] * 4
-    finding = training.crop_padding(sizes, (720, 960), (0.5, 2.5))
+    finding = settings.crop_padding(sizes, (720, 960), (0.5, 2.5))
     assert finding.severity == "warning"
     assert "94% at the smallest scale" in finding.what
     assert "(360, 480)" in finding.fix
-    assert training.crop_padding(sizes, (360, 480), (0.75, 2.0)) is None
+    assert settings.crop_padding(sizes, (360, 480), (0.75, 2.0)) is None
     # Cityscapes in PP-LiteSeg: the smallest scale is almost all padding, the mean is not.
-    assert training.crop_padding([(1024, 2048)], (512, 1024), (0.125, 1.5)).severity == "note"
-    assert training.crop_padding([], (512, 512), (1, 1)) is None
+    assert settings.crop_padding([(1024, 2048)], (512, 1024), (0.125, 1.5)).severity == "note"
+    assert settings.crop_padding([], (512, 512), (1, 1)) is None
 
 
 def test_crops_without_labels():
-    assert training.labelled_share(0.9) is None
-    assert training.labelled_share(0.1).severity == "warning"
-    assert training.labelled_share(0.0).severity == "error"
+    assert settings.labelled_share(0.9) is None
+    assert settings.labelled_share(0.1).severity == "warning"
+    assert settings.labelled_share(0.0).severity == "error"
 
 
 def test_rare_classes_without_weights():
     pixels = torch.tensor([100_000, 50_000, 20, 0])
     classes = ("road", "sky", "pole", "train")
-    finding = training.rare_classes(pixels, classes, weighted=False)
+    finding = settings.rare_classes(pixels, classes, weighted=False)
     assert (finding.severity, finding.check) == ("note", "rare_classes")
     assert "pole (0.01%)" in finding.what
     assert "train" not in finding.what  # never present is another finding
-    assert training.rare_classes(pixels, classes, weighted=True) is None
-    assert training.rare_classes(pixels[:2], classes[:2], weighted=False) is None
+    assert settings.rare_classes(pixels, classes, weighted=True) is None
+    assert settings.rare_classes(pixels[:2], classes[:2], weighted=False) is None
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_rare_classes_without_weights():
     ],
 )
 def test_learning_rate_and_batch_belong_together(lr, batch, optimizer, severity, fix):
-    finding = training.learning_rate(
+    finding = settings.learning_rate(
         lr, batch, reference_lr=0.01, reference_batch=8, optimizer=optimizer
     )
     if severity is None:
@@ -237,15 +237,15 @@ def test_learning_rate_and_batch_belong_together(lr, batch, optimizer, severity,
 
 
 def test_learning_rates_of_another_optimizer():
-    assert training.learning_rate_range(0.01, "sgd") is None
-    assert training.learning_rate_range(6e-5, "adamw") is None
-    assert "adamw" in training.learning_rate_range(0.01, "adamw").what
-    assert "nothing will be learned" in training.learning_rate_range(1e-8, "sgd").why
+    assert settings.learning_rate_range(0.01, "sgd") is None
+    assert settings.learning_rate_range(6e-5, "adamw") is None
+    assert "adamw" in settings.learning_rate_range(0.01, "adamw").what
+    assert "nothing will be learned" in settings.learning_rate_range(1e-8, "sgd").why
 
 
 def test_schedules_that_are_too_short():
-    assert training.short_schedule(1000, 8, 400, warmup=100, evaluate_every=100) == []
-    found = training.short_schedule(10, 8, 400, warmup=6, evaluate_every=100)
+    assert not list(settings.short_schedule(1000, 8, 400, warmup=100, evaluate_every=100))
+    found = list(settings.short_schedule(10, 8, 400, warmup=6, evaluate_every=100))
     assert checks(found) == {
         "less_than_an_epoch": "warning",
         "long_warmup": "warning",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,6 +17,8 @@ from segkit.data.layout import what_is_there
 _ORIENTATION = 0x0112  # EXIF: how the camera was held
 _DRAFT_PIXELS = 1_000_000
 _MOST_VALUES = 4096
+
+T = TypeVar("T")
 
 
 class Picture(NamedTuple):
@@ -83,19 +86,14 @@ class Labels(NamedTuple):
 
 def look_at_image(path: Path) -> tuple[Picture, Fingerprint | None]:
     """Decode an image, a large JPEG at reduced size, and take its fingerprint."""
-    found, picture = _open(path, draft=True)
-    if picture is None:
-        return found, None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if found.mode.startswith(("I", "F")):
-                grey = np.nan_to_num(np.asarray(picture, np.float64))
-                picture = Image.fromarray((grey * 255 / max(grey.max(), 1)).astype(np.uint8))
-            picture = ImageOps.exif_transpose(picture).convert("RGB")
-        return found, fingerprint(picture)
-    except Exception as error:
-        return found._replace(error=_reason(error)), None
+
+    def take(picture: Image.Image) -> Fingerprint:
+        if picture.mode.startswith(("I", "F")):
+            grey = np.nan_to_num(np.asarray(picture, np.float64))
+            picture = Image.fromarray((grey * 255 / max(grey.max(), 1)).astype(np.uint8))
+        return fingerprint(ImageOps.exif_transpose(picture).convert("RGB"))
+
+    return _open(path, take, draft=True)
 
 
 def look_at_mask(path: Path) -> tuple[Picture, np.ndarray | None, Labels]:
@@ -105,31 +103,31 @@ def look_at_mask(path: Path) -> tuple[Picture, np.ndarray | None, Labels]:
         The file, its values (H, W), colours as R * 65536 + G * 256 + B, and their description;
         None and no values where it cannot be decoded.
     """
-    found, picture = _open(path)
-    if picture is None:
-        return found, None, Labels({})
-    try:
-        if found.mode in ("1", "L", "P"):
+
+    def read(picture: Image.Image) -> tuple[np.ndarray, Labels]:
+        if picture.mode in ("1", "L", "P"):
             values = np.asarray(picture).astype(np.uint8)
             values //= images._STRETCH.get(picture.info["raw mode"], 1)
-            palette = palette_of(picture) if found.mode == "P" else {}
-            labels = describe(values)
+            palette = palette_of(picture) if picture.mode == "P" else {}
+            labels = count_labels(values)
             used = {value: palette[value] for value in labels.values if value in palette}
-            return found, values, labels._replace(palette=used)
-        if found.mode.startswith(("I", "F")):
+            return values, labels._replace(palette=used)
+        if picture.mode.startswith(("I", "F")):
             values = np.nan_to_num(np.asarray(picture)).astype(np.int64)
-            return found, values, Labels(_count(values))
+            return values, Labels(_count(values))
         rgb = np.asarray(picture.convert("RGB")).astype(np.int64)
         values = rgb @ np.array([1 << 16, 1 << 8, 1])
-        return found, values, Labels(_count(values), colours=True)
-    except Exception as error:
-        return found._replace(error=_reason(error)), None, Labels({})
+        return values, Labels(_count(values), colours=True)
+
+    found, content = _open(path, read)
+    values, labels = content or (None, Labels({}))
+    return found, values, labels
 
 
 def look_at_header(path: Path) -> tuple[Picture, dict[int, tuple[int, int, int]]]:
     """Describe a file without decoding it, as it lies; also give its palette."""
-    found, picture = _open(path, load=False)
-    return found, {} if picture is None else palette_of(picture)
+    found, palette = _open(path, palette_of, load=False)
+    return found, palette or {}
 
 
 def fingerprint(picture: Image.Image) -> Fingerprint:
@@ -145,7 +143,7 @@ def fingerprint(picture: Image.Image) -> Fingerprint:
     )
 
 
-def describe(values: np.ndarray) -> Labels:
+def count_labels(values: np.ndarray) -> Labels:
     """Count the values of a map of ids, uint8 (H, W), and the slopes in it."""
     border = np.zeros(values.shape, bool)
     across, down = values[:, 1:] != values[:, :-1], values[1:] != values[:-1]
@@ -180,13 +178,13 @@ def palette_of(picture: Image.Image) -> dict[int, tuple[int, int, int]]:
     if palette is None or palette.mode != "RGB" or palette.rawmode not in (None, "RGB"):
         return {}
     content = bytes(palette.palette)
-    return {index // 3: tuple(content[index : index + 3]) for index in range(0, len(content), 3)}
+    return dict(enumerate(zip(content[::3], content[1::3], content[2::3], strict=False)))
 
 
 def _open(
-    path: Path, *, load: bool = True, draft: bool = False
-) -> tuple[Picture, Image.Image | None]:
-    """Describe a picture and decode it, where that can be done."""
+    path: Path, read: Callable[[Image.Image], T], *, load: bool = True, draft: bool = False
+) -> tuple[Picture, T | None]:
+    """Describe a picture and read it once it is decoded, where that can be done."""
     found = Picture(str(path))
     try:
         if not path.is_file():
@@ -196,9 +194,19 @@ def _open(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=images.FORMATS) as picture:
-                found, raw_mode = _describe(found, picture)
-                if found.too_large:
-                    return found, None
+                raw_mode = str(picture.tile[0][3]) if picture.tile else ""
+                width, height = picture.size
+                animated = getattr(picture, "is_animated", False) and picture.format != "MPO"
+                found = found._replace(
+                    format=picture.format or "",
+                    mode=picture.mode,
+                    size=(height, width),
+                    deep=picture.mode.startswith(("I", "F")) or "16" in raw_mode,
+                    animated=bool(animated),  # an MPO is a phone's JPEG with a preview
+                )
+                if width * height > images.MAX_PIXELS:
+                    error = f"{width}x{height} pixels, more than {images.MAX_PIXELS:,}"
+                    return found._replace(too_large=True, error=error), None
                 if load:
                     if draft and found.size[0] * found.size[1] > _DRAFT_PIXELS:
                         picture.draft(None, (512, 512))
@@ -207,30 +215,14 @@ def _open(
                     # Only now: of a PNG, asking for what the camera noted decodes it.
                     if picture.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
                         found = found._replace(rotated=True, size=found.size[::-1])
-                return found, picture
+                return found, read(picture)
     except Image.DecompressionBombError as error:
         return found._replace(too_large=True, error=str(error)), None
     except UnidentifiedImageError:
         return found._replace(error=f"is none of {', '.join(images.FORMATS)}"), None
     except Exception as error:  # a damaged file makes PIL raise errors of any kind
-        return found._replace(error=_reason(error)), None
-
-
-def _describe(found: Picture, picture: Image.Image) -> tuple[Picture, str]:
-    raw_mode = str(picture.tile[0][3]) if picture.tile else ""
-    width, height = picture.size
-    animated: Any = getattr(picture, "is_animated", False)
-    found = found._replace(
-        format=picture.format or "",
-        mode=picture.mode,
-        size=(height, width),
-        deep=picture.mode.startswith(("I", "F")) or "16" in raw_mode,
-        animated=bool(animated) and picture.format != "MPO",  # a phone's JPEG with a preview
-        too_large=width * height > images.MAX_PIXELS,
-    )
-    if found.too_large:
-        found = found._replace(error=f"{width}x{height} pixels, more than {images.MAX_PIXELS:,}")
-    return found, raw_mode
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return found._replace(error=reason), None
 
 
 def _count_ids(values: np.ndarray) -> dict[int, int]:
@@ -248,7 +240,3 @@ def _count(values: np.ndarray) -> dict[int, int]:
         step *= 16
         coarse = np.maximum(values // step * step, 256)
         values = np.where(values < 256, values.clip(-1), coarse)
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

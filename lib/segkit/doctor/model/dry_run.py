@@ -1,4 +1,4 @@
-"""A training step rehearsed on the meta device, which takes neither memory nor data."""
+"""A training step on the meta device, which takes neither memory nor data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from segkit.doctor.finding import Finding
+from segkit.doctor.finding import Finding, by_severity, error, note, warning
 
 
 class Reach(NamedTuple):
@@ -26,7 +26,7 @@ class Reach(NamedTuple):
     size: tuple[int, int]
 
 
-class Rehearsal(NamedTuple):
+class DryRun(NamedTuple):
     """What a training step of a network is like at one size.
 
     Attributes:
@@ -47,12 +47,9 @@ class Rehearsal(NamedTuple):
     foreign: str = ""
 
 
-def rehearse(
-    model: nn.Module,
-    images: tuple[int, int, int, int],
-    *,
-    aux_weights: Mapping[str, float] | None = None,
-) -> Rehearsal:
+def dry_run(
+    model: nn.Module, images: tuple[int, int, int, int], *, aux_weight: float | None = None
+) -> DryRun:
     """Run a training step without computing anything: forward in train mode, and backward.
 
     Weights, running statistics, gradients and random numbers of the network stay as they are.
@@ -60,12 +57,13 @@ def rehearse(
     Args:
         model: a network on any device, the meta device too.
         images: shape (B, C, H, W) of the batch of one process.
-        aux_weights: weight of each auxiliary loss; an output with a weight of 0 trains nothing.
-            None takes those of ``model.aux_losses``.
+        aux_weight: of every auxiliary loss; None for those of ``model.aux_losses``. An output with
+            a weight of 0 trains nothing.
     """
-    if aux_weights is None:
-        aux_losses = getattr(model, "aux_losses", {})
-        aux_weights = {name: term.weight for name, term in aux_losses.items()}
+    aux_losses = getattr(model, "aux_losses", {})
+    weights = {
+        name: t.weight if aux_weight is None else aux_weight for name, t in aux_losses.items()
+    }
     atrous: list[Reach] = []
     hooks = [
         module.register_forward_pre_hook(_measure(name, atrous))
@@ -88,15 +86,13 @@ def rehearse(
         train_mode(model)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             output = functional_call(model, state, torch.empty(images, device="meta"))
-        heads = [output.logits] + [
-            value for name, value in output.aux.items() if aux_weights.get(name, 1.0)
-        ]
+        heads = [output.logits, *(aux for name, aux in output.aux.items() if weights.get(name, 1))]
         if any(weight.requires_grad for weight in state.values()):
             torch.stack([tensor.sum() for tensor in _tensors(heads)]).sum().backward()
     except ValueError as error:
-        return Rehearsal(refusal=str(error))
+        return DryRun(refusal=str(error))
     except (RuntimeError, NotImplementedError, TypeError) as error:
-        return Rehearsal(foreign=f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        return DryRun(foreign=f"{type(error).__name__}: {str(error).splitlines()[0]}")
     finally:
         for hook in hooks:
             hook.remove()
@@ -106,17 +102,17 @@ def rehearse(
         name for name, weight in state.items() if weight.requires_grad and weight.grad is None
     ]
     saved = sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in own)
-    return Rehearsal(tuple(output.aux), tuple(without), tuple(atrous), saved)
+    return DryRun(tuple(output.aux), tuple(without), tuple(atrous), saved)
 
 
-def look_at_network(
+def check_network(
     model: nn.Module,
     images: tuple[int, int, int, int],
     *,
     aux_weight: float | None = None,
     processes: int = 1,
-) -> tuple[Rehearsal, list[Finding]]:
-    """Rehearse a step and say what is wrong with it.
+) -> tuple[DryRun, list[Finding]]:
+    """Run a step dry and say what is wrong with it.
 
     Args:
         model: a network on any device, the meta device too.
@@ -125,36 +121,21 @@ def look_at_network(
         processes: of the run, which share its batch.
 
     Returns:
-        The rehearsal, and the findings.
+        The dry run, and the findings.
     """
-    aux_losses = getattr(model, "aux_losses", {})
-    rehearsal = rehearse(
-        model,
-        images,
-        aux_weights=None if aux_weight is None else dict.fromkeys(aux_losses, aux_weight),
-    )
-    if rehearsal.foreign:
-        note = Finding(
-            "note", "not_rehearsed",
-            f"a step could not be rehearsed on the meta device: {rehearsal.foreign}",
-            "whether the network takes this batch shows at the first step",
-            "",
-        )  # fmt: skip
-        return rehearsal, [note]
-    if rehearsal.refusal:
-        return rehearsal, [refused(model, images, rehearsal.refusal, processes)]
-    trained = sum(weight.requires_grad for weight in model.parameters())
-    checks = [
-        unused_aux(rehearsal.aux, aux_losses),
-        switched_off_aux(rehearsal.aux, aux_weight),
-        without_gradient(rehearsal.without_gradient, trained) if aux_weight != 0 else None,
-        atrous_reach(rehearsal.atrous, images[2:]),
-    ]
-    return rehearsal, [finding for finding in checks if finding]
+    step = dry_run(model, images, aux_weight=aux_weight)
+    if step.foreign:
+        what = f"a step could not be rehearsed on the meta device: {step.foreign}"
+        why = "whether the network takes this batch shows at the first step"
+        return step, [note("not_rehearsed", what, why, "")]
+    if step.refusal:
+        return step, [_refused(model, images, step.refusal, processes)]
+    findings = [*_check_heads(step, model, aux_weight), atrous_reach(step.atrous, images[2:])]
+    return step, by_severity(findings)
 
 
-def refused(
-    model: nn.Module, images: tuple[int, int, int, int], refusal: str, processes: int = 1
+def _refused(
+    model: nn.Module, images: tuple[int, int, int, int], refusal: str, processes: int
 ) -> Finding:
     """What the network has against a batch: a single image, or its size.
 
@@ -162,25 +143,17 @@ def refused(
     one value. It is the batch of one *process* that counts. A smaller last batch is nothing to
     look for: `segkit.data.batches` runs on across epochs, so that all its batches are full, and
     evaluation, whose last batch may be one image, does not compute statistics.
-
-    Args:
-        model: the network.
-        images: shape (B, C, H, W) of the batch of one process.
-        refusal: the network's error.
-        processes: of the run, which share its batch.
     """
-    batch, *rest = images
-    if batch == 1 and not rehearse(model, (2, *rest)).refusal:
-        return Finding(
-            "error",
+    batch, channels, height, width = images
+    if batch == 1 and not dry_run(model, (2, channels, height, width)).refusal:
+        return error(
             "batch_of_one",
             f"a batch of one image a process: {refusal}",
             "the first training step would end in this error",
             f"--set batch_size={2 * processes}, or more"
             + (f": each of {processes} processes takes its share" if processes > 1 else ""),
         )
-    return Finding(
-        "error",
+    return error(
         "network_refuses",
         f"the network refuses a batch of shape {list(images)}: {refusal}",
         "the first training step would end in this error",
@@ -195,7 +168,7 @@ def atrous_reach(atrous: tuple[Reach, ...], crop: tuple[int, int]) -> Finding | 
     so is never trained; on a larger image it adds random numbers.
 
     Args:
-        atrous: from `rehearse`.
+        atrous: from `dry_run`.
         crop: (height, width) in pixels.
     """
     blind = [one for one in atrous if any(r >= s for r, s in zip(one.reach, one.size, strict=True))]
@@ -207,8 +180,7 @@ def atrous_reach(atrous: tuple[Reach, ...], crop: tuple[int, int]) -> Finding | 
         for one in blind
         for r, s, side in zip(one.reach, one.size, crop, strict=True)
     )
-    return Finding(
-        "warning",
+    return warning(
         "atrous_reach",
         f"on crops of {crop[0]}x{crop[1]} the outer taps of {len(blind)} atrous convolution"
         f"{'s' * (len(blind) > 1)} meet padding only: {worst.name} reaches {max(worst.reach)} "
@@ -219,64 +191,43 @@ def atrous_reach(atrous: tuple[Reach, ...], crop: tuple[int, int]) -> Finding | 
     )
 
 
-def unused_aux(aux: tuple[str, ...], aux_losses: Mapping[str, Any]) -> Finding | None:
-    """Auxiliary outputs in train mode without a loss, or losses without an output."""
-    if set(aux) == set(aux_losses):
-        return None
-    lonely = [f"output {name!r} has no loss" for name in aux if name not in aux_losses]
-    lonely += [f"loss {name!r} has no output" for name in aux_losses if name not in aux]
-    return Finding(
-        "error",
-        "unused_aux",
-        "auxiliary outputs and losses differ: " + ", ".join(lonely),
-        "segkit.losses.combine refuses this at the first step",
-        "give the network's aux_losses one segkit.losses.combine.AuxLoss for each key of its aux",
-    )
-
-
-def switched_off_aux(aux: tuple[str, ...], weight: float | None) -> Finding | None:
-    """A weight of the auxiliary losses that switches them off, or meets none.
-
-    Args:
-        aux: names of the outputs in train mode.
-        weight: of every auxiliary loss; None for the network's own.
-    """
-    if weight is None or (weight > 0 and aux):
-        return None
-    if not aux:
-        return Finding(
-            "note",
+def _check_heads(step: DryRun, model: nn.Module, aux_weight: float | None) -> Iterator[Finding]:
+    """Auxiliary outputs, their losses and weights, and what no loss depends on."""
+    aux_losses = getattr(model, "aux_losses", {})
+    lonely = [f"output {name!r} has no loss" for name in step.aux if name not in aux_losses]
+    lonely += [f"loss {name!r} has no output" for name in aux_losses if name not in step.aux]
+    if lonely:
+        yield error(
+            "unused_aux",
+            "auxiliary outputs and losses differ: " + ", ".join(lonely),
+            "segkit.losses.combine refuses this at the first step",
+            "give the network's aux_losses one segkit.losses.combine.AuxLoss for each key of its "
+            "aux",
+        )
+    if aux_weight is not None and not step.aux:
+        yield note(
             "aux_weight",
-            f"aux_weight={weight:g} has no effect: the network has no auxiliary outputs",
+            f"aux_weight={aux_weight:g} has no effect: the network has no auxiliary outputs",
             "it may have been meant for another network",
             "--set aux_weight=none",
         )
-    return Finding(
-        "warning",
-        "aux_weight",
-        f"aux_weight=0 switches off {', '.join(aux)}, which are computed at each step all the same",
-        "their heads cost time and memory and learn nothing",
-        "--set aux_weight=none for the network's own weights, or build it without these heads",
-    )
-
-
-def without_gradient(names: tuple[str, ...], total: int) -> Finding | None:
-    """Weights that are meant to be trained and that no loss depends on.
-
-    Args:
-        names: of these weights, from `rehearse`.
-        total: number of the weights that are trained.
-    """
-    if not names:
-        return None
-    shown = ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
-    return Finding(
-        "warning",
-        "without_gradient",
-        f"{len(names)} of {total} weights get no gradient: {shown}",
-        "they keep their random values; DistributedDataParallel stops at such a step",
-        "use these modules' results, remove them, or set requires_grad=False on them",
-    )
+    elif aux_weight == 0:
+        yield warning(
+            "aux_weight",
+            f"aux_weight=0 switches off {', '.join(step.aux)}, which are computed at each step all "
+            "the same",
+            "their heads cost time and memory and learn nothing",
+            "--set aux_weight=none for the network's own weights, or build it without these heads",
+        )
+    if (names := step.without_gradient) and aux_weight != 0:
+        trained = sum(weight.requires_grad for weight in model.parameters())
+        more = f" and {len(names) - 3} more" * (len(names) > 3)
+        yield warning(
+            "without_gradient",
+            f"{len(names)} of {trained} weights get no gradient: {', '.join(names[:3])}{more}",
+            "they keep their random values; DistributedDataParallel stops at such a step",
+            "use these modules' results, remove them, or set requires_grad=False on them",
+        )
 
 
 def train_mode(model: nn.Module) -> nn.Module:
@@ -290,9 +241,11 @@ def train_mode(model: nn.Module) -> nn.Module:
 
 def _measure(name: str, atrous: list[Reach]) -> Any:
     def hook(module: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
-        reach = [d * (k // 2) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        vertical, horizontal = (
+            d * (k // 2) for d, k in zip(module.dilation, module.kernel_size, strict=True)
+        )
         height, width = inputs[0].shape[-2:]
-        atrous.append(Reach(name, (reach[0], reach[1]), (height, width)))
+        atrous.append(Reach(name, (vertical, horizontal), (height, width)))
 
     return hook
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class Listing(NamedTuple):
     nested: tuple[tuple[Path, int], ...] = ()
 
 
-def list_folder(root: Path, splits: tuple[str, ...] | None = None) -> Listing:
+def list_folder(root: Path, splits: Sequence[str] | None = None) -> Listing:
     """List a folder of pairs as `segkit.data.FolderDataset` would, but go on at every fault.
 
     Args:
@@ -113,28 +113,26 @@ def _pairs(folder: Path, split: str, doubles: list[tuple[Path, Path]]) -> list[L
     return [Listed(split, stem, images.get(stem), masks.get(stem)) for stem in stems]
 
 
+def _by_stem(folder: Path, doubles: list[tuple[Path, Path]]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in filter(_is_picture, _entries(folder)):
+        if found.setdefault(path.stem, path) is not path:
+            doubles.append((found[path.stem], path))
+    return found
+
+
 def _nested(home: Path) -> Iterator[tuple[Path, int]]:
     """Folders within images/ and masks/ with pictures in them, however deep, and how many."""
-    for part in _PARTS:
-        for folder in sorted((home / part).iterdir()) if (home / part).is_dir() else ():
-            if _is_picture(folder) or folder.name.startswith(".") or not folder.is_dir():
-                continue
+    for folder in (entry for part in _PARTS for entry in _entries(home / part)):
+        if folder.is_dir() and not (_is_picture(folder) or folder.name.startswith(".")):
             if number := sum(map(_is_picture, folder.rglob("*"))):
                 yield folder, number
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _is_picture(path: Path) -> bool:
     """Whether a file is taken for a picture, by its name."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def _by_stem(folder: Path, doubles: list[tuple[Path, Path]]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if not _is_picture(path):
-            continue
-        if path.stem in found:
-            doubles.append((found[path.stem], path))
-        else:
-            found[path.stem] = path
-    return found

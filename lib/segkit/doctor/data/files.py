@@ -2,63 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
 from segkit.data import images
-from segkit.doctor.finding import Finding, Place, counted
-from segkit.doctor.pictures import Picture
-from segkit.doctor.record import Record, Scan
+from segkit.doctor.data.diagnosis import Record, Scan
+from segkit.doctor.data.pictures import Picture
+from segkit.doctor.finding import Finding, Place, counted, error, note, warning
 
-_LISTED = 20
 _SMALLEST = 32
 _SMALL_FEATURES = 64  # float32 features for each input pixel / 4: half resolution, 64 channels
 
 
 def unreadable_or_truncated(scan: Scan) -> Iterator[Finding]:
     """Files that are empty, cut off, damaged or no pictures; pairs that a data set refuses."""
-    broken = [
-        p for record in scan.records for p in _pictures(record) if p.error and not p.too_large
-    ]
+    broken = [p for r in scan.records for p in r.pictures if p.error and not p.too_large]
     if broken:
-        yield Finding(
-            "error",
+        yield error(
             "unreadable_or_truncated",
             f"{counted(len(broken), 'file')} cannot be read; {broken[0].file}: {broken[0].error}",
             "training stops, or goes on without the pair, when it comes to this file",
             "copy the file again from its source, or remove both halves of the pair",
             _files(broken),
-            len(broken),
         )
-    faulty = {id(record) for records in scan.faults.values() for record in records}
-    refused = [r for r in scan.records if r.refused and id(r) not in faulty and not _explained(r)]
+    refused = [
+        r for r in scan.records if r.refused and id(r) not in scan.faulty and not _explained(r)
+    ]
     if refused:
-        yield Finding(
-            "error",
+        yield error(
             "unreadable_or_truncated",
             f"the data set refuses {counted(len(refused), 'pair')}: {refused[0].refused}",
             "training stops, or goes on without the pair, when it comes to it",
             "do what the message says, or leave the pair out",
-            tuple(Place(record.where) for record in refused[:_LISTED]),
-            len(refused),
+            tuple(Place(record.where) for record in refused),
         )
 
 
 def size_mismatch(scan: Scan) -> Iterator[Finding]:
     """Masks of another size than their image."""
     bad = [
-        record
+        (record.image, record.mask)
         for record in scan.records
         if record.image
         and record.mask
         and record.image.size != record.mask.size
-        and not any(picture.error for picture in _pictures(record))
+        and not (record.image.error or record.mask.error)
     ]
     if bad:
-        image, mask = bad[0].image, bad[0].mask
-        turned = [r for r in bad if r.image.rotated and r.image.size == r.mask.size[::-1]]
-        yield Finding(
-            "error",
+        image, mask = bad[0]
+        turned = any(one.rotated and one.size == other.size[::-1] for one, other in bad)
+        yield error(
             "size_mismatch",
             f"{counted(len(bad), 'pair')} of two sizes; {image.file} has {_size(image)} pixels "
             f"(width x height) and its mask {_size(mask)}",
@@ -66,8 +60,7 @@ def size_mismatch(scan: Scan) -> Iterator[Finding]:
             "turn the mask as the camera's note (EXIF) turns the image"
             if turned
             else "check that the two belong together; resize the mask with nearest neighbour",
-            tuple(Place(record.where) for record in bad[:_LISTED]),
-            len(bad),
+            _files([mask for _, mask in bad]),
         )
 
 
@@ -83,46 +76,38 @@ def sixteen_bit(scan: Scan) -> Iterator[Finding]:
             "only the upper 8 bits are read" if cut else "images are read as 8 bits",
             "scale to 0..255 and save as 8-bit PNG; which range to keep is a choice of yours",
             _files(deep),
-            len(deep),
         )
-    bad = [(r, _beyond(r)) for r in scan.faults.get("sixteen_bit", ())]
-    if bad:
-        yield Finding(
-            "error",
+    if bad := scan.faults["sixteen_bit"]:
+        yield error(
             "sixteen_bit",
             f"{counted(len(bad), 'mask')} with values up to "
-            f"{max(max(r.labels.values) for r, _ in bad):,}",
+            f"{max(max(record.labels.values) for record in bad):,}",
             "class ids are 0..254 and void is 255; such values are instances or depths",
             "map them to class ids, such as values // 1000, and save 8-bit PNG",
             scan.places(bad, lambda values: (values < 0) | (values > 255)),
-            len(bad),
         )
     wide = [record.mask for record in scan.sound if record.mask and record.mask.deep]
     if wide:
-        yield Finding(
-            "note",
+        yield note(
             "sixteen_bit",
             f"{counted(len(wide), 'mask')} of more than 8 bits, with ids that fit into 8",
             "nothing is lost, but they take longer to read",
             "save them as 8-bit PNG when convenient",
             _files(wide),
-            len(wide),
         )
 
 
 def animated_pictures(scan: Scan) -> Iterator[Finding]:
     """Pictures of several frames or pages: nobody knows which of them is meant."""
-    moving = [p for record in scan.records for p in _pictures(record) if p.animated]
+    moving = [p for record in scan.records for p in record.pictures if p.animated]
     if moving:
-        yield Finding(
-            "error",
+        yield error(
             "animated_pictures",
             f"{counted(len(moving), 'file')} with several frames; {moving[0].file} is "
             f"{moving[0].format} by content",
             "which of them is meant is not known, so that the pair is refused",
             "save the frame or page that you mean as PNG",
             _files(moving),
-            len(moving),
         )
 
 
@@ -133,41 +118,32 @@ def too_large_for_memory(scan: Scan, memory: int | None) -> Iterator[Finding]:
         scan: of the data.
         memory: bytes that may be used; None where that is not known.
     """
-    refused = [p for record in scan.records for p in _pictures(record) if p.too_large]
+    refused = [p for record in scan.records for p in record.pictures if p.too_large]
     if refused:
-        yield Finding(
-            "error",
+        yield error(
             "too_large_for_memory",
             f"{counted(len(refused), 'file')} of more than {images.MAX_PIXELS:,} pixels; "
             f"{refused[0].file}: {refused[0].error}",
             "such files are refused, because decoding one can take all memory",
             "cut them into tiles, or raise segkit.data.images.MAX_PIXELS if the size is true",
             _files(refused),
-            len(refused),
         )
     if memory is None:
         return
     # Evaluation takes images whole: the image, logits and probabilities, the first features.
     channels = 3 + 2 * max(len(scan.classes), 2) + _SMALL_FEATURES // 4
-    large = [
-        record.image
-        for record in scan.records
-        if record.image
-        and not record.image.too_large
-        and 4 * channels * record.image.size[0] * record.image.size[1] > memory
-    ]
+    whole = [r.image for r in scan.records if r.image and not r.image.too_large]
+    large = [picture for picture in whole if 4 * channels * math.prod(picture.size) > memory]
     if large:
-        largest = max(large, key=lambda picture: picture.size[0] * picture.size[1])
-        need = 4 * channels * largest.size[0] * largest.size[1]
-        yield Finding(
-            "warning",
+        largest = max(large, key=lambda picture: math.prod(picture.size))
+        need = 4 * channels * math.prod(largest.size)
+        yield warning(
             "too_large_for_memory",
             f"{counted(len(large), 'image')} too large to be evaluated whole: {_size(largest)} "
             f"takes about {need / 1e9:.1f} GB, {memory / 1e9:.1f} GB are free",
             "evaluation would be ended by the system without a word",
             "cut the images into tiles, or evaluate with tiles or at a smaller size",
             _files(large),
-            len(large),
         )
 
 
@@ -176,23 +152,20 @@ def odd_sizes(scan: Scan) -> Iterator[Finding]:
     known = [r.image for r in scan.records if r.image and r.image.size != (0, 0)]
     tiny = [picture for picture in known if min(picture.size) < _SMALLEST]
     if tiny:
-        yield Finding(
-            "warning",
+        yield warning(
             "odd_sizes",
             f"{counted(len(tiny), 'image')} with a side under {_SMALLEST} pixels, such as "
             f"{_size(tiny[0])}",
             "networks shrink images 8 to 32 times: nothing is left to see",
             "leave them out, or enlarge image and mask (nearest neighbour)",
             _files(tiny),
-            len(tiny),
         )
     sizes = Counter(picture.size for picture in known)
     if len(sizes) > 1:
         (usual, count), *_ = sizes.most_common()
         others = [picture for picture in known if picture.size != usual]
-        areas = sorted(sizes, key=lambda size: size[0] * size[1])
-        yield Finding(
-            "note",
+        areas = sorted(sizes, key=math.prod)
+        yield note(
             "odd_sizes",
             f"images have {len(sizes)} sizes, from {areas[0][1]}x{areas[0][0]} to "
             f"{areas[-1][1]}x{areas[-1][0]} (width x height); {count:,} of {len(known):,} have "
@@ -206,7 +179,7 @@ def odd_sizes(scan: Scan) -> Iterator[Finding]:
 
 def _explained(record: Record) -> bool:
     """Whether a check of files tells why a data set refuses a pair."""
-    pictures = _pictures(record)
+    pictures = record.pictures
     unequal = len({picture.size for picture in pictures}) > 1
     deep = record.image is not None and record.image.deep
     return unequal or deep or any(picture.error or picture.animated for picture in pictures)
@@ -222,7 +195,7 @@ def _pictures(record: Record) -> list[Picture]:
 
 
 def _files(pictures: list[Picture]) -> tuple[Place, ...]:
-    return tuple(Place(picture.file) for picture in pictures[:_LISTED])
+    return tuple(Place(picture.file) for picture in pictures)
 
 
 def _size(picture: Picture) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from segkit.doctor.finding import Finding, Place, counted
-from segkit.doctor.listing import composed
-from segkit.doctor.record import Record, Scan
-
-_LISTED = 20
+from segkit.doctor.data.diagnosis import Record, Scan
+from segkit.doctor.data.listing import composed
+from segkit.doctor.finding import Finding, Place, counted, error
 
 
 def image_without_mask(scan: Scan) -> Iterator[Finding]:
@@ -24,26 +22,21 @@ def mask_without_image(scan: Scan) -> Iterator[Finding]:
 
 def names_in_two_forms(scan: Scan) -> Iterator[Finding]:
     """Images and masks whose names read the same and are different characters."""
-    twins = _twins(scan)
-    if twins:
-        names = [" ~ ".join(record.where for record in group) for group in twins]
-        yield Finding(
-            "error",
+    if twins := _twins(scan):
+        yield error(
             "names_in_two_forms",
             f"{counted(len(twins), 'pair')} whose names read the same and differ in their Unicode "
             "form: an accented letter is one character, or a letter and its accent (as Macs do it)",
             "for a program the names are not equal, so that image and mask are no pair",
             "rename both to one form: convmv -r -f utf8 -t utf8 --nfc --notest FOLDER, or "
             "path.rename(path.with_name(unicodedata.normalize('NFC', path.name)))",
-            tuple(Place(name) for name in names[:_LISTED]),
-            len(twins),
+            tuple(Place(" ~ ".join(record.where for record in pair)) for pair in twins),
         )
 
 
 def pictures_in_subfolders(scan: Scan) -> Iterator[Finding]:
     """Folders in images/ and masks/: what they hold is not read."""
-    nested = scan.listing.nested if scan.listing else ()
-    if nested:
+    if nested := scan.listing.nested:
         number = sum(pictures for _, pictures in nested)
         yield Finding(
             "warning" if scan.records else "error",
@@ -53,49 +46,42 @@ def pictures_in_subfolders(scan: Scan) -> Iterator[Finding]:
             "images/ and masks/ are read without their subfolders: these pictures are left out",
             "move them up, images and masks alike, as city1_x.png where city1/ and city2/ both "
             "have x.png; of images/train/ and masks/train/ make train/images/ and train/masks/",
-            tuple(Place(str(folder)) for folder, _ in nested[:_LISTED]),
-            len(nested),
+            tuple(Place(str(folder)) for folder, _ in nested),
         )
 
 
 def listed_without_files(scan: Scan) -> Iterator[Finding]:
     """Stems in a list of a split that no file has."""
-    lost = scan.listing.lost if scan.listing else ()
-    if lost:
+    if lost := scan.listing.lost:
         listing, stem = lost[0]
         spelt = {composed(record.stem) for record in scan.records if record.split == listing.stem}
         other = " (a file of this name is there, in another Unicode form)"
-        yield Finding(
-            "error",
+        yield error(
             "listed_without_files",
             f"{counted(len(lost), 'stem')} of a list without a file; {listing} lists {stem!r}"
             + other * (composed(stem) in spelt),
             "the data set cannot be opened, and the split is smaller than it claims to be",
             "put the files there, or take the stems out of the list (a stem has no ending)",
-            tuple(Place(f"{listing}: {stem}") for listing, stem in lost[:_LISTED]),
-            len(lost),
+            tuple(Place(f"{listing}: {stem}") for listing, stem in lost),
         )
 
 
 def several_files_of_one_stem(scan: Scan) -> Iterator[Finding]:
     """Files that differ in their endings only."""
-    doubles = scan.listing.doubles if scan.listing else ()
-    if doubles:
+    if doubles := scan.listing.doubles:
         kept, other = doubles[0]
-        yield Finding(
-            "error",
+        yield error(
             "several_files_of_one_stem",
             f"{counted(len(doubles), 'file')} too many; {kept} and {other.name} share a stem",
             "pairs are made by stem, so nobody knows which of the two is meant",
             "keep one of them",
-            tuple(Place(str(other)) for _, other in doubles[:_LISTED]),
-            len(doubles),
+            tuple(Place(str(other)) for _, other in doubles),
         )
 
 
 def _halves(scan: Scan) -> list[Record]:
     """The records of a folder in which one half is missing."""
-    return [r for r in scan.records if scan.listing and not (r.image and r.mask)]
+    return [r for r in scan.records if scan.listing.splits and not (r.image and r.mask)]
 
 
 def _twins(scan: Scan) -> list[list[Record]]:
@@ -111,12 +97,10 @@ def _without(scan: Scan, check: str, ours: str, other: str) -> Iterator[Finding]
     twins = {id(record) for group in _twins(scan) for record in group}
     halves = [r for r in _halves(scan) if getattr(r, ours) and id(r) not in twins]
     if halves:
-        yield Finding(
-            "error",
+        yield error(
             check,
             f"{counted(len(halves), ours)} without {other}",
             "the data set cannot be opened; or the pair is missing from what is learnt",
             f"add the {other} under the same stem (an ending that is read), or remove the {ours}",
-            tuple(Place(record.where) for record in halves[:_LISTED]),
-            len(halves),
+            tuple(Place(record.where) for record in halves),
         )

@@ -1,18 +1,18 @@
 """Settings of a training that are allowed and hurt: each check a function of plain arguments.
 
-A check gives a `Finding`, or None where there is nothing to say. Fixes are said in the fields of a
-recipe, as ``segbook train RECIPE --set FIELD=VALUE`` takes them.
+A check gives a `Finding`, or None where there is nothing to say. Fixes name the fields of a recipe,
+as ``segbook train RECIPE --set FIELD=VALUE`` takes them. In all checks ``device`` is "cpu" or
+"cuda", ``optimizer`` "sgd" or "adamw", and a crop or a size is (height, width) in pixels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from segkit.doctor.finding import Finding
-from segkit.doctor.rehearsal import train_mode
+from segkit.doctor.finding import Finding, error, note, warning
 from segkit.nn import BATCH_NORMS
 
 TINY_BATCH = 4
@@ -21,6 +21,8 @@ Normalization", ECCV 2018, figure 1: the error of a BatchNorm network rises belo
 
 RATES = {"sgd": (1e-5, 1.0), "adamw": (1e-7, 5e-3)}
 """Learning rates outside of which nearly no published training of each optimizer lies."""
+RARE = 1e-3
+"""Share of the labelled pixels below which a class is called rare."""
 
 
 def normalisation(
@@ -39,8 +41,7 @@ def normalisation(
     was, now = [*stored.get("mean", ()), *stored.get("std", ())], [*mean, *std]
     if len(was) == len(now) and all(abs(a - b) < 2e-3 for a, b in zip(was, now, strict=True)):
         return None  # 0.4850 and 0.4851 are both ImageNet's
-    return Finding(
-        "warning",
+    return warning(
         "normalisation",
         f"the weights were trained with mean {stored.get('mean')} and std {stored.get('std')}, "
         f"images are normalised with mean {list(mean)} and std {list(std)}",
@@ -63,24 +64,21 @@ def tiny_batchnorm(
     ``accumulate`` does not help: statistics are those of a single forward pass.
 
     Args:
-        model: the network, as it is trained: frozen norms are in eval mode.
+        model: the network; norms that `segkit.engine.freeze` has frozen do not count.
         batch_size: images of all processes.
-        processes: that share the batch.
         synchronised: whether the statistics are those of all processes.
-        device: "cpu" or "cuda"; on a CPU nothing can be synchronised.
+        processes: that share the batch.
+        device: on a CPU nothing can be synchronised.
     """
-    modes = {module: module.training for module in model.modules()}
-    layers = sum(isinstance(m, BATCH_NORMS) for m in train_mode(model).modules() if m.training)
-    for module, training in modes.items():
-        module.training = training
+    norms = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
+    layers = sum(not getattr(norm, "frozen", False) for norm in norms)
     images = batch_size if synchronised else batch_size // processes
     if not layers or images >= TINY_BATCH:
         return None
     fix = f"--set batch_size={8 * processes}"
     if processes > 1 and not synchronised and device != "cpu":
         fix += ", or --set sync_bn=on"
-    return Finding(
-        "warning",
+    return warning(
         "tiny_batchnorm",
         f"{layers} BatchNorm layers see {images} image{'s' * (images != 1)} at a time",
         "their statistics are noise, and evaluation, which uses averages, sees another network; "
@@ -90,25 +88,17 @@ def tiny_batchnorm(
 
 
 def synchronised_batchnorm(layers: int, *, processes: int, device: str) -> Finding | None:
-    """Synchronised BatchNorm that has nothing to synchronise with.
-
-    Args:
-        layers: how many there are.
-        processes: of the run.
-        device: "cpu" or "cuda".
-    """
+    """Synchronised BatchNorm, so many layers of it, that has nothing to synchronise with."""
     if not layers or (processes > 1 and device != "cpu"):
         return None
     if device == "cpu":
-        return Finding(
-            "error",
+        return error(
             "synchronised_batchnorm",
             f"{layers} SyncBatchNorm layers on a CPU",
             "torch's SyncBatchNorm works on GPUs only: the first step would end in an error",
             "--set sync_bn=auto",
         )
-    return Finding(
-        "warning",
+    return warning(
         "synchronised_batchnorm",
         f"{layers} SyncBatchNorm layers, but there is one process and no process group",
         "without a group they are ordinary BatchNorm: the batch is smaller than you believe",
@@ -122,8 +112,8 @@ def crop_padding(
     """Crops that are larger than the images, and so are filled with padding.
 
     Args:
-        sizes: (height, width) of some images, in pixels.
-        crop: (height, width) in pixels.
+        sizes: of some images.
+        crop: as it is cut.
         scale: (smallest, largest) random factor of the images' size.
 
     Returns:
@@ -170,16 +160,13 @@ def labelled_share(share: float) -> Finding | None:
     )
 
 
-def rare_classes(
-    pixels: Tensor, classes: Sequence[str], *, weighted: bool, rare: float = 1e-3
-) -> Finding | None:
+def rare_classes(pixels: Tensor, classes: Sequence[str], *, weighted: bool) -> Finding | None:
     """Classes that are too rare for an unweighted loss to care.
 
     Args:
         pixels: labelled pixels of each class in a sample of masks, shape (K,).
         classes: their names.
         weighted: whether the loss has class weights.
-        rare: share of the labelled pixels below which a class is.
     """
     if weighted:
         return None
@@ -187,14 +174,13 @@ def rare_classes(
     found = [
         f"{name} ({count / total:.2%})"
         for name, count in zip(classes, pixels.tolist(), strict=True)
-        if 0 < count < rare * total
+        if 0 < count < RARE * total
     ]
     if not found:
         return None
-    return Finding(
-        "note",
+    return note(
         "rare_classes",
-        f"{len(found)} of {len(classes)} classes have less than {rare:.1%} of the pixels: "
+        f"{len(found)} of {len(classes)} classes have less than {RARE:.1%} of the pixels: "
         + ", ".join(found[:5]),
         "a network may ignore them and lose almost nothing; mIoU counts them like all others",
         "--set class_weights=inverse_log (or median), or --set loss=dice",
@@ -215,7 +201,7 @@ def learning_rate(
         batch: images a step.
         reference_lr: of the recipe as it was published.
         reference_batch: of the recipe as it was published.
-        optimizer: "sgd" or "adamw".
+        optimizer: of both.
     """
     power = 1.0 if optimizer == "sgd" else 0.5
     expected = reference_lr * (batch / reference_batch) ** power
@@ -236,18 +222,12 @@ def learning_rate(
 
 
 def learning_rate_range(lr: float, optimizer: str) -> Finding | None:
-    """A learning rate that belongs to another optimizer, or to a slip of the keyboard.
-
-    Args:
-        lr: learning rate.
-        optimizer: "sgd" or "adamw".
-    """
+    """A learning rate that belongs to another optimizer, or to a slip of the keyboard."""
     low, high = RATES[optimizer]
     if low <= lr < high:
         return None
     usual = 0.01 if optimizer == "sgd" else 1e-4
-    return Finding(
-        "warning",
+    return warning(
         "learning_rate_range",
         f"lr={lr:g} is far from what {optimizer} is used with ({low:g} to {high:g})",
         "the loss will become NaN or stand still" if lr >= high else "nothing will be learned",
@@ -256,13 +236,8 @@ def learning_rate_range(lr: float, optimizer: str) -> Finding | None:
 
 
 def short_schedule(
-    steps: int,
-    images: int,
-    length: int,
-    *,
-    warmup: int = 0,
-    evaluate_every: int = 0,
-) -> list[Finding]:
+    steps: int, images: int, length: int, *, warmup: int = 0, evaluate_every: int = 0
+) -> Iterator[Finding]:
     """Steps, warm-up and intervals that do not go together.
 
     Args:
@@ -272,35 +247,24 @@ def short_schedule(
         warmup: steps of linear warm-up.
         evaluate_every: steps between validations; 0 for the end only.
     """
-    found = []
     if steps * images < length:
-        found.append(
-            Finding(
-                "warning",
-                "less_than_an_epoch",
-                f"{steps} steps of {images} images see {steps * images:,} of {length:,}",
-                "part of the training set is never looked at",
-                f"--set steps={math.ceil(length / images)} for one epoch",
-            )
+        yield warning(
+            "less_than_an_epoch",
+            f"{steps} steps of {images} images see {steps * images:,} of {length:,}",
+            "part of the training set is never looked at",
+            f"--set steps={math.ceil(length / images)} for one epoch",
         )
     if warmup > steps / 2:
-        found.append(
-            Finding(
-                "warning",
-                "long_warmup",
-                f"warmup={warmup} is more than half of {steps} steps",
-                "most of the training runs below its learning rate",
-                f"--set warmup={steps // 10}",
-            )
+        yield warning(
+            "long_warmup",
+            f"warmup={warmup} is more than half of {steps} steps",
+            "most of the training runs below its learning rate",
+            f"--set warmup={steps // 10}",
         )
     if evaluate_every > steps:
-        found.append(
-            Finding(
-                "note",
-                "late_validation",
-                f"evaluate_every={evaluate_every} with {steps} steps: only the end is validated",
-                "the best weights are simply the last",
-                f"--set evaluate_every={max(1, steps // 5)}",
-            )
+        yield note(
+            "late_validation",
+            f"evaluate_every={evaluate_every} with {steps} steps: only the end is validated",
+            "the best weights are simply the last",
+            f"--set evaluate_every={max(1, steps // 5)}",
         )
-    return found

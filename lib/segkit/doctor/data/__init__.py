@@ -1,0 +1,1 @@
+"""The examination of data: list, scan, diagnose, check."""
