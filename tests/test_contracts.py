@@ -147,6 +147,7 @@ def test_one_class_is_refused_with_the_way_out(name):
         on_meta(name, num_classes=1)
 
 
+@pytest.mark.slow
 def test_builds_the_network_that_it_says_without_memory(name, meta):
     """The annotation is also what this suite finds each network's variants by."""
     assert type(meta) is get_type_hints(MODELS[name])["return"]
@@ -155,6 +156,7 @@ def test_builds_the_network_that_it_says_without_memory(name, meta):
     assert parameters(meta) > 100_000
 
 
+@pytest.mark.slow
 def test_shapes_and_a_graph_from_every_parameter(meta):
     output = assert_shapes(meta, SIZE)
     parts = [part if isinstance(part, tuple) else (part,) for part in output.aux.values()]
@@ -163,12 +165,14 @@ def test_shapes_and_a_graph_from_every_parameter(meta):
     assert [key for key, p in learning.items() if p.grad is None] == []
 
 
+@pytest.mark.slow
 def test_images_may_have_four_channels(name):
     model = on_meta(name, in_channels=4).eval()
     images = images_for(model, (64, 96), batch=1, channels=4, device="meta")
     assert model(images).logits.shape == (1, K, *images.shape[2:])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_state_dict_is_all_that_eval_needs(name):
     """A tensor that it lacks stays on the meta device, where nothing can be computed with it."""
@@ -186,11 +190,13 @@ def test_a_state_dict_is_all_that_eval_needs(name):
 # The smallest variant of each network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 32), (65, 97), (97, 64), (512, 1024)])
 def test_logits_have_the_size_of_the_images(variant, size):
     assert_shapes(on_meta(variant), size)
 
 
+@pytest.mark.slow
 def test_images_may_be_grey(variant):
     model = on_meta(variant, in_channels=1).eval()
     images = images_for(model, (64, 96), batch=1, channels=1, device="meta")
@@ -201,10 +207,12 @@ def test_a_training_step_reaches_every_parameter(model):
     assert_step(model)
 
 
+@pytest.mark.slow
 def test_a_training_step_in_bfloat16_is_finite(model):
     assert_step(model, precision=torch.bfloat16)
 
 
+@pytest.mark.slow
 def test_one_image_in_training_works_or_names_the_cure(model):
     model.train()
     try:
@@ -216,6 +224,7 @@ def test_one_image_in_training_works_or_names_the_cure(model):
         assert logits.isfinite().all()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_eval_does_not_mix_the_images_of_a_batch(model):
     model.eval()
@@ -227,6 +236,7 @@ def test_eval_does_not_mix_the_images_of_a_batch(model):
     torch.testing.assert_close(alone, together, atol=1e-5 * max(scale, 1.0), rtol=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_state_dict_gives_the_same_logits(variant, model):
     model.eval()
@@ -236,6 +246,7 @@ def test_a_state_dict_gives_the_same_logits(variant, model):
     torch.testing.assert_close(twin(images).logits, model(images).logits, atol=0, rtol=0)
 
 
+@pytest.mark.full
 @torch.no_grad()
 def test_export_gives_the_same_logits_at_two_sizes(model):
     model.eval()
@@ -245,6 +256,7 @@ def test_export_gives_the_same_logits_at_two_sizes(model):
         torch.testing.assert_close(program(images).logits, model(images).logits)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("training", [True, False])
 def test_compiles_without_graph_breaks(variant, training):
     torch.compiler.reset()  # variants share their code, and one code is compiled eight times only
