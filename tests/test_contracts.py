@@ -191,7 +191,7 @@ def test_a_state_dict_is_all_that_eval_needs(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(32, 32), (65, 97), (97, 64), (512, 1024)])
+@pytest.mark.parametrize("size", [(32, 32), (65, 97), (97, 64)])
 def test_logits_have_the_size_of_the_images(variant, size):
     assert_shapes(on_meta(variant), size)
 
