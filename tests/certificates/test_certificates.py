@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from segbook.certificates.certify import complaints, facts_of, measured, read
+from segbook.certificates import measure
+from segbook.certificates.certify import CLASSES, complaints, facts_of, measured, on_meta, read
 from segbook.certificates.facts import facts
 from segbook.certificates.parity import load_pairs
 from segbook.cli import main
@@ -24,6 +25,11 @@ def name(request):
 def test_is_green_and_of_this_code(name):
     own = [pair for pair in PAIRS if pair.name == name]
     assert complaints(read(name, ROOT), own) == [], f"segbook certify {name}"
+
+
+@pytest.mark.slow
+def test_has_the_parameters_that_it_says(name):
+    assert measure.parameters(on_meta(name, num_classes=CLASSES)) == read(name, ROOT)["parameters"]
 
 
 @pytest.mark.full
