@@ -60,6 +60,7 @@ print(faults(BLOCK // 4))
 """
 
 
+@pytest.mark.slow
 @needs_glibc
 def test_freed_memory_is_kept_until_the_last_has_ended():
     """In a process of its own: what others left in the heap would be counted here."""
@@ -100,6 +101,7 @@ class Tiny(nn.Conv2d):
         return SegOutput(super().forward(images), {})
 
 
+@pytest.mark.slow
 def test_what_the_user_chose_is_left_alone():
     program = "from segkit.engine import allocator; print(allocator._glibc())"
     surroundings = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "100000000"}
