@@ -142,6 +142,7 @@ def test_builder_takes_keywords_and_builds_without_weights(name):
     assert parameters["weights"].default is None
 
 
+@pytest.mark.slow
 def test_one_class_is_refused_with_the_way_out(name):
     with pytest.raises(ValueError, match="num_classes=2"):
         on_meta(name, num_classes=1)
