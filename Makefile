@@ -68,7 +68,7 @@ lint: install
 	$(BIN)/ruff format --check .
 
 notebooks: install
-	$(BIN)/python -m segbook.runs.refresh notebooks/*.ipynb
+	$(BIN)/python -m segbook.notebooks.refresh notebooks/*.ipynb
 
 bench: install
 	$(BIN)/segbook bench

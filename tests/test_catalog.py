@@ -9,7 +9,15 @@ import pytest
 import torch
 
 import segkit
-from segkit.catalog import MODELS, create_model, list_models, model_card
+from segkit.builder import Paper, option_names
+from segkit.catalog import (
+    MODELS,
+    ON_ANY_BACKBONE,
+    create_model,
+    list_models,
+    model_card,
+    options_of,
+)
 
 MODEL_FILES = sorted(
     path
@@ -32,10 +40,11 @@ def test_every_public_builder_of_every_model_file_is_in_the_catalog(path):
         if inspect.isfunction(value)
         and not name.startswith("_")
         and value.__module__ == module.__name__
-        and "num_classes" in inspect.signature(value).parameters
+        and "num_classes" in option_names(value)
     }
     assert builders, f"{path.name} has no builder"
-    assert builders <= set(MODELS)
+    assert builders == {builder.__name__ for builder in module.builders}
+    assert builders <= MODELS.keys() | ON_ANY_BACKBONE.keys()
 
 
 @pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.stem)
@@ -46,6 +55,16 @@ def test_every_model_file_names_its_paper_and_what_differs(path):
     assert "https://" in words
 
 
+@pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.stem)
+def test_every_files_paper_is_that_of_its_docstring(path):
+    module = sys.modules[f"segkit.models.{path.stem}"]
+    paper = module.PAPER
+    assert isinstance(paper, Paper)
+    venue = f"{paper.venue} {paper.year}".strip()
+    line = f'Paper: {paper.authors}, "{paper.title}", {venue}, {paper.url}'
+    assert line in " ".join(module.__doc__.split())
+
+
 def test_create_model_calls_the_builder():
     with torch.device("meta"):
         model = create_model("pp_liteseg_t", num_classes=7, attention="channel")
@@ -54,9 +73,11 @@ def test_create_model_calls_the_builder():
 
 
 def test_an_unknown_name_is_told_the_three_closest():
-    with pytest.raises(ValueError, match="'pp_litseg_t'.*pp_liteseg_t, pp_liteseg_b, ") as error:
+    with pytest.raises(
+        ValueError, match="'pp_litseg_t'.*pp_liteseg_t, pp_liteseg_b, pp_lite"
+    ) as error:
         create_model("pp_litseg_t", num_classes=7)
-    assert sum(name in str(error.value) for name in MODELS) >= 3
+    assert sum(name in str(error.value) for name in (*MODELS, *ON_ANY_BACKBONE)) >= 3
 
 
 def test_a_name_that_is_close_to_nothing_still_gets_three_suggestions():
@@ -68,6 +89,27 @@ def test_list_models_filters_by_pattern():
     assert list_models() == list(MODELS)
     assert list_models("pp_liteseg_*") == ["pp_liteseg_b", "pp_liteseg_t"]
     assert list_models("PP*") == []
+
+
+def test_list_models_filters_by_what_a_paper_is_about():
+    assert list_models("stdc*", kind="real-time") == ["stdc1_seg", "stdc2_seg"]
+    assert "pp_liteseg_t" not in list_models(kind="medical")
+    kinds = ("classic", "multi-scale", "attention", "real-time", "transformer", "medical")
+    assert sorted(name for kind in kinds for name in list_models(kind=kind)) == list_models()
+    with pytest.raises(ValueError, match="kind is 'fast'; it is one of classic, .*real-time"):
+        list_models(kind="fast")
+
+
+def test_unknown_options_are_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match="unet does not take depth; it takes num_classes, in_ch"):
+        create_model("unet", num_classes=2, depth=9)
+    with pytest.raises(ValueError, match="it takes .*region_channels, backbone$"):
+        create_model("ocrnet_resnet50", num_classes=2, name="x")
+    assert options_of("pp_liteseg_t") == [
+        *("num_classes", "in_channels", "weights"),
+        *("sppm", "attention", "fuse_c5", "backbone", "fld"),
+    ]
+    assert "weights_backbone" in options_of("pp_liteseg_t", "resnet18")
 
 
 def test_model_card_of_pp_liteseg():
@@ -93,7 +135,8 @@ def test_every_card_is_complete(name):
 def test_importing_segkit_offers_the_catalog_and_needs_no_screen():
     program = (
         "import sys, segkit\n"
-        "assert sorted(segkit.__all__) == ['SegOutput', 'create_model', 'list_models']\n"
+        "offered = {'SegOutput', 'create_model', 'list_models', 'load_model'}\n"
+        "assert set(segkit.__all__) == offered\n"
         "assert 'pp_liteseg_t' in segkit.list_models()\n"
         "screens = ['matplotlib', 'IPython', 'ipywidgets', 'papermill', 'nbformat', 'segbook']\n"
         "found = [name for name in screens if name in sys.modules]\n"
@@ -155,11 +198,13 @@ def test_a_header_opens_no_other_weights(tmp_path, monkeypatch, further, value):
         ({"builder": "unet", "arguments": [2]}, "arguments as an object, got .* arguments .2."),
         ({"builder": "unet", "arguments": None}, "arguments as an object"),
         ({"builder": "unet"}, "missing .* 'num_classes'"),
-        ({"builder": "unet", "arguments": {"num_classes": 2, "depth": 9}}, "'depth'"),
+        ({"builder": "unet", "arguments": {"num_classes": 2, "depth": 9}}, "not take depth; it ta"),
         ({"builder": "unet", "arguments": {"num_classes": "two"}}, "to build unet with .*'two'"),
         ({"builder": "unet", "arguments": {"num_classes": 1}}, "to build unet with .* 1}"),
         ({"builder": "unet", "arguments": {"num_classes": 2, "name": "fpn"}}, "'name'"),
         ({"builder": "un_et", "arguments": {"num_classes": 2}}, "no model named 'un_et'"),
+        ({"builder": "pspnet", "arguments": {"num_classes": 2}}, "name one, backbone=.resnet50"),
+        ({"builder": "unet", "arguments": {"num_classes": 2, "backbone": 7}}, "which fails"),
     ],
 )
 def test_a_header_that_no_builder_takes_is_refused_by_its_file(tmp_path, header, message):

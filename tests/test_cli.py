@@ -48,7 +48,7 @@ def test_ctrl_c_before_anything_began(segbook, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("segbook.runs.headless.create", interrupted)
+    monkeypatch.setattr("segbook.training.headless.create", interrupted)
     done = segbook("train", "pp_liteseg_t_synthetic")
     assert done.exit_code == 3
     assert "stopped by Ctrl-C" in done.output
@@ -84,15 +84,13 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 @pytest.mark.slow
 def test_training_needs_no_jupyter_and_no_matplotlib(tmp_path):
     code = """
-import sys, types
+import sys
 for name in ("papermill", "nbformat", "nbclient", "nbconvert", "IPython", "ipykernel",
              "jupyter_client", "jupyter_core", "ipywidgets", "anywidget", "matplotlib"):
     sys.modules[name] = None
-training = types.ModuleType("training")
-training.train_run = lambda recipe, folder, **options: {"miou": 0.5, "policy": "dataset",
-                                                        "split": "val"}
-sys.modules["segbook.runs.unattended"] = training
 from segbook.cli import main
+from segbook.training import headless
+headless.fit = lambda *_, **options: {"miou": 0.5, "policy": "dataset", "split": "val"}
 main(["train", "unet_synthetic", "--set", "lr=0.5", "--name", "tiny"], prog_name="segbook")
 """
     done = python(code, SEGBOOK_RUNS=str(tmp_path))
@@ -164,7 +162,7 @@ def test_the_end_of_a_run_is_told_and_in_the_exit_code(
             folder.update(**outcome, seconds_total=2.0)
         return folder.read()
 
-    monkeypatch.setattr("segbook.runs.notebook.execute", execute)
+    monkeypatch.setattr("segbook.notebooks.run.execute", execute)
     result = segbook("run", "lesson.ipynb", "-p", "steps=4", "--time-limit", "none")
     assert result.exit_code == code
     for word in words:

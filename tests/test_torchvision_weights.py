@@ -87,8 +87,8 @@ def test_names_that_cannot_be_used_ask_nobody(name, model, match, monkeypatch):
 
 
 def test_every_name_is_that_of_a_model_of_ours():
+    from segbook.builders.model import check_named_weights
     from segbook.recipes.recipe import Recipe
-    from segbook.runs.build import check_named_weights
 
     kinds = [n for n in dir(segmentation) if n.endswith("_Weights")]
     assert len(kinds) == 6

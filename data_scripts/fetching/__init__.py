@@ -1,7 +1,10 @@
 """What the scripts of this folder share: download, extract, convert, check. No torch, no segkit."""
 
 import sys
+import tarfile
 
+if not hasattr(tarfile, "data_filter"):
+    sys.exit("this script needs Python 3.11.4 or later, whose tarfile can refuse what does harm")
 try:
     import numpy  # noqa: F401
     import PIL  # noqa: F401

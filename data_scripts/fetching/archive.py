@@ -1,15 +1,14 @@
 """Unpack a zip or tar archive that may have been made to do harm.
 
-Nothing outside the target is ever written: only plain files and folders with plain relative names
-are taken, links and devices are refused, and every limit is checked on the bytes that really come
-out, since an archive's own headers may lie. An archive is taken whole or not at all.
+`zipfile` and `tarfile` (with its filter "data") do the unpacking. What they let pass is refused
+before: links, names that another system takes for a different one, and archives that grow beyond
+every limit. An archive is taken whole or not at all.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import re
 import shutil
@@ -28,17 +27,22 @@ from typing import BinaryIO
 CHUNK = 1 << 16  # bytes
 LONGEST_HEADER = 1 << 16  # bytes; of a tar's extended header, which tarfile reads into memory
 XZ_MEMORY = 256 << 20  # bytes; an xz header may ask for gigabytes
-RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{n}{i}" for n in ("COM", "LPT") for i in range(1, 10)}
-DAMAGE = (
-    EOFError,
-    OSError,  # gzip.BadGzipFile, and bz2's "Invalid data stream"
-    ValueError,
-    NotImplementedError,
-    struct.error,
-    zlib.error,
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
+ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2}
+DAMAGE = (  # OSError is gzip.BadGzipFile as well, and bz2's "Invalid data stream"
+    EOFError, OSError, ValueError, NotImplementedError, struct.error, zlib.error, lzma.LZMAError,
+    tarfile.TarError, zipfile.BadZipFile,
+)  # fmt: skip
+BAD_NAMES = (
+    (r"^[/\\]", "an absolute path"),
+    (r"^[A-Za-z]:", "a drive letter"),
+    (r"(^|/)\.\.(/|$)", "a path that climbs out with '..'"),
+    (
+        r'[\x00-\x1f\x7f\\:*?"<>|\ud800-\udfff]',
+        "a backslash, colon, wildcard or control character in its name",
+    ),
+    (r"[^/]{201}|^.{1001}", "a name too long"),
+    (r"(?i)(^|/)(con|prn|aux|nul|(com|lpt)[1-9])(\.[^/]*)?(/|$)", "a name that Windows reserves"),
+    (r"[^/][. ](/|$)|(^|/) (/|$)", "a name that Windows reserves"),
 )
 
 
@@ -58,7 +62,7 @@ class Limits:
         ratio_floor: bytes; with less than this out no ratio is suspicious.
     """
 
-    members: int = 20_000
+    members: int = 100_000
     file_bytes: int = 64 << 20
     total_bytes: int = 1 << 30
     ratio: int = 100
@@ -66,33 +70,27 @@ class Limits:
 
 
 def extract(archive: Path, folder: Path, limits: Limits | None = None) -> Path:
-    """Unpack `archive` into the new folder `folder`.
+    """Unpack `archive` into the new folder `folder`, all of it or nothing.
 
     Args:
         archive: a zip, tar, tar.gz, tar.bz2 or tar.xz; recognised by its content, not its name.
-        folder: made by this call, complete or not at all; an existing one is replaced.
+        folder: an existing one is replaced.
         limits: what is still believable; None takes the defaults.
 
-    Returns:
-        `folder`; empty for an empty archive.
-
     Raises:
-        ArchiveError: not an archive, damaged, over a limit, or with a member that is refused: an
-            absolute or climbing path, a drive letter, a link, a device, an encrypted or sparse
-            file, a repeated name.
+        ArchiveError: not an archive, damaged, over a limit, or with a member that is refused.
 
-    Source: the checks follow the Python manual's advice in "tarfile: Extraction filters".
+    Source: the Python manual's advice in "tarfile: Extraction filters".
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         with archive.open("rb") as file:
-            kind = _kind(file)
-            guard = _Guard(archive, fresh, limits or Limits())
-            if kind == "zip":
-                _extract_zip(file, guard)
+            gate = _Gate(archive, limits or Limits())
+            if file.peek(4).startswith((b"PK\x03\x04", b"PK\x05\x06")):
+                _extract_zip(file, fresh, gate)
             else:
-                _extract_tar(file, kind, guard)
+                _extract_tar(file, fresh, gate)
         if folder.exists():
             shutil.rmtree(folder)
         fresh.rename(folder)
@@ -105,167 +103,110 @@ def extract(archive: Path, folder: Path, limits: Limits | None = None) -> Path:
     return folder
 
 
-def _kind(file: BinaryIO) -> str:
-    head = file.read(512)
-    file.seek(0)
-    for kind, magic in (("gz", b"\x1f\x8b"), ("bz2", b"BZh"), ("xz", b"\xfd7zXZ\0")):
-        if head.startswith(magic):
-            return kind
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return "zip"
-    if head[257:262] == b"ustar":
-        return "tar"
-    raise ArchiveError(
-        f"{file.name}: not an archive that is understood (zip, tar, tar.gz, tar.bz2, tar.xz)"
-    )
+class _Gate:
+    """Decides on every member by its header; neither library writes more than that states."""
 
-
-class _Guard:
-    """Decides on every member and every chunk, and does the writing."""
-
-    def __init__(self, archive: Path, folder: Path, limits: Limits) -> None:
-        self.archive, self.folder, self.limits = archive, folder, limits
-        self.packed_bytes = archive.stat().st_size
-        self.members = 0
-        self.total = 0
+    def __init__(self, archive: Path, limits: Limits) -> None:
+        self.archive, self.limits = archive, limits
+        self.packed = archive.stat().st_size
+        self.members = self.total = 0
         self.is_file: dict[str, bool] = {}  # by folded path; False is a folder
 
     def refuse(self, member: str, why: str) -> ArchiveError:
         return ArchiveError(f"{self.archive}: member {member!r} is refused: {why}")
 
-    def place(self, name: str, *, is_folder: bool) -> Path | None:
-        """Return where a member goes; None for the archive's own root ("./")."""
-        self.members += 1
-        if self.members > self.limits.members:
-            raise self.refuse(name, f"more than {self.limits.members:,} members")
-        if why := _fault(name):
-            raise self.refuse(name, why)
+    def admit(self, name: str, size: int, packed: int, *, is_folder: bool) -> None:
+        """Refuse a member by its name, its size, or what it adds up to with those before."""
+        limits = self.limits
+        for pattern, why in BAD_NAMES:
+            if re.search(pattern, name):
+                raise self.refuse(name, why)
         parts = PurePosixPath(name).parts  # drops "." and doubled slashes
-        if not parts:
-            return None
+        if not parts and not is_folder:
+            raise self.refuse(name, "a file without a name")
         for depth in range(1, len(parts) + 1):
             # Folded as Windows and macOS do, where A.png and a.png are one file.
             key = unicodedata.normalize("NFC", "/".join(parts[:depth])).casefold()
-            new = depth == len(parts) and not is_folder
-            if key in self.is_file and (new or self.is_file[key]):
+            new_file = depth == len(parts) and not is_folder
+            if key in self.is_file and (new_file or self.is_file[key]):
                 raise self.refuse(name, "the same name twice")
-            self.is_file[key] = new
-        return self.folder.joinpath(*parts)
+            self.is_file[key] = new_file
+        self.members += 1
+        self.total += size
+        if self.members > limits.members:
+            raise self.refuse(name, f"more than {limits.members:,} members")
+        self.check(name, size, packed, limits.file_bytes, "")
+        self.check(name, self.total, self.packed, limits.total_bytes, " in all")
 
-    def write(self, name: str, source: BinaryIO, stated: int, packed: int | None) -> None:
-        """Copy one file; `stated` and `packed` are what the header says of its two sizes."""
-        target = self.place(name, is_folder=False)
-        if target is None:
-            raise self.refuse(name, "a file without a name")
-        if stated > self.limits.file_bytes:
-            raise self.refuse(name, f"{stated:,} bytes, over {self.limits.file_bytes:,}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        size = 0
-        with target.open("xb") as file:
-            while chunk := source.read(CHUNK):
-                size += len(chunk)
-                self.total += len(chunk)
-                if size > self.limits.file_bytes:
-                    raise self.refuse(name, f"over {self.limits.file_bytes:,} bytes")
-                if self.total > self.limits.total_bytes:
-                    raise self.refuse(name, f"over {self.limits.total_bytes:,} bytes in all")
-                if packed is not None:
-                    self.check_ratio(name, size, packed)
-                self.check_ratio(name, self.total, self.packed_bytes)
-                file.write(chunk)
-
-    def check_ratio(self, name: str, unpacked: int, packed: int) -> None:
-        ratio, floor = self.limits.ratio, self.limits.ratio_floor
-        if unpacked > floor and unpacked > ratio * packed:
-            raise self.refuse(name, f"it unpacks to more than {ratio} times its size")
+    def check(self, name: str, size: int, packed: int, most: int, all_: str) -> None:
+        if size > most:
+            raise self.refuse(name, f"it unpacks to {size:,} bytes{all_}, over {most:,}")
+        if size > self.limits.ratio_floor and size > self.limits.ratio * packed:
+            raise self.refuse(name, f"it unpacks to more than {self.limits.ratio} times its size")
 
 
-def _fault(name: str) -> str | None:
-    """Say what is wrong with a member's name, or None."""
-    parts = name.split("/")
-    if name.startswith(("/", "\\")):
-        return "an absolute path"
-    if re.match(r"[A-Za-z]:", name):
-        return "a drive letter"
-    if ".." in parts:
-        return "a path that climbs out with '..'"
-    if re.search(r'[\x00-\x1f\x7f\\:*?"<>|\ud800-\udfff]', name):
-        return "a backslash, colon, wildcard or control character in its name"
-    if len(name) > 1000 or max(map(len, parts)) > 200:
-        return "a name too long"
-    for part in parts:
-        if part not in ("", ".") and (
-            part.endswith((".", " ")) or part.split(".")[0].upper() in RESERVED
-        ):
-            return "a name that Windows reserves"
-    return None
-
-
-def _extract_zip(file: BinaryIO, guard: _Guard) -> None:
-    methods = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2}
+def _extract_zip(file: BinaryIO, folder: Path, gate: _Gate) -> None:
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             # orig_filename: zipfile cuts `filename` at a NUL, which would hide what follows it.
-            name = info.orig_filename
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if stat.S_ISLNK(kind):
-                raise guard.refuse(name, "a symbolic link")
-            if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-                raise guard.refuse(name, "neither a file nor a folder")
+            name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise gate.refuse(name, "neither a file nor a folder (a symbolic link, a device)")
             if info.flag_bits & 1:
-                raise guard.refuse(name, "encrypted")
-            if info.compress_type not in methods:
-                raise guard.refuse(name, f"compression method {info.compress_type}")
-            if name.endswith("/"):
-                if target := guard.place(name, is_folder=True):
-                    target.mkdir(parents=True, exist_ok=True)
-                continue
-            with archive.open(info) as source:
-                guard.write(name, source, info.file_size, info.compress_size)
+                raise gate.refuse(name, "encrypted")
+            if info.compress_type not in ZIP_METHODS:  # LZMA takes as much memory as it likes
+                raise gate.refuse(name, f"compression method {info.compress_type}")
+            gate.admit(name, info.file_size, info.compress_size, is_folder=name.endswith("/"))
+        archive.extractall(folder)
 
 
-def _tar_header(guard: _Guard) -> type[tarfile.TarInfo]:
-    """A header reader that does not let tarfile take a gigabyte of extended header into memory."""
-    extended = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
-    extended |= {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
+def _extract_tar(file: BinaryIO, folder: Path, gate: _Gate) -> None:
+    extended = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE}
+    extended |= {tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
 
     class Header(tarfile.TarInfo):
         @classmethod
         def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
             info = super().frombuf(buf, encoding, errors)
             if info.type in extended and info.size > LONGEST_HEADER:
-                raise guard.refuse(info.name, f"an extended header over {LONGEST_HEADER:,} bytes")
+                raise gate.refuse(info.name, f"an extended header over {LONGEST_HEADER:,} bytes")
             return info
 
-    return Header
+    stream = _Counted(_decompressed(file), gate)
+    # "r|" reads strictly forwards: one pass, no seeking about in a hostile file.
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=Header) as archive:
+        for info in archive:
+            if not (info.isreg() or info.isdir()) or info.issparse():
+                raise gate.refuse(info.name, "neither a file nor a folder (a link, a device), or "
+                                  "a sparse file")  # fmt: skip
+            gate.admit(info.name, info.size, gate.packed, is_folder=info.isdir())
+            archive.extract(info, folder, set_attrs=False, filter="data")
+    while stream.read(CHUNK):  # to the end, so that the checksum of the compression is verified
+        pass
 
 
-class _Stream(io.RawIOBase):
-    """The decompressed bytes of a tar, counted as they come, so that skipped ones count as well."""
+class _Counted:
+    """The bytes of a tar, counted as they are decompressed: those that are skipped count too."""
 
-    def __init__(self, chunks: Iterator[bytes], guard: _Guard) -> None:
-        self.chunks, self.guard = chunks, guard
-        self.count = 0
-        self.rest = b""
+    def __init__(self, chunks: Iterator[bytes], gate: _Gate) -> None:
+        self.chunks, self.gate = chunks, gate
+        self.rest, self.count = b"", 0
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if not self.rest:
-            self.rest = next(self.chunks, b"")
-            self.count += len(self.rest)
-            limits = self.guard.limits
-            if self.count > limits.total_bytes + 4096 * limits.members:  # headers and padding
-                raise self.guard.refuse("(all)", f"over {limits.total_bytes:,} bytes in all")
-            self.guard.check_ratio("(all)", self.count, self.guard.packed_bytes)
-        size = min(len(buffer), len(self.rest))
-        buffer[:size], self.rest = self.rest[:size], self.rest[size:]
-        return size
+    def read(self, size: int) -> bytes:
+        while len(self.rest) < size and (chunk := next(self.chunks, b"")):
+            self.rest += chunk
+            self.count += len(chunk)
+            most = self.gate.limits.total_bytes + 4096 * self.gate.limits.members  # and headers
+            self.gate.check("(all)", self.count, self.gate.packed, most, " in all")
+        data, self.rest = self.rest[:size], self.rest[size:]
+        return data
 
 
-def _decompressed(file: BinaryIO, kind: str) -> Iterator[bytes]:
-    if kind == "xz":  # lzma.open has no memory limit, the decompressor has
+def _decompressed(file: BinaryIO) -> Iterator[bytes]:
+    """The bytes of a tar, in chunks of 64 KiB at most."""
+    head = file.read(512)
+    file.seek(0)
+    if head.startswith(b"\xfd7zXZ\0"):  # lzma.open has no memory limit, the decompressor has
         unpack = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
         while not unpack.eof:
             packed = file.read(CHUNK) if unpack.needs_input else b""
@@ -274,23 +215,12 @@ def _decompressed(file: BinaryIO, kind: str) -> Iterator[bytes]:
             if chunk := unpack.decompress(packed, CHUNK):
                 yield chunk
         return
-    opened = {"gz": gzip.open, "bz2": bz2.open}[kind](file) if kind != "tar" else file
-    yield from iter(lambda: opened.read(CHUNK), b"")
-
-
-def _extract_tar(file: BinaryIO, kind: str, guard: _Guard) -> None:
-    stream = io.BufferedReader(_Stream(_decompressed(file, kind), guard), CHUNK)
-    # "r|" reads strictly forwards: one pass, no seeking about in a hostile file.
-    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_tar_header(guard)) as archive:
-        for info in archive:
-            if info.issym() or info.islnk():
-                raise guard.refuse(info.name, "a symbolic or hard link")
-            if info.isdir():
-                if target := guard.place(info.name, is_folder=True):
-                    target.mkdir(parents=True, exist_ok=True)
-                continue
-            if not info.isreg() or info.issparse():
-                raise guard.refuse(info.name, "neither a file nor a folder (or a sparse file)")
-            guard.write(info.name, archive.extractfile(info), info.size, None)
-    while stream.read(CHUNK):  # to the end, so that the checksum of the compression is verified
-        pass
+    if head.startswith(b"\x1f\x8b"):
+        file = gzip.open(file)
+    elif head.startswith(b"BZh"):
+        file = bz2.open(file)
+    elif head[257:262] != b"ustar":
+        raise ArchiveError(
+            f"{file.name}: not an archive that is understood (zip, tar, tar.gz, tar.bz2, tar.xz)"
+        )
+    yield from iter(lambda: file.read(CHUNK), b"")

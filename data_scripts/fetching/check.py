@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from .dataset import SUFFIXES, DataError, DataSet, Item, Part, pixel_digest, read_image, read_mask
+from .convert import look
+from .dataset import FORMATS, DataError, DataSet, Item, Part
 from .progress import in_parallel
 
 
@@ -47,22 +50,31 @@ class Report:
         for label, name in enumerate(spec.classes):
             row = f"{label:>2} {name:<{width - 3}}"
             for part in spec.parts:
-                row += f"{self.shares(part)[label]:>12.3f}{part.shares[label]:>10.3f}"
+                stated = f"{part.shares[label]:.3f}" if part.shares else "-"
+                row += f"{self.shares(part)[label]:>12.3f}{stated:>10}"
             lines.append(row)
         if self.ok:
-            size = f"{spec.size[0]}x{spec.size[1]}"
-            lines.append(f"All is well: every picture is {size} and has the pixels of the origin.")
+            proven = "has the pixels of the origin" if spec.manifest else "can be read"
+            lines.append(f"All is well: every picture {proven}.")
         else:
             lines.append(f"{len(self.problems)} problems:")
             lines.extend(f"  {problem}" for problem in self.problems)
         return "\n".join(lines)
 
 
+class _Seen(NamedTuple):
+    problems: list[str]
+    there: bool = True
+    size: tuple[int, ...] = ()  # (H, W) of what could be read
+    counts: np.ndarray | int = 0  # of a mask's 256 values, int64
+
+
 def check(root: Path, spec: DataSet) -> Report:
     """Look at every file of `root`, in our layout.
 
-    Counts, sizes, modes, class ids, the digest of every picture's pixels, the class shares against
-    the published ones, the list files, and that no other file lies in the folders.
+    Counts, sizes, modes, class ids, the digest of every picture's pixels where there is a manifest,
+    the class shares against the published ones, the list files, and that no other file lies in the
+    folders.
 
     Args:
         root: the folder; one that does not exist has all its files missing.
@@ -72,18 +84,21 @@ def check(root: Path, spec: DataSet) -> Report:
         The report; it never raises for bad data.
     """
     report = Report(spec)
-    items = list(spec.items())
-    results = in_parallel(lambda item: _look(item, root, spec), items, label="check")
+    items = spec.items(root, ours=True)
+    results = in_parallel(lambda item: _see(item, root, spec), items, label="check")
+    pairs = list(zip(items[::2], results[::2], results[1::2], strict=True))
     for part in spec.parts:
-        mine = [(i, r) for i, r in zip(items, results, strict=True) if i.part is part]
-        report.pixels[part.name] = sum(
-            (r.pixels for _, r in mine if r.pixels is not None), np.zeros(256, np.int64)
-        )[: len(spec.classes)]
-        absent = {i.stem for i, r in mine if r.absent}
-        report.pairs[part.name] = len({i.stem for i, _ in mine} - absent)
-        report.problems += [p for _, r in mine for p in r.problems]
-        report.problems += _strangers(part, root, spec)
-        report.problems += _counts(part, report)
+        mine = [(image, mask) for item, image, mask in pairs if item.part is part]
+        seen = sum((mask.counts for _, mask in mine), np.zeros(256, np.int64))
+        report.pixels[part.name] = seen[: len(spec.classes)]
+        report.pairs[part.name] = sum(image.there and mask.there for image, mask in mine)
+        report.problems += [p for pair in mine for one in pair for p in one.problems]
+        report.problems += [*_strangers(part, root, spec), *_figures(part, report)]
+    report.problems += [
+        f"{root / item.name(ours=True)}: the mask is not of the image's size"
+        for item, image, mask in pairs
+        if image.size and mask.size and image.size != mask.size
+    ]
     for name, stems in spec.lists.items():
         path = root / name
         if not path.is_file():
@@ -93,65 +108,45 @@ def check(root: Path, spec: DataSet) -> Report:
     return report
 
 
-@dataclass
-class _Look:
-    problems: list[str] = field(default_factory=list)
-    absent: bool = False
-    pixels: np.ndarray | None = None  # (256,) int64, masks only
-
-
-def _look(item: Item, root: Path, spec: DataSet) -> _Look:
+def _see(item: Item, root: Path, spec: DataSet) -> _Seen:
     path = item.find(root, ours=True)
     if path is None:
-        where = root / item.folder(ours=True) / item.stem
-        return _Look([f"{where}.png: missing"], absent=True)
-    look = _Look()
+        return _Seen([f"{root / item.name(ours=True)}.png: missing"], there=False)
     try:
-        if item.kind == "image":
-            pixels, exact = read_image(path, spec)
-            if not exact:
-                look.problems.append(f"{path}: not stored as {spec.image_mode}")
-        else:
-            pixels, exact = read_mask(path, spec)
-            if not exact or path.suffix != ".png":
-                look.problems.append(f"{path}: a mask must be an 8-bit grey PNG")
-            look.pixels = np.bincount(pixels.ravel(), minlength=256)
-            if wrong := np.flatnonzero(look.pixels[len(spec.classes) :]).tolist():
-                ids = ", ".join(str(label + len(spec.classes)) for label in wrong)
-                look.problems.append(
-                    f"{path}: class id {ids}, allowed are 0 to {len(spec.classes) - 1}"
-                )
+        pixels, exact, faults = look(item, path, spec, ours=True)
     except DataError as error:
-        return _Look([str(error)])
-    if pixel_digest(pixels) != item.digest:
-        look.problems.append(f"{path}: its pixels are not the origin's")
-    return look
+        return _Seen([str(error)])
+    if item.kind == "image":
+        inexact = [] if exact else [f"{path}: not stored as {spec.image_mode}"]
+        return _Seen(inexact + faults, size=pixels.shape[:2])
+    if not exact or path.suffix != ".png":
+        faults.insert(0, f"{path}: a mask must be an 8-bit grey PNG")
+    counts = np.bincount(pixels.ravel(), minlength=256)
+    return _Seen(faults, size=pixels.shape, counts=counts)
 
 
-def _strangers(part: Part, root: Path, spec: DataSet) -> list[str]:
+def _strangers(part: Part, root: Path, spec: DataSet) -> Iterator[str]:
     """Name what lies in the part's folders and does not belong there: a loader would take it in."""
-    stems = set(spec.stems(part))
-    problems = []
-    for name in (part.images, part.masks):
+    stems = set(spec.stems(part, root, ours=True))
+    for name in part.folders(ours=True).values():
         folder = root / name
         seen: set[str] = set()
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.stem not in stems or path.suffix not in SUFFIXES:
-                problems.append(f"{path}: does not belong to {spec.title}")
+            if path.stem not in stems or path.suffix not in FORMATS:
+                yield f"{path}: does not belong to {spec.title}"
             elif path.stem in seen:
-                problems.append(f"{path}: a second file for the stem {path.stem}")
+                yield f"{path}: a second file for the stem {path.stem}"
             seen.add(path.stem)
-    return problems
 
 
-def _counts(part: Part, report: Report) -> list[str]:
-    problems = []
+def _figures(part: Part, report: Report) -> Iterator[str]:
+    """Compare the part's number of pairs and its class shares with the published ones."""
     if (pairs := report.pairs[part.name]) != part.count:
-        problems.append(f"{part.name}: {pairs} pairs, expected {part.count}")
-    for label, (here, stated) in enumerate(zip(report.shares(part), part.shares, strict=True)):
+        yield f"{part.name}: {pairs} pairs, expected {part.count}"
+    for label, stated in enumerate(part.shares):
+        here = report.shares(part)[label]
         if abs(here - stated) > report.spec.share_tolerance:
-            problems.append(
+            yield (
                 f"{part.name}: class {label} ({report.spec.classes[label]}) has {here:.3f} % "
                 f"of the pixels, published {stated:.3f} %"
             )
-    return problems

@@ -27,6 +27,7 @@ from .progress import Progress
 CHUNK = 1 << 16  # bytes; what a connection that breaks may cost
 RESERVE = 64 << 20  # bytes left free on the disk whatever we fetch
 LONGEST_PAUSE = 120.0  # seconds
+BROKEN = (OSError, http.client.HTTPException)  # what a connection raises that breaks
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses worth another try
 
 
@@ -35,23 +36,13 @@ class FetchError(RuntimeError):
 
 
 class _Again(Exception):
-    """This try failed in a way that may pass; `after` is what the server asked for, in seconds."""
+    """This try failed in a way that may pass."""
 
-    def __init__(self, why: str, after: float = 0.0) -> None:
-        super().__init__(why)
-        self.after = after
+    after = 0.0  # seconds that the server asks to wait
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise unless the disk of `folder` has room.
-
-    Args:
-        folder: an existing folder.
-        needed: bytes about to be written.
-
-    Raises:
-        FetchError: less than `needed` bytes and a reserve are free.
-    """
+    """Raise `FetchError` unless the disk of an existing folder has room for `needed` bytes."""
     free = shutil.disk_usage(folder).free
     if needed + RESERVE > free:
         raise FetchError(
@@ -97,12 +88,12 @@ def download(
     if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
         raise FetchError(f"{url}: only http and https are fetched; for a local copy use --from")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(path, url, trust_any=sha256 is not None)
+    part = _Part(path, url)
     failures = 0
     while not part.whole:
         before = part.size
         try:
-            _receive(part, expected_bytes, max_bytes, timeout, progress)
+            _receive(part, sha256 is not None, expected_bytes, max_bytes, timeout, progress)
             break
         except _Again as again:
             failures = 1 if part.size > before else failures + 1
@@ -131,22 +122,20 @@ def file_sha256(path: Path) -> str:
 
 
 class _Part:
-    """The half file and its notes on disk."""
+    """The half file on disk, and the notes of which whole one it is a part."""
 
-    def __init__(self, path: Path, url: str, *, trust_any: bool) -> None:
+    def __init__(self, path: Path, url: str) -> None:
         self.path = path.with_name(path.name + ".part")
         self.notes = path.with_name(path.name + ".part.json")
-        self.url, self.trust_any = url, trust_any
-        self.validator: str | None = None
-        self.total: int | None = None
+        self.url = url
         try:
-            notes = json.loads(self.notes.read_text(encoding="utf-8"))
-            if notes["url"] == url:
-                self.validator, self.total = notes["validator"], notes["total"]
-                return
+            noted = json.loads(self.notes.read_text(encoding="utf-8"))
+            self.validator, self.total = noted["validator"], noted["total"]
+            ours = noted["url"] == url
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # no notes, or unreadable ones: what they describe cannot be trusted
-        self.discard()
+            ours = False  # without notes that can be read nothing says what the half file is
+        if not ours:
+            self.discard()
 
     @property
     def size(self) -> int:
@@ -154,19 +143,14 @@ class _Part:
 
     @property
     def whole(self) -> bool:
-        return self.total is not None and self.size == self.total and self.path.exists()
+        return self.path.exists() and self.size == self.total
 
-    @property
-    def resume_from(self) -> int:
-        # Without a validator nothing says that the rest belongs to the same file; a hash would.
-        return self.size if self.validator or self.trust_any else 0
-
-    def describe(self, headers: Mapping[str, str], total: int | None) -> None:
+    def begin(self, headers: Mapping[str, str], start: int, total: int | None) -> None:
+        if start == 0:
+            self.path.write_bytes(b"")  # before the notes, which must never describe other bytes
         self.validator, self.total = _validator(headers), total
         notes = {"url": self.url, "validator": self.validator, "total": total}
-        fresh = self.notes.with_name(self.notes.name + ".new")
-        fresh.write_text(json.dumps(notes), encoding="utf-8")
-        os.replace(fresh, self.notes)
+        self.notes.write_text(json.dumps(notes), encoding="utf-8")
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -189,70 +173,78 @@ def _open(part: _Part, start: int, timeout: float) -> http.client.HTTPResponse |
     headers = {"User-Agent": "segbook-data-scripts", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-        if part.validator:
-            headers["If-Range"] = part.validator
+        headers |= {"If-Range": part.validator} if part.validator else {}
     request = urllib.request.Request(part.url, headers=headers)
     try:
         return urllib.request.build_opener(_SafeRedirects).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         with error:
+            if error.code == 416 and _range(error.headers)[1] == start:
+                return None
             if error.code == 416:
-                if _total_of_range(error.headers) == start:
-                    return None
                 part.discard()
                 raise _Again("the half file does not fit the server's; starting again") from error
             if error.code in PASSING:
+                again = _Again(f"the server answers {error.code}")
                 wait = error.headers.get("Retry-After", "")
-                seconds = float(wait) if wait.isdigit() else 0.0
-                raise _Again(f"the server answers {error.code}", seconds) from error
+                again.after = float(wait) if wait.isdigit() else 0.0
+                raise again from error
             raise FetchError(
                 f"{part.url}: the server answers {error.code} {error.reason}; "
                 "give another address with --url or a local copy with --from"
             ) from error
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise FetchError(f"{part.url}: {error.reason}; the connection is not safe") from error
-        raise _Again(f"no connection ({error.reason})") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _Again(f"the connection broke ({error!r})") from error
+    except BROKEN as error:
+        why = getattr(error, "reason", error)
+        if isinstance(why, ssl.SSLCertVerificationError):
+            raise FetchError(f"{part.url}: {why}; the connection is not safe") from error
+        raise _Again(f"no connection ({why})") from error
 
 
 def _receive(
-    part: _Part, expected: int, limit: int | None, timeout: float, progress: Progress | None
+    part: _Part,
+    hashed: bool,
+    expected: int,
+    limit: int | None,
+    timeout: float,
+    progress: Progress | None,
 ) -> None:
     """Make one connection and append what it gives; return only when the file is whole."""
-    start = part.resume_from
+    # Without a validator nothing says that the rest belongs to the same file; a hash will.
+    start = part.size if part.validator or hashed else 0
     response = _open(part, start, timeout)
     if response is None:
         return
     with response:
         length = response.headers.get("Content-Length", "")
-        length = int(length) if length.isdigit() else None
+        total = int(length) if length.isdigit() else None
         if response.status == 206:
             same = part.validator in (None, _validator(response.headers))
-            if not same or _start_of_range(response.headers) != start:
+            first, whole = _range(response.headers)
+            if not same or first != start:
                 part.discard()
                 raise _Again("the server sent another file or range than asked; starting again")
-            total = _total_of_range(response.headers)
-            if total is None and length is not None:
-                total = start + length
+            total = start + total if whole is None and total is not None else whole
         elif response.status == 200:
-            start, total = 0, length  # no Range support, or the file changed: all of it comes
+            start = 0  # no Range support, or the file changed: all of it comes
         else:
             raise FetchError(f"{part.url}: the server answers {response.status}, not 200 or 206")
         if limit is not None and (total or 0) > limit:
             raise FetchError(f"{part.url}: {total:,} bytes, more than the {limit:,} allowed")
         require_space(part.path.parent, (total or expected) - start)
-        if start == 0:
-            part.path.write_bytes(b"")  # before the notes, which must never describe other bytes
-        part.describe(response.headers, total)
+        part.begin(response.headers, start, total)
         with part.path.open("ab") as file:
-            while chunk := _read(response):
-                start += len(chunk)
+            while True:
                 if limit is not None and start > limit:
                     part.discard()
                     raise FetchError(f"{part.url}: more than the {limit:,} bytes allowed")
+                try:
+                    chunk = response.read(CHUNK)
+                except BROKEN as error:  # caught here, where it cannot be the disk's
+                    raise _Again(f"the connection broke ({error!r})") from error
+                if not chunk:
+                    break
                 file.write(chunk)
+                start += len(chunk)
                 if progress is not None:
                     progress.move_to(start, total)
             file.flush()
@@ -263,13 +255,6 @@ def _receive(
         raise _Again(f"the connection ended at {start:,} of {total:,} bytes")
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
-    try:
-        return response.read(CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _Again(f"the connection broke ({error!r})") from error
-
-
 def _validator(headers: Mapping[str, str]) -> str | None:
     etag = headers.get("ETag")
     if etag and not etag.startswith("W/"):  # If-Range takes strong validators only (RFC 9110)
@@ -277,11 +262,9 @@ def _validator(headers: Mapping[str, str]) -> str | None:
     return headers.get("Last-Modified")
 
 
-def _start_of_range(headers: Mapping[str, str]) -> int | None:
-    found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", headers.get("Content-Range", ""))
-    return int(found[1]) if found else None
-
-
-def _total_of_range(headers: Mapping[str, str]) -> int | None:
-    found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", headers.get("Content-Range", ""))
-    return int(found[1]) if found else None
+def _range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """The first byte and the total of a Content-Range, each None where it is not stated."""
+    text = headers.get("Content-Range", "")
+    found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", text)
+    first, total = found.groups() if found else (None, None)
+    return first and int(first), total and int(total)

@@ -1,13 +1,12 @@
-"""A progress bar, and a pool that stops at the first failure."""
+"""A line that tells how far it is, and a pool that stops at the first failure."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -15,45 +14,37 @@ Result = TypeVar("Result")
 
 
 class Progress:
-    """A bar on stderr: tqdm's where tqdm is installed, otherwise one line every two seconds.
+    """A line on stderr that is written over; silent where stderr is a file, as in a batch job.
 
     Args:
         label: what is being done, for example ``"download"``.
         total: amount at the end; None where it is not known.
-        unit: ``"B"`` for bytes, otherwise a word such as ``"files"``.
+        unit: what is counted: ``"files"``, or ``"MB"`` for bytes.
     """
 
     def __init__(self, label: str, total: int | None = None, unit: str = "files") -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done = 0
-        self._last_line = 0.0
-        self._bar = None
-        if importlib.util.find_spec("tqdm") is not None:
-            from tqdm import tqdm
-
-            # disable=None: tqdm stays silent where stderr is a file, as in a batch job's log.
-            self._bar = tqdm(
-                desc=label, total=total, unit=unit, unit_scale=unit == "B", disable=None
-            )
+        self.done, self._shown, self._again = 0, sys.stderr.isatty(), 0.0
 
     def move_to(self, done: int, total: int | None = None) -> None:
         """Show `done` of `total`; `done` may go back, as it does when a download starts again."""
-        step, self.done = done - self.done, done
-        self.total = total if total is not None else self.total
-        if self._bar is not None:
-            self._bar.total = self.total
-            self._bar.update(step)
-        elif sys.stderr.isatty() and time.monotonic() - self._last_line > 2:
-            self._last_line = time.monotonic()
-            of = "" if self.total is None else f" of {self.total:,}"
-            print(f"{self.label}: {done:,}{of} {self.unit}", file=sys.stderr)
+        self.done, self.total = done, self.total if total is None else total
+        if self._shown and time.monotonic() >= self._again:
+            self._again = time.monotonic() + 0.2
+            self._write("\r")
+
+    def _write(self, end: str) -> None:
+        scale = 1e6 if self.unit == "MB" else 1
+        of = f" of {self.total / scale:,.0f}" if self.total is not None else ""
+        line = f"{self.label}: {self.done / scale:,.0f}{of} {self.unit}"
+        print(f"{line:<60}", end=end, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        if self._shown:
+            self._write("\n")
 
 
 def in_parallel(
@@ -63,28 +54,23 @@ def in_parallel(
     label: str,
     threads: int | None = None,
 ) -> list[Result]:
-    """Call `work` on every item in threads, with a bar.
+    """Call `work` on every item in threads; whatever it raises ends the whole call.
 
     Threads are enough: decoding, hashing and waiting for a server all release Python's lock.
 
     Args:
-        work: called with one item; whatever it raises ends the whole call.
+        work: called with one item.
         items: what to work on; may be empty.
-        label: name of the bar.
+        label: what is being done, for people.
         threads: number of threads; None is one a core, at most eight.
 
     Returns:
-        The results in the order of `items`; an empty list for no items.
+        The results in the order of `items`.
     """
-    items = list(items)
-    pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1))
-    try:
-        futures = [pool.submit(work, item) for item in items]
-        with Progress(label, len(items)) as bar:
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                bar.move_to(done)
-        return [future.result() for future in futures]
-    finally:
-        # Without cancel_futures an error would be shown only after all the other items were done.
-        pool.shutdown(wait=True, cancel_futures=True)
+    items, results = list(items), []
+    threads = threads or min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool, Progress(label, len(items)) as bar:
+        for result in pool.map(work, items):  # a failure cancels what has not begun
+            results.append(result)
+            bar.move_to(len(results))
+    return results

@@ -1,8 +1,8 @@
 """The library of Segbook: networks, data, training and metrics for semantic segmentation."""
 
-from segkit.catalog import create_model, list_models
+from segkit.catalog import create_model, list_models, load_model
 from segkit.outputs import SegOutput
 
 __version__ = "0.3.0"
 
-__all__ = ["SegOutput", "create_model", "list_models"]
+__all__ = ["SegOutput", "create_model", "list_models", "load_model"]

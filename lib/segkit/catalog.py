@@ -1,4 +1,4 @@
-"""The models that have a name: one import and one row per builder."""
+"""The models that have a name: one line a file."""
 
 from __future__ import annotations
 
@@ -6,180 +6,122 @@ import difflib
 import fnmatch
 import sys
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
-from segkit.models.attention_unet import attention_unet
-from segkit.models.bisenet_v2 import bisenet_v2
-from segkit.models.deeplab_v1 import deeplab_v1_vgg16
-from segkit.models.deeplab_v2 import deeplab_v2_resnet101, deeplab_v2_vgg16
-from segkit.models.deeplab_v3 import (
-    deeplab_v3_mobilenet_v3_large,
-    deeplab_v3_resnet50,
-    deeplab_v3_resnet101,
-)
-from segkit.models.deeplab_v3_plus import (
-    deeplab_v3_plus_mobilenet_v2,
-    deeplab_v3_plus_resnet18,
-    deeplab_v3_plus_resnet50,
-    deeplab_v3_plus_resnet101,
-    deeplab_v3_plus_xception65,
-)
-from segkit.models.dpt import dpt_vit_b16, dpt_vit_l16
-from segkit.models.espnet import espnet, espnet_c
-from segkit.models.fast_scnn import fast_scnn
-from segkit.models.fcn import (
-    fcn8s_resnet18,
-    fcn8s_vgg16,
-    fcn16s_vgg16,
-    fcn32s_vgg16,
-    fcn_resnet50,
-    fcn_resnet101,
-)
-from segkit.models.fcn_hrnet import fcn_hrnet_w18, fcn_hrnet_w18_small, fcn_hrnet_w48
-from segkit.models.fpn import fpn_resnet50, fpn_resnet101
-from segkit.models.linknet import linknet_resnet18, linknet_resnet34
-from segkit.models.lraspp import lraspp_mobilenet_v3_large
-from segkit.models.manet import manet_resnet34, manet_resnet50
-from segkit.models.no_new_net import no_new_net
-from segkit.models.non_local import non_local_resnet50
-from segkit.models.ocnet import ocnet_resnet50, ocnet_resnet101
-from segkit.models.ocrnet import (
-    ocrnet_hrnet_w18,
-    ocrnet_hrnet_w18_small,
-    ocrnet_hrnet_w48,
-    ocrnet_resnet50,
-    ocrnet_resnet101,
-)
-from segkit.models.pan import pan_resnet50, pan_resnet101
-from segkit.models.pp_liteseg import pp_liteseg_b, pp_liteseg_t
-from segkit.models.pspnet import pspnet_resnet50, pspnet_resnet101
-from segkit.models.segformer import (
-    segformer_b0,
-    segformer_b1,
-    segformer_b2,
-    segformer_b3,
-    segformer_b4,
-    segformer_b5,
-)
-from segkit.models.segnet import segnet
-from segkit.models.stdc_seg import stdc1_seg, stdc2_seg
-from segkit.models.u2net import u2net, u2netp
-from segkit.models.unet import unet, unet_padded, unet_resnet18, unet_resnet34, unet_resnet50
-from segkit.models.unet_plus_plus import (
-    unet_plus_plus,
-    unet_plus_plus_resnet18,
-    unet_plus_plus_resnet34,
-    unet_plus_plus_resnet50,
-)
-from segkit.models.upernet import upernet_resnet50, upernet_resnet101
+import segkit.models.attention_unet
+import segkit.models.bisenet_v2
+import segkit.models.deeplab_v1
+import segkit.models.deeplab_v2
+import segkit.models.deeplab_v3
+import segkit.models.deeplab_v3_plus
+import segkit.models.dpt
+import segkit.models.espnet
+import segkit.models.fast_scnn
+import segkit.models.fcn
+import segkit.models.fcn_hrnet
+import segkit.models.fpn
+import segkit.models.linknet
+import segkit.models.lraspp
+import segkit.models.manet
+import segkit.models.no_new_net
+import segkit.models.non_local
+import segkit.models.ocnet
+import segkit.models.ocrnet
+import segkit.models.pan
+import segkit.models.pp_liteseg
+import segkit.models.pspnet
+import segkit.models.segformer
+import segkit.models.segnet
+import segkit.models.stdc_seg
+import segkit.models.u2net
+import segkit.models.unet
+import segkit.models.unet_plus_plus
+import segkit.models.upernet
+from segkit.backbones.catalog import takes
+from segkit.builder import Kind, option_names, own_backbone
 from segkit.weights import Source, fetch, load_weights, read_header
 
-# Sorted by name.
-MODELS: dict[str, Callable[..., nn.Module]] = {
+_FILES = [file for file in vars(segkit.models).values() if isinstance(file, ModuleType)]
+_BUILDERS = {
     builder.__name__: builder
-    for builder in [
-        attention_unet,
-        bisenet_v2,
-        deeplab_v1_vgg16,
-        deeplab_v2_resnet101,
-        deeplab_v2_vgg16,
-        deeplab_v3_mobilenet_v3_large,
-        deeplab_v3_plus_mobilenet_v2,
-        deeplab_v3_plus_resnet101,
-        deeplab_v3_plus_resnet18,
-        deeplab_v3_plus_resnet50,
-        deeplab_v3_plus_xception65,
-        deeplab_v3_resnet101,
-        deeplab_v3_resnet50,
-        dpt_vit_b16,
-        dpt_vit_l16,
-        espnet,
-        espnet_c,
-        fast_scnn,
-        fcn16s_vgg16,
-        fcn32s_vgg16,
-        fcn8s_resnet18,
-        fcn8s_vgg16,
-        fcn_hrnet_w18,
-        fcn_hrnet_w18_small,
-        fcn_hrnet_w48,
-        fcn_resnet101,
-        fcn_resnet50,
-        fpn_resnet101,
-        fpn_resnet50,
-        linknet_resnet18,
-        linknet_resnet34,
-        lraspp_mobilenet_v3_large,
-        manet_resnet34,
-        manet_resnet50,
-        no_new_net,
-        non_local_resnet50,
-        ocnet_resnet101,
-        ocnet_resnet50,
-        ocrnet_hrnet_w18,
-        ocrnet_hrnet_w18_small,
-        ocrnet_hrnet_w48,
-        ocrnet_resnet101,
-        ocrnet_resnet50,
-        pan_resnet101,
-        pan_resnet50,
-        pp_liteseg_b,
-        pp_liteseg_t,
-        pspnet_resnet101,
-        pspnet_resnet50,
-        segformer_b0,
-        segformer_b1,
-        segformer_b2,
-        segformer_b3,
-        segformer_b4,
-        segformer_b5,
-        segnet,
-        stdc1_seg,
-        stdc2_seg,
-        u2net,
-        u2netp,
-        unet,
-        unet_padded,
-        unet_plus_plus,
-        unet_plus_plus_resnet18,
-        unet_plus_plus_resnet34,
-        unet_plus_plus_resnet50,
-        unet_resnet18,
-        unet_resnet34,
-        unet_resnet50,
-        upernet_resnet101,
-        upernet_resnet50,
-    ]
+    for builder in sorted(
+        (each for file in _FILES for each in file.builders), key=lambda each: each.__name__
+    )
 }
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    name: builder for name, builder in _BUILDERS.items() if own_backbone(builder) is not None
+}
+"""What ``num_classes`` alone is enough to build, by name, sorted."""
+
+ON_ANY_BACKBONE: dict[str, Callable[..., nn.Module]] = {
+    name: builder for name, builder in _BUILDERS.items() if name not in MODELS
+}
+"""What also needs the name of a backbone; most of `MODELS` take another one than their own too."""
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:
-    if name not in MODELS:
-        closest = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.0)
+    if name not in _BUILDERS:
+        closest = difflib.get_close_matches(name, _BUILDERS, n=3, cutoff=0.0)
         raise ValueError(
             f"there is no model named {name!r}; the closest names are {', '.join(closest)}. "
             "segkit.list_models() lists all of them."
         )
-    return MODELS[name]
+    return _BUILDERS[name]
 
 
-def create_model(name: str, **kwargs: Any) -> nn.Module:
+def create_model(name: str, /, **kwargs: Any) -> nn.Module:
     """Build a network by name; the same as calling its builder.
 
     Args:
-        name: a name of `list_models()`.
-        kwargs: the builder's arguments; all have ``num_classes``, ``in_channels`` and ``weights``.
+        name: one of `list_models()`, or of `ON_ANY_BACKBONE`.
+        kwargs: the builder's arguments; all have ``num_classes``, ``in_channels`` and ``weights``,
+            and those whose network is on a backbone ``weights_backbone`` and ``backbone``: the name
+            of one of `segkit.backbones.BACKBONES`, or ``"timm:<name>"``.
 
     Returns:
         The network, in training mode, with random weights unless ``weights`` names a file.
 
     Raises:
-        ValueError: no model has this name; the closest three are told.
+        ValueError: no model has this name (the closest three are told), or it does not take one of
+            the arguments, or needs a backbone; or the backbone does not fit.
+
+    Example:
+        >>> model = create_model("deeplab_v3_plus", backbone="mobilenet_v2", num_classes=3)
     """
-    return _builder(name)(**kwargs)
+    builder = _builder(name)
+    taken = option_names(builder)
+    if unknown := sorted(kwargs.keys() - taken):
+        raise ValueError(f"{name} does not take {', '.join(unknown)}; it takes {', '.join(taken)}")
+    if name in ON_ANY_BACKBONE and not kwargs.get("backbone"):
+        raise ValueError(
+            f'{name} is on any backbone: name one, backbone="resnet50" or another of '
+            'segkit.backbones.BACKBONES, or "timm:<name>"'
+        )
+    return builder(**kwargs)
+
+
+def options_of(name: str, backbone: str = "") -> list[str]:
+    """The arguments that a model's builder takes.
+
+    Args:
+        name: one of `list_models()`, or of `ON_ANY_BACKBONE`.
+        backbone: what it is built on, "" for its own; ``weights_backbone`` is among the arguments
+            where that one has any.
+
+    Raises:
+        ValueError: no model or no backbone has this name.
+    """
+    builder = _builder(name)
+    taken = option_names(builder)
+    body = backbone or own_backbone(builder)
+    if "backbone" in taken and not (body and "weights" in takes(body)):
+        taken.remove("weights_backbone")
+    return taken
 
 
 def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
@@ -215,6 +157,11 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
             f"the header of {path} has {' and '.join(further)} among the arguments of {name}, but "
             "a weights file brings its own weights: save it with a header without them"
         )
+    if ":" in str(arguments.get("backbone", "")).removeprefix("timm:"):
+        raise ValueError(
+            f"the header of {path} says to build {name} on {arguments['backbone']!r:.80}, which is "
+            "looked up elsewhere: save it with the name of one of timm.list_models()"
+        )
     try:
         model = create_model(name, **arguments)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -227,13 +174,23 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), header
 
 
-def list_models(pattern: str = "*") -> list[str]:
+def list_models(pattern: str = "*", *, kind: Kind | None = None) -> list[str]:
     """Return the names of all models that match a pattern, sorted.
 
     Args:
         pattern: with ``*`` and ``?`` as in file names; no match gives an empty list.
+        kind: of the paper, such as "real-time"; None takes all.
+
+    Raises:
+        ValueError: no such kind.
     """
-    return [name for name in MODELS if fnmatch.fnmatchcase(name, pattern)]
+    if kind is not None and kind not in get_args(Kind):
+        raise ValueError(f"kind is {kind!r}; it is one of {', '.join(get_args(Kind))}")
+    return [
+        name
+        for name in fnmatch.filter(MODELS, pattern)
+        if kind in (None, sys.modules[MODELS[name].__module__].PAPER.kind)
+    ]
 
 
 def model_card(name: str) -> dict[str, Any]:
@@ -251,6 +208,8 @@ def model_card(name: str) -> dict[str, Any]:
         ValueError: no model has this name.
     """
     builder = _builder(name)
+    if name in ON_ANY_BACKBONE:
+        raise ValueError(f"{name} is on any backbone: there is a card for each of its variants")
     module = sys.modules[builder.__module__]
     with torch.device("meta"):
         model = builder(num_classes=19)

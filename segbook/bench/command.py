@@ -1,4 +1,4 @@
-"""``segbook bench``, ``segbook bench model`` and ``segbook bench train``."""
+"""``segbook bench``, with ``model``, ``train`` and ``settings``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from segbook.bench.train import command as bench_train
+from segbook.recipes.command import changed, changes_option
 
 
 class Size(click.ParamType):
@@ -102,6 +103,25 @@ def bench_model(
             progress=begin,
         )
     click.echo(json.dumps(result) if as_json else table(result))
+
+
+@bench.command("settings")
+@click.argument("recipe")
+@changes_option
+@click.option("--rounds", default=9, show_default=True, help="Steps timed of each setting.")
+def bench_settings(recipe: str, changes: tuple[str, ...], rounds: int) -> None:
+    """Time RECIPE's steps by other settings than the rule's, and print the --set that is faster.
+
+    Settings are precision, memory format, fused optimizer and, on a GPU, compiling.
+    """
+    chosen = changed(recipe, changes)
+    from tqdm import tqdm
+
+    from segbook.bench import settings
+
+    with tqdm(unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
+        rows = settings.bench_settings(chosen, rounds=rounds, tick=bar.update)
+    click.echo(settings.settings_table(chosen, rows))
 
 
 bench.add_command(bench_train, "train")

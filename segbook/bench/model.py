@@ -4,7 +4,7 @@ Published frame rates count different things, and are not comparable: the networ
 last resizing and the argmax; or from a large image that is made smaller, and back (PP-LiteSeg,
 arXiv:2204.02681, section 4.1). So all three are measured, each in the plain form (float32, as
 built, ``logits.argmax(1)``, no gradients) and in the fast one, that of
-`segkit.engine.optimize_for_inference`.
+`segkit.export.optimize_for_inference`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from segbook.bench.clock import Sample, in_turn, paired_ratio, sampler, summarise
 from segbook.certificates.measure import flops
 from segkit.catalog import MODELS, create_model, load_model, model_card
-from segkit.engine.fast import InferenceNetwork, optimize_for_inference, without_resize
 from segkit.engine.train import PRECISIONS
+from segkit.export.inference import InferenceNetwork, optimize_for_inference, take_resize
 
 SCOPES = {
     "network": "network, as far as its own logits",
@@ -137,7 +137,8 @@ class _Subject:
         channels = next(p for p in plain.parameters() if p.ndim > 1).shape[1]
         self.large = large = _picture(image, channels, [2 * side for side in size]).to(device)
         self.images = images = _resize(large, size)
-        alone = without_resize(plain, images.to("meta")) or plain
+        alone = copy.deepcopy(plain)
+        take_resize(alone, images.to("meta"))
         whole = tuple(large.shape[-2:])
 
         def plain_end_to_end() -> Tensor:
@@ -148,9 +149,9 @@ class _Subject:
             ("network", "plain"): lambda: alone(images).logits,
             ("network", "fast"): lambda: fast.scores(images),
             ("labels", "plain"): lambda: plain(images).logits.argmax(1),
-            ("labels", "fast"): lambda: fast.labels(images),
+            ("labels", "fast"): lambda: fast.predict_labels(images),
             ("end_to_end", "plain"): plain_end_to_end,
-            ("end_to_end", "fast"): lambda: fast.labels(_resize(large, size), size=whole),
+            ("end_to_end", "fast"): lambda: fast.predict_labels(_resize(large, size), size=whole),
         }
 
     @torch.no_grad()
@@ -170,7 +171,7 @@ class _Subject:
             "macs": operations // 2,
             "precision": fast.precision,
             "fused": fast.fused,
-            "ends_in_resize": fast.ends_in_resize,
+            "ends_in_resize": fast.resize is not None,
             "labels_changed": {scope: float(share) for scope, share in changed.items()},
         }
 

@@ -208,13 +208,12 @@ def step_time(pairs: int) -> Ratio:
     import torch
     from torch.nn import functional as F
 
-    from segbook.runs.build import choose_precision
     from segkit import create_model, engine, losses
 
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3, 360, 480, generator=generator)
     labels = torch.randint(0, 11, (4, 360, 480), generator=generator)
-    precision = choose_precision("auto")
+    precision = engine.best_precision("cpu")
 
     def stepper(fast: bool) -> Callable[[], Any]:
         torch.manual_seed(0)

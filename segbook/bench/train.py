@@ -21,28 +21,41 @@ from segbook.bench.turns import WARM_UP, Apart, Spread, Stepper, take_turns
 
 
 def our_stepper(
-    network: Any, batch: tuple[Any, Any], setting: Any, make: Callable[..., Any] | None = None
+    network: Any,
+    batch: tuple[Any, Any],
+    settings: Any,
+    *,
+    make: Callable[..., Any] | None = None,
+    loss: Callable[..., Any] | None = None,
+    compiled: bool = False,
 ) -> Stepper:
-    """Our training loop over one batch, by a `segkit.engine.probe.Setting`."""
+    """Our training loop over one batch.
+
+    Args:
+        network: on the device where it is trained.
+        batch: images and labels.
+        settings: `segkit.engine.Settings`.
+        make: makes the optimizer of some weights; None for `plain_sgd`.
+        loss: None for cross-entropy, of the auxiliary outputs, too.
+        compiled: whether the network goes through ``torch.compile``.
+    """
     import torch
 
     from segkit import engine, losses
-    from segkit.engine.probe import set_fused
 
     def batches() -> Iterator[tuple[Any, Any]]:
         while True:
             yield batch
 
-    optimizer = make(network.parameters()) if make else plain_sgd(network)
-    set_fused(optimizer, setting.fused)
+    engine.keep_memory()
     stream = engine.train(
-        torch.compile(network) if setting.compiled else network,
+        torch.compile(network) if compiled else network,
         batches(),
-        loss=losses.combine(losses.cross_entropy, network.aux_losses),
-        optimizer=optimizer,
+        loss=loss or losses.combine(losses.cross_entropy, network.aux_losses),
+        optimizer=(make or plain_sgd)(network.parameters(), fused=settings.fused or None),
         steps=10**9,
-        precision=setting.precision,
-        channels_last=setting.channels_last,
+        precision=settings.precision,
+        channels_last=settings.channels_last,
     )
     return lambda: next(stream).loss
 
@@ -51,7 +64,7 @@ def their_stepper(network: Any, batch: tuple[Any, Any]) -> Stepper:
     """The loop that a user of the other library writes: float32, torch's own loss."""
     from torch.nn import functional as F
 
-    optimizer = plain_sgd(network)
+    optimizer = plain_sgd(network.parameters())
     network.train()
     device = next(network.parameters()).device
 
@@ -66,38 +79,32 @@ def their_stepper(network: Any, batch: tuple[Any, Any]) -> Stepper:
     return step
 
 
-def plain_sgd(network: Any) -> Any:
+def plain_sgd(parameters: Any, **options: Any) -> Any:
     """SGD with momentum, as torch makes it."""
     import torch
 
-    return torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-
-
-def default_setting(network: Any) -> Any:
-    """What a short run of a recipe takes on this machine."""
-    from segbook.runs.build import choose_precision
-    from segkit.engine.probe import Setting
-
-    on_gpu = next(network.parameters()).device.type == "cuda"
-    return Setting(choose_precision("auto"), channels_last=True, fused=on_gpu)
+    return torch.optim.SGD(parameters, lr=0.01, momentum=0.9, **options)
 
 
 def build_stepper(case: Case, way: str) -> Stepper:
     """One way of training a network: "theirs", or ours as "float32" or "default"."""
     import torch
 
-    from segkit.engine.probe import Setting
+    from segkit import engine
 
     torch.manual_seed(0)
     network, batch = case.ours(), fake_batch(case)
     if way == "theirs":
         ours, network = network, case.theirs()
         copy_weights(ours, network)
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.to(device)
     torch.manual_seed(0)  # the same units are dropped out
     if way == "theirs":
         return their_stepper(network, batch)
-    return our_stepper(network, batch, default_setting(network) if way == "default" else Setting())
+    plain = engine.Settings("float32", channels_last=False, fused=False)
+    default = engine.default_settings(device, optimizer="sgd")
+    return our_stepper(network, batch, default if way == "default" else plain)
 
 
 @contextlib.contextmanager

@@ -14,13 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from segbook.bench.train import default_setting, our_stepper, plain_sgd
+from segbook.bench.train import our_stepper, plain_sgd
 from segbook.bench.train_cases import cases, fake_batch
 from segbook.bench.turns import WARM_UP, take_turns
-from segbook.runs.build import choose_precision
 from segkit import create_model, data, engine, losses, transforms
 from segkit.doctor.finding import counted
-from segkit.engine.probe import Setting, set_fused
+from segkit.engine import Settings
 
 WAYS = {"options": 9, "data": 6}
 """What can be measured, and how many ways of making a step each compares."""
@@ -37,33 +36,35 @@ def measure(name: str, rounds: int, data_root: Path | None, **how: Any) -> list[
 
 
 def compare_options(rounds: int, **how: Any) -> list[dict[str, Any]]:
-    """PP-LiteSeg-T with one option after the other, against float32, planes and torch's SGD."""
+    """PP-LiteSeg-T with one option after the other, against float32, contiguous and torch's SGD."""
     case = cases()["pp_liteseg_t"]
     batch = fake_batch(case)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = choose_precision("auto")
+    half = engine.best_precision(device)
     sgd = functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9)
     adamw = functools.partial(torch.optim.AdamW, lr=0.001)
-    fast = Setting(half, channels_last=True)
-    ways: dict[str, tuple[Setting, Callable[..., Any]]] = {
-        "float32, planes": (Setting(), sgd),
-        "channels_last": (Setting(channels_last=True), sgd),
-        half: (Setting(half), sgd),
-        f"{half}, channels_last": (fast, sgd),
-        "... and foreach SGD": (fast, functools.partial(sgd, foreach=True)),
-        "... and fused SGD": (fast._replace(fused=True), sgd),
-        "... and AdamW": (fast, adamw),
-        "... and foreach AdamW": (fast, functools.partial(adamw, foreach=True)),
-        "... and fused AdamW": (fast._replace(fused=True), adamw),
+    plain = Settings("float32", channels_last=False, fused=False)
+    fast = plain._replace(precision=half, channels_last=True)
+    fused = fast._replace(fused=True)
+    base = str(plain)
+    ways: dict[str, tuple[Settings, Callable[..., Any], bool]] = {
+        base: (plain, sgd, False),
+        "channels_last": (plain._replace(channels_last=True), sgd, False),
+        half: (plain._replace(precision=half), sgd, False),
+        f"{half}, channels_last": (fast, sgd, False),
+        "... and foreach SGD": (fast, functools.partial(sgd, foreach=True), False),
+        "... and fused SGD": (fused, sgd, False),
+        "... and AdamW": (fast, adamw, False),
+        "... and foreach AdamW": (fast, functools.partial(adamw, foreach=True), False),
+        "... and fused AdamW": (fused, adamw, False),
     }
     if device.type == "cuda":
-        ways["... and compiled"] = (fast._replace(compiled=True), sgd)
+        ways["... and compiled"] = (fast, sgd, True)
     steppers = {
-        name: our_stepper(case.ours().to(device), batch, setting, make)
-        for name, (setting, make) in ways.items()
+        name: our_stepper(case.ours().to(device), batch, settings, make=make, compiled=compiled)
+        for name, (settings, make, compiled) in ways.items()
     }
     turns = take_turns(steppers, rounds, **how)
-    base = "float32, planes"
     rows: list[dict[str, Any]] = [
         {
             "what": f"{case.title}, {name}",
@@ -130,9 +131,7 @@ def compare_data(
             torch.manual_seed(0)
             network = create_model("pp_liteseg_t", num_classes=11)
             network.to("cuda" if torch.cuda.is_available() else "cpu")
-            setting = default_setting(network)
-            optimizer = plain_sgd(network)
-            set_fused(optimizer, setting.fused)
+            settings = engine.default_settings(next(network.parameters()).device, optimizer="sgd")
             pairs = make(cache=cached, transform=transforms.train(SIZE, (0.75, 1.5), jitter=0.4))
             few = First(pairs)
             if cached and not workers:  # each worker would fill a cache of its own, as in training
@@ -142,10 +141,10 @@ def compare_data(
                 network,
                 data.batches(few, batch_size=BATCH, seed=0, workers=workers),
                 loss=losses.combine(losses.cross_entropy, network.aux_losses),
-                optimizer=optimizer,
+                optimizer=plain_sgd(network.parameters(), fused=settings.fused or None),
                 steps=WARM_UP + rounds,
-                precision=setting.precision,
-                channels_last=setting.channels_last,
+                precision=settings.precision,
+                channels_last=settings.channels_last,
             )
             steps = []
             for step in stream:

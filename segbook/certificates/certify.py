@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,16 @@ def facts_of(name: str) -> Facts:
 def measured(name: str, known: Facts) -> dict[str, Any]:
     """The part of a certificate that needs neither other packages nor data, in seconds."""
     card = model_card(name)
+    paper = sys.modules[MODELS[name].__module__].PAPER
     model = on_meta(name, num_classes=CLASSES)
     odd = ODD_VOLUMES if len(known.size) == 3 else ODD_SIZES
     return {
         "name": name,
         "summary": card["summary"],
-        **paper(card["paper"]),
+        "paper": card["paper"],
+        "title": paper.title,
+        "year": paper.year,
+        "link": paper.url,
         "differs": card["differs"],
         "code": code_hash(MODELS[name]),
         "classes": CLASSES,
@@ -157,20 +161,6 @@ def held_against(name: str, reference: Reference) -> dict[str, Any]:
         **{key: value for key, value in entry.items() if value not in ([], {}, "")},
         "ours": ours,
         "agrees": ours - reference.parameters == reference.difference,
-    }
-
-
-def paper(text: str) -> dict[str, Any]:
-    """Title, year and link out of a file's "Paper:" line."""
-    title = re.search(r'"(.+?)"', text)
-    link = re.search(r"https?://\S+", text)
-    after = text[title.end() :] if title else text
-    year = re.search(r"\b(?:19|20)\d\d\b", after)
-    return {
-        "paper": text,
-        "title": title[1].rstrip(",") if title else "",
-        "year": int(year[0]) if year else None,
-        "link": link[0].rstrip(".,;)") if link else "",
     }
 
 

@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import segkit
+from segkit.backbones import BACKBONES
+from segkit.builder import own_backbone
 
 ROOT = Path(segkit.__file__).parent
 PARTS = ("models", "backbones", "nn")
 """The packages that a network is made of; losses and weights do not change what it computes."""
+IGNORED = ("annotation", "returns", "kind", "type_comment", "ctx")
+"""Fields of a syntax tree that do not change what is computed."""
 
 
 def files(builder: Callable[..., Any]) -> list[Path]:
     """The files that a builder's network is made of: its own, and all of `PARTS` they import."""
     found: dict[Path, None] = {ROOT / "outputs.py": None}  # whose order of stages all rely on
     waiting = [Path(inspect.getsourcefile(builder) or "")]
+    if backbone := own_backbone(builder):
+        waiting.append(Path(inspect.getsourcefile(BACKBONES[backbone]) or ""))
     while waiting:
         path = waiting.pop()
         if path not in found:
@@ -43,7 +49,8 @@ def imported(path: Path) -> list[Path]:
         if base.is_dir():  # names that a package hands on: the files that they are defined in
             candidates.append(base / "__init__.py")
             candidates += _defining(base, {alias.name for alias in node.names})
-        paths += [candidate for candidate in candidates if candidate.is_file()]
+        every = ROOT / "backbones" / "catalog.py"  # knows all backbones; a network has one
+        paths += [each for each in candidates if each.is_file() and each != every]
     return paths
 
 
@@ -58,14 +65,15 @@ def _defining(package: Path, names: set[str]) -> list[Path]:
 def code_hash(builder: Callable[..., Any]) -> str:
     """Sixteen hexadecimal digits over the code of a builder's network.
 
-    Comments, docstrings and formatting do not count. Where a file holds several networks, a change
-    to one counts for all of them.
+    Comments, docstrings, annotations, formatting and the paper's facts do not count. Where a file
+    holds several networks, a change to one counts for all of them.
     """
     digest = hashlib.sha256()
     for path in files(builder):
         tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree.body = [node for node in tree.body if not _is_data(node)]
         if path.name == "__init__.py":  # what it hands on counts where it is defined
-            tree.body = [node for node in tree.body if not _hands_on(node)]
+            tree.body = [node for node in tree.body if not isinstance(node, ast.ImportFrom)]
         digest.update(f"{path.relative_to(ROOT).as_posix()}\n{_canonical(tree)}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -80,16 +88,15 @@ def _canonical(node: Any) -> str:
     for name, value in ast.iter_fields(node):
         if isinstance(value, list) and name == "body":
             value = [child for child in value if not _is_docstring(child)]
-        if value is None or value == [] or name in ("kind", "type_comment", "ctx"):
+        if value is None or value == [] or name in IGNORED:
             continue
         fields.append(f"{name}={_canonical(value)}")
     return f"{type(node).__name__}({','.join(fields)})"
 
 
-def _hands_on(node: ast.AST) -> bool:
-    if isinstance(node, ast.Assign):
-        return [getattr(target, "id", "") for target in node.targets] == ["__all__"]
-    return isinstance(node, ast.ImportFrom)
+def _is_data(node: ast.AST) -> bool:
+    names = {getattr(target, "id", "") for target in getattr(node, "targets", ())}
+    return bool(names & {"__all__", "PAPER"})
 
 
 def _is_docstring(node: ast.AST) -> bool:

@@ -68,3 +68,21 @@ def certify(
         tqdm.write("MODELS.md is not what the certificates say: segbook certify writes it")
     if red:
         sys.exit(1)
+
+
+@click.command("import-weights")
+@click.argument("name")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--camvid", type=click.Path(path_type=Path), help="The CamVid folder: measure too.")
+def import_weights(name: str, source: Path, out: Path, camvid: Path | None) -> None:
+    """Turn published weights NAME, the authors' file SOURCE, into OUT (.safetensors).
+
+    The file is read without running what may be in it. NAME is espnet_camvid.
+    """
+    from segbook.certificates import published
+
+    path = published.import_weights(name, source, out)
+    click.echo(f"wrote {path}")
+    if camvid is not None:
+        click.echo(published.compare(path, published.evaluate_published(path, camvid)))

@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 from segkit import data, engine, losses, transforms
 from segkit.metrics import ConfusionMatrix
 from segkit.metrics.labels import argmax
+from segkit.nn import BATCH_NORMS
 
 STEMS = ("0006R0_f01830", "0016E5_01500")
 CORNERS = ((144, 400), (192, 400))
@@ -77,7 +78,7 @@ def overfit(
         "steps" taken, "miou" reached in 0..1, "seconds" of CPU time, "lr", "passed".
     """
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, BATCH_NORMS):
             module.momentum = max(module.momentum or 0.0, 0.1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     busy, miou, taken = time.process_time(), 0.0, 0

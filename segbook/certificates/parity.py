@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.nn import BATCH_NORMS
 from segkit.outputs import SegOutput
 
 CONVOLUTIONAL = 1e-9
@@ -175,7 +176,7 @@ def without_aligned_corners(model: nn.Module, images: Tensor) -> Any:
 def _randomise(model: nn.Module) -> None:
     """Make every tensor matter: a batch normalisation at 1 and 0 would hide a wrong key."""
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+        if isinstance(module, BATCH_NORMS) and module.affine:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.2, 0.2)
             nn.init.uniform_(module.running_mean, -0.2, 0.2)

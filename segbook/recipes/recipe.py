@@ -54,13 +54,14 @@ class Recipe:
         name: the recipe's name, that of its function.
         model: a name of segkit's catalog.
         model_options: further arguments of the model's builder.
+        backbone: the model's backbone by name, of segkit's or "timm:<name>"; empty for the
+            builder's own.
         weights: what to start from: one of our weights files, or torchvision's weights by name,
             such as "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"; a head for another number of
             classes starts from random weights. Empty starts from random weights.
         weights_backbone: torchvision's weights of the backbone to start from, by name, such as
             "IMAGENET1K_V1", downloaded on first use; empty starts from random ones.
-        data: "synthetic", "camvid", "cityscapes", "ade20k", "voc" (trained on its own train list),
-            "voc_aug" (trained on its list augmented by SBD) or "folder".
+        data: a name of `segkit.data.catalog`: "synthetic", "camvid", "folder" (your own), ...
         data_root: the folder of the data; the synthetic streets need none.
         image_size: (height, width) at which the synthetic streets are drawn.
         length: training scenes of the synthetic streets.
@@ -94,8 +95,11 @@ class Recipe:
         clip: largest norm of the gradient; None does not clip.
         ema: decay of the moving average of the weights that is evaluated; None for none.
         precision: "auto" (bfloat16 where the machine has it), "float32", "bfloat16", "float16".
-        channels_last: memory format; None for the faster one, measured where a run is long
-            enough.
+        channels_last: memory format; None for the rule, which is true.
+        fused: whether the optimizer updates all weights in one kernel; None for the rule: not
+            for SGD on a CPU.
+        compile: whether the network goes through ``torch.compile``; it takes minutes on a CPU and
+            gains nothing there.
         sync_bn: whether BatchNorm counts the images of all processes: "auto" where there are
             several, each with a GPU of its own, "on", "off".
         workers: loader processes; 0 loads in the main one.
@@ -117,11 +121,10 @@ class Recipe:
     name: str
     model: str
     model_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    backbone: str = ""
     weights: str = ""
     weights_backbone: str = ""
-    data: Literal["synthetic", "camvid", "cityscapes", "ade20k", "voc", "voc_aug", "folder"] = (
-        "synthetic"
-    )
+    data: str = "synthetic"
     data_root: str = ""
     image_size: tuple[int, int] = (128, 160)
     length: int = 400
@@ -153,6 +156,8 @@ class Recipe:
     ema: float | None = None
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     channels_last: bool | None = None
+    fused: bool | None = None
+    compile: bool = False
     sync_bn: Literal["auto", "on", "off"] = "auto"
     workers: int = 0
     worker_timeout: float = 300.0

@@ -1,1 +1,1 @@
-"""Run folders, and what may be done with them: start, resume, list, show, report."""
+"""Run folders: the record of a run, who owns it, and what the reader sees of it."""

@@ -108,13 +108,14 @@ class RunFolder:
         root = Path(root) if root else runs_root()
         name = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "run"
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
-            path = root / f"{name}-{stamp}{suffix}"
+        path, number = root / f"{name}-{stamp}", 1
+        while True:
             try:
                 path.mkdir(parents=True)
                 break
-            except FileExistsError:
-                continue
+            except FileExistsError:  # the second of a second
+                number += 1
+                path = root / f"{name}-{stamp}-{number}"
             except OSError as error:
                 raise ValueError(
                     f"cannot make the run folder {path}: {error.strerror}. "
@@ -134,6 +135,12 @@ class RunFolder:
         """Write the first ``run.json`` of a folder."""
         write_atomic(path / "run.json", json.dumps(fields, indent=1) + "\n")
         return cls(path)
+
+    @classmethod
+    def for_notebook(cls, name: str) -> RunFolder:
+        """The folder that `segbook run` made for this notebook; elsewhere a new one."""
+        given = os.environ.get(FOLDER_VARIABLE)
+        return cls(given) if given else cls.create(name, kind="notebook")
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from segbook import recipes
-from segbook.runs import parameters
+from segbook.notebooks import parameters
 from segkit.engine import checkpoint, load_checkpoint, save_checkpoint
 from segkit.engine.checkpoint import FORMAT, LAST
 from segkit.weights import load_weights, read_header

@@ -11,9 +11,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from segbook.runs.children import family
 from segbook.runs.folder import RunFolder, all_runs
 from segbook.runs.lock import owner_of
+from segbook.runs.process_family import family
 
 COUNT = """
 import os, pathlib, subprocess, time

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from segkit.data import ADE20K
-from segkit.data.classes import ADE20K_CLASSES, ADE20K_PALETTE
+from segkit.data.ade20k import CLASSES, PALETTE
 from segkit.outputs import IGNORE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the papers use:UserWarning")
@@ -49,7 +49,7 @@ def test_names_and_colours(tmp_path):
     assert data.classes[12] == "person"
     assert data.classes[149] == "flag"
     assert data.palette[:3] == ((120, 120, 120), (180, 120, 120), (6, 230, 230))
-    twice = {k for k in range(150) if ADE20K_PALETTE.count(ADE20K_PALETTE[k]) > 1}
+    twice = {k for k in range(150) if PALETTE.count(PALETTE[k]) > 1}
     assert twice == {6, 48}  # road and skyscraper, as in the benchmark's own file
 
 
@@ -63,7 +63,7 @@ def test_the_datas_own_names_are_taken(tmp_path):
     with pytest.raises(ValueError, match=r"objectInfo150\.txt names 149 classes instead of 150"):
         ADE20K(tmp_path, "val")
     (folder / "objectInfo150.txt").unlink()
-    assert ADE20K(tmp_path, "val").classes == ADE20K_CLASSES
+    assert ADE20K(tmp_path, "val").classes == CLASSES
 
 
 def test_the_papers_numbers_are_compared(tmp_path):

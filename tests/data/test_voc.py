@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision import datasets
 
 from segkit.data import VOC2012
-from segkit.data.classes import VOC_CLASSES, VOC_PALETTE
+from segkit.data.voc import CLASSES, PALETTE
 from segkit.outputs import IGNORE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the papers use:UserWarning")
@@ -21,7 +21,7 @@ def save_mask(path, values):
     """A palette picture, as VOC's masks are."""
     picture = Image.fromarray(np.asarray(values, np.uint8))
     picture = Image.frombytes("P", picture.size, picture.tobytes())
-    picture.putpalette([channel for colour in VOC_PALETTE for channel in colour])
+    picture.putpalette([channel for colour in PALETTE for channel in colour])
     picture.save(path)
 
 
@@ -86,7 +86,7 @@ def test_labels_stay_and_outlines_are_void(tmp_path):
     assert mask[1, :21].tolist() == list(range(21))
     assert mask[2:].unique().tolist() == [1]
     assert data.num_classes == 21
-    assert data.classes == VOC_CLASSES
+    assert data.classes == CLASSES
     assert data.palette[15] == (192, 128, 128)  # a person's colour in every paper
 
 

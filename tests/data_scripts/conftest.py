@@ -173,7 +173,6 @@ def streets(tmp_path) -> Tiny:
                 shares=share,
             )
         )
-    as_ours = tuple(replace(p, images=p.origin_images, masks=p.origin_masks) for p in parts)
     spec = DataSet(
         name="streets",
         title="Tiny streets",
@@ -185,10 +184,10 @@ def streets(tmp_path) -> Tiny:
         archive_url="http://127.0.0.1:9/nothing",
         files_url="http://127.0.0.1:9/",
         archive_bytes=10_000,
-        manifest=make_manifest(root, as_ours),
-        share_tolerance=0.001,
     )
-    return Tiny(spec, root)
+    as_ours = [replace(p, images=p.origin_images, masks=p.origin_masks) for p in parts]
+    manifest = make_manifest(root, replace(spec, parts=tuple(as_ours)))
+    return Tiny(replace(spec, manifest=manifest), root)
 
 
 @pytest.fixture
@@ -227,9 +226,7 @@ def cells(tmp_path) -> Tiny:
         archive_url="http://127.0.0.1:9/nothing",
         files_url="http://127.0.0.1:9/",
         archive_bytes=10_000,
-        manifest=make_manifest(ours, (part,)),
-        share_tolerance=0.001,
         ids_from_origin=membrane_ids,
         lists={"train.txt": ("0", "1"), "val.txt": ("2",)},
     )
-    return Tiny(spec, root)
+    return Tiny(replace(spec, manifest=make_manifest(ours, spec)), root)

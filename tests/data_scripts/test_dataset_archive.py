@@ -208,7 +208,7 @@ def test_a_zip_that_is_encrypted_or_uses_a_memory_hungry_method(place):
     [
         (Limits(members=3), "'d3'.*more than 3 members"),
         (Limits(file_bytes=999), "'d0'.*over 999"),
-        (Limits(total_bytes=3999), "'d3'.*over 3,999 bytes in all"),
+        (Limits(total_bytes=3999), "'d3'.*4,000 bytes in all, over 3,999"),
         (Limits(ratio=2, ratio_floor=900), "more than 2 times"),
     ],
     ids=["members", "one file", "all files", "ratio"],

@@ -271,12 +271,11 @@ def test_redirects_are_followed_but_not_out_of_https(site, resource, target):
     assert follow(request, None, 302, "Found", {}, "https://mirror/file").host == "mirror"
 
 
-@pytest.mark.parametrize("tqdm", [True, False])
-def test_the_bar_follows_the_bytes(site, resource, target, monkeypatch, tqdm):
-    if not tqdm:
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    site.files["file"] = resource(BODY, cuts=[100])
-    with Progress("download", unit="B") as bar:
-        assert (bar._bar is not None) == tqdm
-        fetch(site, target, progress=bar)
-    assert (bar.done, bar.total) == (len(BODY), len(BODY))
+@pytest.mark.parametrize("tty", [True, False])
+def test_the_line_follows_the_bytes(site, resource, target, monkeypatch, capsys, tty):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: tty, raising=False)
+    site.files["file"] = resource(BODY * 3, cuts=[100])
+    with Progress("download", unit="MB") as line:
+        fetch(site, target, progress=line)
+    assert (line.done, line.total) == (3 * len(BODY), 3 * len(BODY))
+    assert capsys.readouterr().err.endswith(f"download: 2 of 2 MB{' ' * 41}\n" if tty else "")

@@ -72,4 +72,4 @@ def test_isbi_from_our_layout_and_from_the_origins(tmp_path, capsys):
 
 def test_the_committed_manifest_is_that_of_the_real_pictures():
     spec = isbi_em.SPEC
-    assert make_manifest(real("isbi_em"), spec.parts) == dict(spec.manifest)
+    assert make_manifest(real("isbi_em"), spec) == dict(spec.manifest)

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from segbook import recipes
-from segbook.doctor import examine
-from segbook.doctor.command import doctor
+from segbook.preflight import examine
+from segbook.preflight.command import doctor
 
 SMALL = (
     "crop=(32, 32)",

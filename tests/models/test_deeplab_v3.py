@@ -1,5 +1,7 @@
 """DeepLabV3: torchvision's networks, their weights, and the rates that follow the stride."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from segkit.backbones.resnet import resnet18
 from segkit.losses import AuxLoss
 from segkit.models import deeplab_v3
 from segkit.models.deeplab_v3 import DeepLabV3
+from segkit.weights.converters import from_torchvision
 
 
 def parameters(model):
@@ -56,7 +59,7 @@ def test_torchvisions_weights_fit_and_the_layers_are_alike(name):
             weights=None, weights_backbone=None, num_classes=7, aux_loss=True
         )
         ours = getattr(deeplab_v3, f"deeplab_v3_{name}")(num_classes=7)
-    renamed = deeplab_v3.from_torchvision(theirs.state_dict())
+    renamed = from_torchvision(theirs.state_dict(), network="DeepLabV3")
     assert {k: v.shape for k, v in renamed.items()} == {
         k: v.shape for k, v in ours.state_dict().items()
     }
@@ -69,7 +72,7 @@ def test_torchvisions_weights_fit_and_the_layers_are_alike(name):
             for m in [model.get_submodule(k)]
         }
 
-    assert layers(ours, dict) == layers(theirs, deeplab_v3.from_torchvision)
+    assert layers(ours, dict) == layers(theirs, partial(from_torchvision, network="DeepLabV3"))
 
 
 def test_from_torchvision_gives_the_same_logits():
@@ -78,7 +81,7 @@ def test_from_torchvision_gives_the_same_logits():
         weights=None, weights_backbone=None, num_classes=7, aux_loss=True
     ).eval()
     ours = deeplab_v3.deeplab_v3_mobilenet_v3_large(num_classes=7).eval()
-    ours.load_state_dict(deeplab_v3.from_torchvision(theirs.state_dict()))
+    ours.load_state_dict(from_torchvision(theirs.state_dict(), network="DeepLabV3"))
     images = torch.randn(1, 3, 49, 65)
     with torch.no_grad():
         expected = theirs(images)["out"]

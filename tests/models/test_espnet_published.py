@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from segbook.published import evaluate_published, import_weights
+from segbook.certificates.published import evaluate_published, import_weights
 from segkit.catalog import load_model
 from segkit.metrics import POLICIES
-from segkit.models.espnet import from_authors
+from segkit.weights.converters import from_authors
 
 SHARED = Path(os.environ.get("SEGBOOK_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
@@ -40,7 +40,7 @@ def test_every_value_of_the_file_has_its_place(authors_file, imported):
     assert parameters == 354_517
     assert sum(b.numel() for b in statistics.values()) == 3_676
     assert sum(t.numel() for t in theirs.values()) == 354_517 + 3_676 == 358_193
-    renamed = from_authors(theirs)
+    renamed = from_authors(theirs, model.state_dict())
     assert all(torch.equal(t, renamed[name]) for name, t in model.state_dict().items())
     assert len(header["classes"]) == model.up1.out_channels == 12
 

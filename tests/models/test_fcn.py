@@ -11,6 +11,7 @@ from segkit.backbones.vgg import vgg16
 from segkit.losses import AuxLoss
 from segkit.models import fcn
 from segkit.outputs import Stages
+from segkit.weights.converters import from_torchvision
 
 
 def parameters(model):
@@ -286,7 +287,7 @@ def test_dilated_fcn_is_torchvisions(name):
         weights=None, weights_backbone=None, num_classes=7, aux_loss=True
     )
     ours = getattr(fcn, name)(num_classes=7)
-    ours.load_state_dict(fcn.from_torchvision(theirs.state_dict()))
+    ours.load_state_dict(from_torchvision(theirs.state_dict(), network="DilatedFCN"))
     images = torch.randn(2, 3, 49, 65)
 
     for model in (ours, theirs):
@@ -315,7 +316,7 @@ def test_dilated_fcn_without_aux():
     torch.manual_seed(0)
     theirs = models.segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=4)
     ours = fcn.DilatedFCN(resnet50(output_stride=8), num_classes=4, aux=False)
-    ours.load_state_dict(fcn.from_torchvision(theirs.state_dict()))
+    ours.load_state_dict(from_torchvision(theirs.state_dict(), network="DilatedFCN"))
     assert ours.aux_losses == {}
     assert ours(torch.randn(2, 3, 32, 32)).aux == {}
 

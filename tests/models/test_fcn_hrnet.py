@@ -36,7 +36,10 @@ def test_parameters_and_computation_are_those_of_mmsegmentation(build):
     total, backbone, head, gflops = REFERENCE[build]
     model = on_meta(build).eval()
     assert count(model) == total
-    assert {n: count(m) for n, m in model.named_children()} == {"backbone": backbone, "head": head}
+    assert {n: count(m) for n, m in model.named_children() if count(m)} == {
+        "backbone": backbone,
+        "head": head,
+    }
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(1, 3, 512, 1024, device="meta"))
     assert counter.get_total_flops() / 1e9 == pytest.approx(gflops, abs=1e-3)

@@ -6,7 +6,8 @@ from torch import nn
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large as torchvisions
 
 from segkit.backbones.resnet import resnet18
-from segkit.models.lraspp import LRASPP, from_torchvision, lraspp_mobilenet_v3_large
+from segkit.models.lraspp import LRASPP, lraspp_mobilenet_v3_large
+from segkit.weights.converters import from_torchvision
 
 
 def parameters(model):
@@ -29,7 +30,7 @@ def test_parameters_are_torchvisions(num_classes, count):
 def test_torchvisions_state_dict_gives_torchvisions_logits():
     theirs = torchvisions(weights=None, weights_backbone=None, num_classes=5).eval()
     ours = lraspp_mobilenet_v3_large(num_classes=5).eval()
-    ours.load_state_dict(from_torchvision(theirs.state_dict()))
+    ours.load_state_dict(from_torchvision(theirs.state_dict(), network="LRASPP"))
     images = torch.randn(1, 3, 65, 97)
     logits = ours(images).logits
     assert logits.std() > 0

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from segkit.nn import (
     ConvBN,
     ConvBNReLU,
+    ResizeLogits,
     check_num_classes,
     init_kaiming,
     resize,
-    resize_logits,
 )
 
 
@@ -86,13 +86,13 @@ def test_resize_takes_pixel_centres_not_corners():
     row = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
     expected = torch.tensor([0.0, 0.25, 0.75, 1.0]).view(1, 1, 1, 4)
     torch.testing.assert_close(resize(row, (1, 4)), expected)
-    torch.testing.assert_close(resize_logits(row, (1, 4)), expected)
+    torch.testing.assert_close(ResizeLogits()(row, (1, 4)), expected)
 
 
-def test_resize_keeps_the_layout_and_resize_logits_gives_planes():
+def test_resize_keeps_the_layout_and_the_last_step_gives_planes():
     x = torch.randn(2, 5, 4, 6).contiguous(memory_format=torch.channels_last)
     assert resize(x, (8, 12)).is_contiguous(memory_format=torch.channels_last)
-    assert resize_logits(x, (8, 12)).is_contiguous()
+    assert ResizeLogits()(x, (8, 12)).is_contiguous()
 
 
 def test_resize_comes_back_to_the_dtype_where_autocast_takes_float32(monkeypatch):
@@ -100,7 +100,7 @@ def test_resize_comes_back_to_the_dtype_where_autocast_takes_float32(monkeypatch
     monkeypatch.setattr(F, "interpolate", lambda x, **how: interpolate(x.float(), **how))
     features = torch.randn(1, 2, 3, 3).bfloat16()
     assert resize(features, (6, 6)).dtype == torch.bfloat16
-    assert resize_logits(features, (6, 6)).dtype == torch.float32
+    assert ResizeLogits()(features, (6, 6)).dtype == torch.float32
 
 
 def test_resize_leaves_no_cast_in_an_exported_graph():
@@ -120,4 +120,4 @@ def test_aligned_corners_keep_the_corners():
     assert aligned[0, 0, ::2, ::4].tolist() == corners
     assert aligned[0, 0, 1].tolist() == [1.5, 2.0, 2.5, 3.0, 3.5]
     assert not torch.equal(aligned, apart)
-    torch.testing.assert_close(resize_logits(x, (3, 5), align_corners=True), aligned)
+    torch.testing.assert_close(ResizeLogits(align_corners=True)(x, (3, 5)), aligned)

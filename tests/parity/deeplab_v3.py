@@ -10,9 +10,9 @@ from segkit.models.deeplab_v3 import (
     DeepLabV3,
     deeplab_v3_mobilenet_v3_large,
     deeplab_v3_resnet50,
-    from_torchvision,
 )
-from segkit.nn import resize, resize_logits
+from segkit.nn import ResizeLogits, resize
+from segkit.weights.converters import from_torchvision
 
 
 def torchvision_deeplab(name):
@@ -27,7 +27,9 @@ def their_names(name):
     """torchvision's name of each of our tensors, from the function that renames its weights."""
     with torch.device("meta"):
         names = list(torchvision_deeplab(name).state_dict())
-    return dict(zip(from_torchvision(dict.fromkeys(names)), names, strict=True))
+    return dict(
+        zip(from_torchvision(dict.fromkeys(names), network="DeepLabV3"), names, strict=True)
+    )
 
 
 def smp_deeplab():
@@ -54,7 +56,7 @@ def run_torchvision(stage):
 def run_smp(model, images):
     """Theirs aligns corners in the last enlargement; the scores before it are compared."""
     scores = model.segmentation_head[0](model.decoder(model.encoder(images)))
-    return resize_logits(scores, images.shape[-2:])
+    return ResizeLogits()(scores, images.shape[-2:])
 
 
 SMP = [

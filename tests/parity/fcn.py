@@ -5,7 +5,8 @@ import functools
 import torch
 
 from segbook.certificates.parity import Pair
-from segkit.models.fcn import fcn_resnet50, fcn_resnet101, from_torchvision
+from segkit.models.fcn import fcn_resnet50, fcn_resnet101
+from segkit.weights.converters import from_torchvision
 
 
 def torchvision_fcn(name):
@@ -20,7 +21,9 @@ def their_names(name):
     """torchvision's name of each of our tensors, from the function that renames its weights."""
     with torch.device("meta"):
         names = list(torchvision_fcn(name).state_dict())
-    return dict(zip(from_torchvision(dict.fromkeys(names)), names, strict=True))
+    return dict(
+        zip(from_torchvision(dict.fromkeys(names), network="DilatedFCN"), names, strict=True)
+    )
 
 
 STAGES = {

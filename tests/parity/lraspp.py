@@ -5,7 +5,8 @@ import functools
 import torch
 
 from segbook.certificates.parity import Pair
-from segkit.models.lraspp import from_torchvision, lraspp_mobilenet_v3_large
+from segkit.models.lraspp import lraspp_mobilenet_v3_large
+from segkit.weights.converters import from_torchvision
 
 
 def torchvision_lraspp():
@@ -19,7 +20,7 @@ def their_names():
     """torchvision's name of each of our tensors, from the function that renames its weights."""
     with torch.device("meta"):
         names = list(torchvision_lraspp().state_dict())
-    return dict(zip(from_torchvision(dict.fromkeys(names)), names, strict=True))
+    return dict(zip(from_torchvision(dict.fromkeys(names), network="LRASPP"), names, strict=True))
 
 
 PAIRS = [

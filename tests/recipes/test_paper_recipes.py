@@ -9,9 +9,12 @@ from PIL import Image
 from torch import nn
 
 from segbook import recipes
+from segbook.builders.check import check
+from segbook.builders.data import build_data
+from segbook.builders.model import build_model
+from segbook.builders.optimizer import build_optimizer, group_weights
 from segbook.recipes import Recipe
-from segbook.runs.build import build_data, build_model, check
-from segbook.runs.optimizer import build_optimizer, group_weights
+from segkit.data.catalog import find
 
 PINNED = {
     # name: (data, crop, scale, batch_size, steps, lr, head_lr, weight_decay, paper_miou)
@@ -74,8 +77,9 @@ def test_the_numbers_are_the_papers(name):
 def test_a_name_says_model_and_data():
     for name in recipes.names():
         recipe = recipes.get(name)
-        if recipe.data in ("cityscapes", "ade20k", "voc_aug"):
-            data = recipe.data.removesuffix("_aug")
+        entry = find(recipe.data)
+        if not entry.cached:
+            data = entry.root.removeprefix("data/")
             plain = re.sub("_(release|local_bn|sync_bn)$", "", name)
             assert plain == f"{recipe.model}_{data}"
             assert recipe.workers > 0, "its images are not kept in memory"
@@ -95,11 +99,11 @@ def test_head_lr_is_for_networks_with_a_backbone(model):
 
 
 def test_pretrained_backbones_are_of_builders_that_have_them():
-    from segkit.catalog import MODELS
+    from segkit.catalog import MODELS, options_of
 
     for recipe in map(recipes.get, recipes.names()):
         if recipe.weights_backbone and recipe.model in MODELS:
-            assert "weights_backbone" in MODELS[recipe.model].__kwdefaults__, recipe.name
+            assert "weights_backbone" in options_of(recipe.model, recipe.backbone), recipe.name
 
 
 class Network(nn.Module):
@@ -152,7 +156,7 @@ def test_backbone_weights_are_asked_for_once(monkeypatch):
     def create(name, *, num_classes, **options):
         asked.append(options)
 
-    monkeypatch.setattr("segbook.runs.build.create_model", create)
+    monkeypatch.setattr("segbook.builders.model.create_model", create)
     recipe = recipes.get("fcn_resnet50_camvid")
     recipe = recipes.override(recipe, {"weights_backbone": "IMAGENET1K_V1"})
     build_model(recipe, 11)

@@ -1,94 +1,66 @@
-"""The backbones that have a name: one import and one row per builder."""
+"""The backbones that have a name: two lines a file, its import and its builders."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import nn
 
-from segkit.backbones.hrnet import hrnet_w18, hrnet_w18_small, hrnet_w32, hrnet_w48
-from segkit.backbones.mit import mit_b0, mit_b1, mit_b2, mit_b3, mit_b4, mit_b5
-from segkit.backbones.mobilenet_v1 import mobilenet_v1
-from segkit.backbones.mobilenet_v2 import mobilenet_v2
-from segkit.backbones.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
-from segkit.backbones.resnet import (
-    resnet18,
-    resnet18_v1c,
-    resnet18_vd,
-    resnet34,
-    resnet50,
-    resnet50_v1c,
-    resnet50_vd,
-    resnet101,
-    resnet101_v1c,
-    resnet101_vd,
-    resnet152,
+from segkit.backbones import (
+    hrnet,
+    mit,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+    stdc,
+    vgg,
+    vgg_atrous,
+    vit,
+    xception,
 )
-from segkit.backbones.stdc import stdc1, stdc2
 from segkit.backbones.timm_backbone import timm_backbone
-from segkit.backbones.vgg import vgg16
-from segkit.backbones.vgg_atrous import vgg16_atrous
-from segkit.backbones.vit import vit_b_16, vit_l_16
-from segkit.backbones.xception import xception41, xception65, xception71
+from segkit.builder import BackboneWeights, option_names
 
-# Sorted by name.
+_BUILDERS = (
+    *hrnet.builders,
+    *mit.builders,
+    *mobilenet_v1.builders,
+    *mobilenet_v2.builders,
+    *mobilenet_v3.builders,
+    *resnet.builders,
+    *stdc.builders,
+    *vgg.builders,
+    *vgg_atrous.builders,
+    *vit.builders,
+    *xception.builders,
+)
+
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
-    builder.__name__: builder
-    for builder in [
-        hrnet_w18,
-        hrnet_w18_small,
-        hrnet_w32,
-        hrnet_w48,
-        mit_b0,
-        mit_b1,
-        mit_b2,
-        mit_b3,
-        mit_b4,
-        mit_b5,
-        mobilenet_v1,
-        mobilenet_v2,
-        mobilenet_v3_large,
-        mobilenet_v3_small,
-        resnet101,
-        resnet101_v1c,
-        resnet101_vd,
-        resnet152,
-        resnet18,
-        resnet18_v1c,
-        resnet18_vd,
-        resnet34,
-        resnet50,
-        resnet50_v1c,
-        resnet50_vd,
-        stdc1,
-        stdc2,
-        vgg16,
-        vgg16_atrous,
-        vit_b_16,
-        vit_l_16,
-        xception41,
-        xception65,
-        xception71,
-    ]
+    builder.__name__: builder for builder in sorted(_BUILDERS, key=lambda each: each.__name__)
 }
+"""The builders by name, sorted; beside them ``"timm:<name>"`` is one of timm's encoders."""
 
 
-def create_backbone(name: str, *, in_channels: int = 3, **options: Any) -> nn.Module:
+def create_backbone(
+    name: str, *, in_channels: int = 3, weights: BackboneWeights = None, **options: Any
+) -> nn.Module:
     """Build a backbone by name; the same as calling its builder.
 
     Args:
         name: a key of `BACKBONES`, or ``"timm:<name>"`` for an encoder of timm (an extra).
         in_channels: channels of the images.
-        options: the builder's other arguments, such as ``output_stride=8`` or
-            ``weights="IMAGENET1K_V1"``.
+        weights: see `BackboneWeights`.
+        options: the builder's other arguments, such as ``output_stride=8``.
 
     Returns:
         A module images -> Stages, with the attributes ``channels`` and ``strides``.
 
     Raises:
-        ValueError: no backbone has this name; the closest three are told.
+        ValueError: no backbone has this name (the closest three are told), or it has no such
+            weights.
         TypeError: the builder has no such option.
         ImportError: timm is asked for and not installed.
 
@@ -96,12 +68,36 @@ def create_backbone(name: str, *, in_channels: int = 3, **options: Any) -> nn.Mo
         >>> create_backbone("resnet18", output_stride=16).strides
         Stages(c2=4, c3=8, c4=16, c5=16)
     """
+    options["in_channels"] = in_channels
+    if weights is not None:
+        if "weights" not in takes(name):
+            known = ", ".join(each for each in BACKBONES if "weights" in takes(each))
+            raise ValueError(
+                f"the backbone {name} has no weights to start from, asked for {weights!r}; those "
+                f"that have are {known}, and most of timm's. None draws them at random"
+            )
+        options["weights"] = weights
     if name.startswith("timm:"):
-        return timm_backbone(name.removeprefix("timm:"), in_channels=in_channels, **options)
+        return timm_backbone(name.removeprefix("timm:"), **options)
+    return _builder(name)(**options)
+
+
+def takes(name: str) -> Collection[str]:
+    """The arguments of a backbone's builder.
+
+    Raises:
+        ValueError: no backbone has this name.
+    """
+    return option_names(_builder(name))
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    if str(name).startswith("timm:"):
+        return timm_backbone
     if name not in BACKBONES:
-        closest = difflib.get_close_matches(name, BACKBONES, n=3, cutoff=0.0)
+        closest = difflib.get_close_matches(str(name), BACKBONES, n=3, cutoff=0.0)
         raise ValueError(
             f"there is no backbone named {name!r}; the closest names are {', '.join(closest)}. "
             'segkit.backbones.BACKBONES holds all of them; "timm:<name>" takes one of timm'
         )
-    return BACKBONES[name](in_channels=in_channels, **options)
+    return BACKBONES[name]

@@ -5,6 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 
+class DilationError(ValueError):
+    """A backbone cannot be dilated."""
+
+
 def replace_stride(stage: nn.Module, *, before: int = 1, dilate_first: bool = False) -> int:
     """Let a stage that halves the size keep it, and spread the taps of what follows.
 

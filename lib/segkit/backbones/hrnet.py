@@ -36,7 +36,7 @@ from segkit.nn import ConvBN, ConvBNReLU, init_kaiming, resize
 from segkit.outputs import Stages
 
 
-def concatenate(features: Stages) -> Tensor:
+def concatenate(features: Stages[Tensor]) -> Tensor:
     """All four resolutions as one map at stride 4: the representation called HRNetV2.
 
     Args:
@@ -171,7 +171,7 @@ class HRNet(nn.Module):
         self.stage4 = stage(4, modules[2])
         init_kaiming(self, mode="fan_out")  # as the ImageNet release
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         x = self.stage1(self.stem(images))  # (B, 256, H/4, W/4)
         maps = self.stage2([self.enter(x), self.down2(x)])
         maps = self.stage3([*maps, self.down3(maps[-1])])
@@ -209,3 +209,6 @@ def hrnet_w48(
 ) -> HRNet:
     """HRNet-W48: 65,325,120 parameters."""
     return HRNet(width=48, in_channels=in_channels, upsampling=upsampling)
+
+
+builders = (hrnet_w18_small, hrnet_w18, hrnet_w32, hrnet_w48)

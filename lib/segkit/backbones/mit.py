@@ -23,6 +23,7 @@ when it reduces; here the map is padded with zeros. Its evaluation only has mult
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TypedDict, Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -207,7 +208,7 @@ class MiT(nn.Module):
             self.stages.append(MiTStage(embed, blocks, nn.LayerNorm(width, eps=eps)))
         _init_as_released(self)
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         features = []
         x = images
         for stage in self.stages:
@@ -254,47 +255,42 @@ def _init_as_released(module: nn.Module) -> None:
             nn.init.zeros_(child.bias)
 
 
-def mit_b0(*, in_channels: int = 3, stochastic_depth: float = 0.1, eps: float = 1e-6) -> MiT:
-    """MiT-B0: 3,319,392 parameters. Arguments as `MiT`; sizes from Table 6."""
-    return _mit((32, 64, 160, 256), (2, 2, 2, 2), in_channels, stochastic_depth, eps)
+class Options(TypedDict, total=False):
+    """What all builders take, see `MiT`."""
+
+    in_channels: int
+    stochastic_depth: float
+    eps: float
 
 
-def mit_b1(*, in_channels: int = 3, stochastic_depth: float = 0.1, eps: float = 1e-6) -> MiT:
-    """MiT-B1, twice as wide: 13,151,424 parameters. Arguments as `MiT`."""
-    return _mit((64, 128, 320, 512), (2, 2, 2, 2), in_channels, stochastic_depth, eps)
+def mit_b0(**options: Unpack[Options]) -> MiT:
+    """MiT-B0: 3,319,392 parameters. Sizes from Table 6."""
+    return MiT(channels=(32, 64, 160, 256), depths=(2, 2, 2, 2), **options)
 
 
-def mit_b2(*, in_channels: int = 3, stochastic_depth: float = 0.1, eps: float = 1e-6) -> MiT:
-    """MiT-B2, deeper: 24,196,288 parameters. Arguments as `MiT`."""
-    return _mit((64, 128, 320, 512), (3, 4, 6, 3), in_channels, stochastic_depth, eps)
+def mit_b1(**options: Unpack[Options]) -> MiT:
+    """MiT-B1, twice as wide: 13,151,424 parameters."""
+    return MiT(channels=(64, 128, 320, 512), depths=(2, 2, 2, 2), **options)
 
 
-def mit_b3(*, in_channels: int = 3, stochastic_depth: float = 0.1, eps: float = 1e-6) -> MiT:
-    """MiT-B3, deeper: 44,072,128 parameters. Arguments as `MiT`."""
-    return _mit((64, 128, 320, 512), (3, 4, 18, 3), in_channels, stochastic_depth, eps)
+def mit_b2(**options: Unpack[Options]) -> MiT:
+    """MiT-B2, deeper: 24,196,288 parameters."""
+    return MiT(channels=(64, 128, 320, 512), depths=(3, 4, 6, 3), **options)
 
 
-def mit_b4(*, in_channels: int = 3, stochastic_depth: float = 0.1, eps: float = 1e-6) -> MiT:
-    """MiT-B4, deeper: 60,842,688 parameters. Arguments as `MiT`."""
-    return _mit((64, 128, 320, 512), (3, 8, 27, 3), in_channels, stochastic_depth, eps)
+def mit_b3(**options: Unpack[Options]) -> MiT:
+    """MiT-B3, deeper: 44,072,128 parameters."""
+    return MiT(channels=(64, 128, 320, 512), depths=(3, 4, 18, 3), **options)
 
 
-def mit_b5(*, in_channels: int = 3, stochastic_depth: float = 0.1, eps: float = 1e-6) -> MiT:
-    """MiT-B5, deeper: 81,443,008 parameters. Arguments as `MiT`."""
-    return _mit((64, 128, 320, 512), (3, 6, 40, 3), in_channels, stochastic_depth, eps)
+def mit_b4(**options: Unpack[Options]) -> MiT:
+    """MiT-B4, deeper: 60,842,688 parameters."""
+    return MiT(channels=(64, 128, 320, 512), depths=(3, 8, 27, 3), **options)
 
 
-def _mit(
-    channels: tuple[int, int, int, int],
-    depths: tuple[int, int, int, int],
-    in_channels: int,
-    stochastic_depth: float,
-    eps: float,
-) -> MiT:
-    return MiT(
-        channels=channels,
-        depths=depths,
-        in_channels=in_channels,
-        stochastic_depth=stochastic_depth,
-        eps=eps,
-    )
+def mit_b5(**options: Unpack[Options]) -> MiT:
+    """MiT-B5, deeper: 81,443,008 parameters."""
+    return MiT(channels=(64, 128, 320, 512), depths=(3, 6, 40, 3), **options)
+
+
+builders = (mit_b0, mit_b1, mit_b2, mit_b3, mit_b4, mit_b5)

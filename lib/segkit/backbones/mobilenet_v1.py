@@ -66,3 +66,6 @@ def mobilenet_v1(
         output_stride=output_stride,
         dilate_first=dilate_first,
     )
+
+
+builders = (mobilenet_v1,)

@@ -22,13 +22,14 @@ from torchvision import models
 
 from segkit.backbones.pretrained import with_torchvision_weights
 from segkit.backbones.sequence import SequenceBackbone
+from segkit.builder import BackboneWeights
 
 
 def mobilenet_v2(
     *,
     in_channels: int = 3,
     output_stride: int = 32,
-    weights: models.MobileNet_V2_Weights | str | None = None,
+    weights: BackboneWeights = None,
     last_conv: bool = False,
     dilate_first: bool = False,
 ) -> SequenceBackbone:
@@ -64,3 +65,6 @@ def mobilenet_v2(
         output_stride=output_stride,
         dilate_first=dilate_first,
     )
+
+
+builders = (mobilenet_v2,)

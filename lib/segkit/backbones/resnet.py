@@ -26,7 +26,7 @@ PaddleSeg's ResNet18_vd has 4,224 more parameters, a 1x1 convolution in layer1's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, TypedDict, Unpack
 
 from torch import Tensor, nn
 from torchvision import models
@@ -34,6 +34,7 @@ from torchvision import models
 from segkit.backbones.batch_of_one import require_two_values
 from segkit.backbones.dilation import check_output_stride, replace_stride, set_dilation
 from segkit.backbones.pretrained import with_torchvision_weights
+from segkit.builder import BackboneWeights
 from segkit.nn import ConvBNReLU, init_kaiming
 from segkit.outputs import Stages
 
@@ -113,10 +114,10 @@ class ResNet(nn.Module):
                 if isinstance(conv, nn.Conv2d) and conv.kernel_size[0] > 1:
                     set_dilation(conv, conv.dilation[0] * rate)
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         return self.forward_with_stem(images)[1]
 
-    def forward_with_stem(self, images: Tensor) -> tuple[Tensor, Stages]:
+    def forward_with_stem(self, images: Tensor) -> tuple[Tensor, Stages[Tensor]]:
         """Also give the first convolution's output, which a U-Net's decoder can use.
 
         Args:
@@ -140,219 +141,129 @@ class ResNet(nn.Module):
         return stem, Stages(c2, c3, c4, c5)
 
 
-def _deepen_stem(network: models.ResNet) -> None:
+class Options(TypedDict, total=False):
+    """What all builders here take.
+
+    Attributes:
+        in_channels: channels of the images.
+        output_stride: of c5: 32 as in the paper, or 16 or 8 with dilation.
+        multi_grid: rates of the last stage's three units, see `ResNet`.
+        dilate_first: which convolutions of a dilated stage are dilated, see `ResNet`.
+    """
+
+    in_channels: int
+    output_stride: int
+    multi_grid: tuple[int, int, int]
+    dilate_first: bool
+
+
+def _resnet(
+    network: models.ResNet,
+    weights: BackboneWeights = None,
+    kind: type[models.WeightsEnum] = models.WeightsEnum,
+    *,
+    in_channels: int = 3,
+    **options: Any,
+) -> ResNet:
+    with_torchvision_weights(network, weights, kind, in_channels=in_channels)
+    return ResNet(network, **options)
+
+
+def _deep_stem(network: models.ResNet) -> models.ResNet:
     """Three 3x3 convolutions for the 7x7 one; `bn1` and the ReLU behind it follow the third."""
     network.conv1 = nn.Sequential(
         ConvBNReLU(3, 32, stride=2), ConvBNReLU(32, 32), nn.Conv2d(32, 64, 3, padding=1, bias=False)
     )
     init_kaiming(network.conv1, mode="fan_out")
+    return network
 
 
-def _pool_shortcuts(network: models.ResNet) -> None:
+def _pooled_shortcuts(network: models.ResNet) -> models.ResNet:
     """An average over 2x2 pixels in front of each 1x1 convolution that skips three of four."""
     for layer in (network.layer2, network.layer3, network.layer4):
         conv, bn = layer[0].downsample
         conv.stride = (1, 1)
         pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
         layer[0].downsample = nn.Sequential(pool, conv, bn)
+    return network
 
 
-def _resnet(
-    build: Callable[..., models.ResNet],
-    weights: models.WeightsEnum | str | None,
-    kind: type[models.WeightsEnum],
-    in_channels: int,
-    output_stride: int,
-    multi_grid: tuple[int, int, int],
-    dilate_first: bool,
-) -> ResNet:
-    network = with_torchvision_weights(build(), weights, kind, in_channels=in_channels)
-    return ResNet(
-        network, output_stride=output_stride, multi_grid=multi_grid, dilate_first=dilate_first
-    )
-
-
-def _deep_resnet(
-    build: Callable[..., models.ResNet],
-    in_channels: int,
-    output_stride: int,
-    multi_grid: tuple[int, int, int],
-    dilate_first: bool,
-    *,
-    pool: bool,
-) -> ResNet:
-    network = build()
-    _deepen_stem(network)
-    if pool:
-        _pool_shortcuts(network)
-    with_torchvision_weights(network, None, models.WeightsEnum, in_channels=in_channels)
-    return ResNet(
-        network, output_stride=output_stride, multi_grid=multi_grid, dilate_first=dilate_first
-    )
-
-
-def resnet18(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    weights: models.ResNet18_Weights | str | None = None,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
+def resnet18(*, weights: BackboneWeights = None, **options: Unpack[Options]) -> ResNet:
     """ResNet-18, basic blocks: 11,176,512 parameters. Arguments and errors as `resnet50`."""
-    kind = models.ResNet18_Weights
-    return _resnet(
-        models.resnet18, weights, kind, in_channels, output_stride, multi_grid, dilate_first
-    )
+    return _resnet(models.resnet18(), weights, models.ResNet18_Weights, **options)
 
 
-def resnet34(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    weights: models.ResNet34_Weights | str | None = None,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
+def resnet34(*, weights: BackboneWeights = None, **options: Unpack[Options]) -> ResNet:
     """ResNet-34, basic blocks: 21,284,672 parameters. Arguments and errors as `resnet50`."""
-    kind = models.ResNet34_Weights
-    return _resnet(
-        models.resnet34, weights, kind, in_channels, output_stride, multi_grid, dilate_first
-    )
+    return _resnet(models.resnet34(), weights, models.ResNet34_Weights, **options)
 
 
-def resnet50(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    weights: models.ResNet50_Weights | str | None = None,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
+def resnet50(*, weights: BackboneWeights = None, **options: Unpack[Options]) -> ResNet:
     """ResNet-50, bottlenecks: 23,508,032 parameters.
 
     Args:
-        in_channels: channels of the images.
-        output_stride: of c5: 32 as in the paper, or 16 or 8 with dilation.
         weights: torchvision's weights or their name, such as "IMAGENET1K_V2", downloaded on first
             use; None draws them at random. Channels other than RGB: see `adapt_channels`.
-        multi_grid: rates of the last stage's three units, see `ResNet`.
-        dilate_first: which convolutions of a dilated stage are dilated, see `ResNet`.
+        options: see `Options`.
 
     Raises:
         ValueError: another output stride, weights of an unknown name, or a multi-grid for a last
             stage of two units (ResNet-18).
         TypeError: the weights belong to another network.
     """
-    kind = models.ResNet50_Weights
-    return _resnet(
-        models.resnet50, weights, kind, in_channels, output_stride, multi_grid, dilate_first
-    )
+    return _resnet(models.resnet50(), weights, models.ResNet50_Weights, **options)
 
 
-def resnet101(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    weights: models.ResNet101_Weights | str | None = None,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
+def resnet101(*, weights: BackboneWeights = None, **options: Unpack[Options]) -> ResNet:
     """ResNet-101, bottlenecks: 42,500,160 parameters. Arguments and errors as `resnet50`."""
-    kind = models.ResNet101_Weights
-    return _resnet(
-        models.resnet101, weights, kind, in_channels, output_stride, multi_grid, dilate_first
-    )
+    return _resnet(models.resnet101(), weights, models.ResNet101_Weights, **options)
 
 
-def resnet152(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    weights: models.ResNet152_Weights | str | None = None,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
+def resnet152(*, weights: BackboneWeights = None, **options: Unpack[Options]) -> ResNet:
     """ResNet-152, bottlenecks: 58,143,808 parameters. Arguments and errors as `resnet50`."""
-    kind = models.ResNet152_Weights
-    return _resnet(
-        models.resnet152, weights, kind, in_channels, output_stride, multi_grid, dilate_first
-    )
+    return _resnet(models.resnet152(), weights, models.ResNet152_Weights, **options)
 
 
-def resnet18_v1c(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
-    """ResNet-18 with the deep stem: 11,195,744 parameters. Arguments as `resnet50`, no weights."""
-    return _deep_resnet(
-        models.resnet18, in_channels, output_stride, multi_grid, dilate_first, pool=False
-    )
+def resnet18_v1c(**options: Unpack[Options]) -> ResNet:
+    """ResNet-18 with the deep stem: 11,195,744 parameters; no weights."""
+    return _resnet(_deep_stem(models.resnet18()), **options)
 
 
-def resnet50_v1c(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
-    """ResNet-50 with the deep stem: 23,527,264 parameters. Arguments as `resnet50`, no weights."""
-    return _deep_resnet(
-        models.resnet50, in_channels, output_stride, multi_grid, dilate_first, pool=False
-    )
+def resnet50_v1c(**options: Unpack[Options]) -> ResNet:
+    """ResNet-50 with the deep stem: 23,527,264 parameters; no weights."""
+    return _resnet(_deep_stem(models.resnet50()), **options)
 
 
-def resnet101_v1c(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
-    """ResNet-101 with the deep stem: 42,519,392 parameters. Arguments as `resnet50`, no weights."""
-    return _deep_resnet(
-        models.resnet101, in_channels, output_stride, multi_grid, dilate_first, pool=False
-    )
+def resnet101_v1c(**options: Unpack[Options]) -> ResNet:
+    """ResNet-101 with the deep stem: 42,519,392 parameters; no weights."""
+    return _resnet(_deep_stem(models.resnet101()), **options)
 
 
-def resnet18_vd(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
-    """ResNet-18, deep stem and pooled shortcuts: 11,195,744 parameters. As `resnet18_v1c`."""
-    return _deep_resnet(
-        models.resnet18, in_channels, output_stride, multi_grid, dilate_first, pool=True
-    )
+def resnet18_vd(**options: Unpack[Options]) -> ResNet:
+    """ResNet-18, deep stem and pooled shortcuts: 11,195,744 parameters; no weights."""
+    return _resnet(_pooled_shortcuts(_deep_stem(models.resnet18())), **options)
 
 
-def resnet50_vd(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
-    """ResNet-50, deep stem and pooled shortcuts: 23,527,264 parameters. As `resnet50_v1c`."""
-    return _deep_resnet(
-        models.resnet50, in_channels, output_stride, multi_grid, dilate_first, pool=True
-    )
+def resnet50_vd(**options: Unpack[Options]) -> ResNet:
+    """ResNet-50, deep stem and pooled shortcuts: 23,527,264 parameters; no weights."""
+    return _resnet(_pooled_shortcuts(_deep_stem(models.resnet50())), **options)
 
 
-def resnet101_vd(
-    *,
-    in_channels: int = 3,
-    output_stride: int = 32,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    dilate_first: bool = False,
-) -> ResNet:
-    """ResNet-101, deep stem and pooled shortcuts: 42,519,392 parameters. As `resnet101_v1c`."""
-    return _deep_resnet(
-        models.resnet101, in_channels, output_stride, multi_grid, dilate_first, pool=True
-    )
+def resnet101_vd(**options: Unpack[Options]) -> ResNet:
+    """ResNet-101, deep stem and pooled shortcuts: 42,519,392 parameters; no weights."""
+    return _resnet(_pooled_shortcuts(_deep_stem(models.resnet101())), **options)
+
+
+builders = (
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnet18_v1c,
+    resnet50_v1c,
+    resnet101_v1c,
+    resnet18_vd,
+    resnet50_vd,
+    resnet101_vd,
+)

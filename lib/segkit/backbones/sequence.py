@@ -59,10 +59,10 @@ class SequenceBackbone(nn.Module):
             stage = features[ends[3] : ends[4]]
             replace_stride(stage, before=dilation, dilate_first=dilate_first)
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         return self.forward_with_stem(images)[1]
 
-    def forward_with_stem(self, images: Tensor) -> tuple[Tensor, Stages]:
+    def forward_with_stem(self, images: Tensor) -> tuple[Tensor, Stages[Tensor]]:
         """Also give the feature at stride 2, which a U-Net's decoder can use.
 
         Args:

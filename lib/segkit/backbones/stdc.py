@@ -93,7 +93,7 @@ class STDC(nn.Module):
         blocks += [STDCBlock(out_channels, out_channels) for _ in range(depth - 1)]
         return nn.Sequential(*blocks)
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         c2 = self.stage2(self.stem(images))  # (B, 64, H/4, W/4)
         c3 = self.stage3(c2)  # (B, 256, H/8, W/8)
         c4 = self.stage4(c3)  # (B, 512, H/16, W/16)
@@ -109,3 +109,6 @@ def stdc1(*, in_channels: int = 3) -> STDC:
 def stdc2(*, in_channels: int = 3) -> STDC:
     """STDC2 (STDCNet1446): 9,348,768 parameters."""
     return STDC(depths=(4, 5, 3), in_channels=in_channels)
+
+
+builders = (stdc1, stdc2)

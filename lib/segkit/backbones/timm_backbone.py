@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.backbones.batch_of_one import require_two_values
-from segkit.backbones.dilation import check_output_stride
+from segkit.backbones.dilation import DilationError, check_output_stride
 from segkit.outputs import Stages
 
 
@@ -58,10 +58,10 @@ class TimmBackbone(nn.Module):
         self.channels_last = str(getattr(network, "output_fmt", None)).endswith("NHWC")
         self.network = network
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         return Stages(*self._features(images)[-4:])
 
-    def forward_with_stem(self, images: Tensor) -> tuple[Tensor, Stages]:
+    def forward_with_stem(self, images: Tensor) -> tuple[Tensor, Stages[Tensor]]:
         """Also give the feature at stride 2, which a U-Net's decoder can use.
 
         Args:
@@ -97,7 +97,7 @@ class TimmBackbone(nn.Module):
 
 
 def timm_backbone(
-    name: str, *, in_channels: int = 3, output_stride: int = 32, pretrained: bool = False
+    name: str, *, in_channels: int = 3, output_stride: int = 32, weights: str | None = None
 ) -> TimmBackbone:
     """Build an encoder of timm.
 
@@ -106,12 +106,14 @@ def timm_backbone(
             "convnext_atto.d2_in1k".
         in_channels: channels of the images; timm adapts pretrained weights to them.
         output_stride: of c5: 32 leaves the encoder as it is; 16 or 8 where timm can dilate it.
-        pretrained: whether to download timm's weights.
+        weights: the tag of timm's weights, downloaded on first use: "d2_in1k", or "DEFAULT" for
+            those that timm takes first; None draws them at random.
 
     Raises:
         ImportError: timm is not installed.
-        ValueError: no encoder has this name (the closest three are told), it gives no features at
-            strides 4, 8, 16 and 32 or four at the same one, or timm cannot dilate it.
+        ValueError: no encoder has this name (the closest three are told), it has no such weights,
+            it gives no features at strides 4, 8, 16 and 32 or four at the same one, or timm cannot
+            dilate it.
 
     Example:
         >>> features = timm_backbone("resnet18").eval()(torch.zeros(1, 3, 64, 96))
@@ -130,6 +132,8 @@ def timm_backbone(
             f"timm has no encoder named {name!r}; the closest names are {', '.join(closest)}. "
             "timm.list_models() lists all of them"
         )
+    if weights is not None:
+        name = _tagged(name, weights, timm.list_pretrained(f"{name.partition('.')[0]}.*"))
     with torch.device("meta"):  # a look at it that costs nothing
         probe = timm.create_model(name, pretrained=False)
     strides = [info["reduction"] for info in getattr(probe, "feature_info", [])]
@@ -140,7 +144,7 @@ def timm_backbone(
     try:
         network = timm.create_model(
             name,
-            pretrained=pretrained,
+            pretrained=weights is not None,
             in_chans=in_channels,
             features_only=True,
             out_indices=chosen,
@@ -153,6 +157,21 @@ def timm_backbone(
     if dilated and network.feature_info.reduction()[-1] != output_stride:
         raise _not_dilated(name, output_stride)
     return TimmBackbone(network)
+
+
+def _tagged(name: str, weights: str, known: list[str]) -> str:
+    """An encoder's name with the tag of its weights."""
+    if ":" in name or (weights == "DEFAULT" and known):
+        return name
+    tagged = f"{name.partition('.')[0]}.{weights}"
+    if tagged not in known:
+        tags = ", ".join(full.partition(".")[2] for full in known)
+        raise ValueError(
+            f"timm's {name} has no weights {weights!r}; it has {tags or 'none at all'}. "
+            + ('"DEFAULT" takes the first that timm would, ' if known else "")
+            + "None draws them at random"
+        )
+    return tagged
 
 
 def _any_size(network: nn.Module) -> dict[str, bool]:
@@ -177,8 +196,8 @@ def _choose(name: str, strides: list[int]) -> tuple[int, ...]:
     return tuple(last[stride] for stride in (2, 4, 8, 16, 32) if stride in last)
 
 
-def _not_dilated(name: str, output_stride: int) -> ValueError:
-    return ValueError(
+def _not_dilated(name: str, output_stride: int) -> DilationError:
+    return DilationError(
         f"output_stride is {output_stride}, but timm cannot dilate {name}: take output_stride=32, "
         "or an encoder that it can, such as resnet18 or efficientnet_b0"
     )

@@ -21,6 +21,7 @@ from torchvision.models import VGG16_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
 from segkit.backbones.pretrained import with_torchvision_weights
+from segkit.builder import BackboneWeights
 from segkit.nn import init_kaiming
 from segkit.outputs import Stages
 
@@ -57,7 +58,7 @@ class VGG16(nn.Module):
         # torchvision's fan_out would hand an eighth of the input's spread to the classifier.
         init_kaiming(self, mode="fan_in")
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         x = images
         pools = []
         for layer in self.features:
@@ -68,7 +69,7 @@ class VGG16(nn.Module):
         return Stages(c2, c3, c4, c5)
 
 
-def vgg16(*, in_channels: int = 3, weights: VGG16_Weights | str | None = None) -> VGG16:
+def vgg16(*, in_channels: int = 3, weights: BackboneWeights = None) -> VGG16:
     """VGG-16's features: 14,714,688 parameters.
 
     Args:
@@ -82,3 +83,6 @@ def vgg16(*, in_channels: int = 3, weights: VGG16_Weights | str | None = None) -
     """
     backbone = VGG16(in_channels=in_channels)
     return with_torchvision_weights(backbone, weights, VGG16_Weights, in_channels=in_channels)
+
+
+builders = (vgg16,)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from torch import nn
-from torchvision.models import VGG16_Weights
 
 from segkit.backbones.dilation import set_dilation
 from segkit.backbones.vgg import VGG16, vgg16
+from segkit.builder import BackboneWeights
 from segkit.outputs import Stages
 
 
-def vgg16_atrous(*, in_channels: int = 3, weights: VGG16_Weights | str | None = None) -> VGG16:
+def vgg16_atrous(*, in_channels: int = 3, weights: BackboneWeights = None) -> VGG16:
     """VGG-16's features as in DeepLab v1 and v2: 14,714,688 parameters, strides 4, 8, 8, 8.
 
     Every pooling takes the largest of 3x3 pixels instead of 2x2, which keeps the centre of each
@@ -44,3 +44,6 @@ def vgg16_atrous(*, in_channels: int = 3, weights: VGG16_Weights | str | None = 
             set_dilation(layer, 2)
     backbone.strides = Stages(4, 8, 8, 8)
     return backbone
+
+
+builders = (vgg16_atrous,)

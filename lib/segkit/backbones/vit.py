@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from segkit.backbones.pretrained import verify_weights, with_torchvision_weights
+from segkit.builder import BackboneWeights
 from segkit.outputs import Stages
 
 
@@ -95,10 +96,10 @@ class ViT(nn.Module):
         if not norm:
             self.encoder.ln = nn.Identity()
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         return Stages(*(tokens.patches for tokens in self.forward_tokens(images)))
 
-    def forward_tokens(self, images: Tensor) -> Stages:
+    def forward_tokens(self, images: Tensor) -> Stages[Tokens]:
         """Also give the class token, which a decoder can read out.
 
         Args:
@@ -136,7 +137,7 @@ class ViT(nn.Module):
 def vit_b_16(
     *,
     in_channels: int = 3,
-    weights: models.ViT_B_16_Weights | str | None = None,
+    weights: BackboneWeights = None,
     blocks: tuple[int, int, int, int] = (2, 5, 8, 11),
     norm: bool = False,
 ) -> ViT:
@@ -160,7 +161,7 @@ def vit_b_16(
 def vit_l_16(
     *,
     in_channels: int = 3,
-    weights: models.ViT_L_16_Weights | str | None = None,
+    weights: BackboneWeights = None,
     blocks: tuple[int, int, int, int] = (5, 11, 17, 23),
     norm: bool = False,
 ) -> ViT:
@@ -175,7 +176,7 @@ def _vit(
     build: Callable[..., models.VisionTransformer],
     kind: type[models.WeightsEnum],
     in_channels: int,
-    weights: models.WeightsEnum | str | None,
+    weights: BackboneWeights,
     blocks: tuple[int, int, int, int],
     norm: bool,
 ) -> ViT:
@@ -188,3 +189,6 @@ def _vit(
         fan_in = network.conv_proj.weight[0].numel()
         nn.init.trunc_normal_(network.conv_proj.weight, std=fan_in**-0.5)
     return ViT(network, blocks=blocks, norm=norm)
+
+
+builders = (vit_b_16, vit_l_16)

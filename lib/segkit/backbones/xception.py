@@ -165,7 +165,7 @@ class Xception(nn.Module):
                 module.eps = 1e-3  # as released
         init_kaiming(self)
 
-    def forward(self, images: Tensor) -> Stages:
+    def forward(self, images: Tensor) -> Stages[Tensor]:
         x = self.stem(images)
         taken = []
         for index, block in enumerate(self.blocks):
@@ -200,3 +200,6 @@ def xception71(*, in_channels: int = 3, output_stride: int = 32) -> Xception:
     """Xception-71, five blocks in the entry flow: 40,289,736 parameters; else as `xception65`."""
     entry = ((128, 2), (256, 1), (256, 2), (728, 1), (728, 2))
     return Xception(entry, 16, in_channels=in_channels, output_stride=output_stride)
+
+
+builders = (xception41, xception65, xception71)

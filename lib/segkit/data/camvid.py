@@ -9,8 +9,22 @@ from typing import Any
 
 from torch import Tensor
 
-from segkit.data.classes import CAMVID_CLASSES, CAMVID_PALETTE
 from segkit.data.folder import FolderDataset
+
+CLASSES: tuple[str, ...] = (
+    "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car",
+    "Pedestrian", "Bicyclist",
+)  # fmt: skip
+"""The 11 classes of CamVid as SegNet merged them, in the order of their ids."""
+
+PALETTE: tuple[tuple[int, int, int], ...] = (
+    (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
+    (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+)  # fmt: skip
+"""The RGB colour of each class, 0..255, in the order of the ids."""
+
+VOID_COLOUR: tuple[int, int, int] = (0, 0, 0)
+"""The RGB colour in which CamVid's pictures of labels show void pixels."""
 
 PAIRS = {"train": 367, "val": 101, "test": 233}
 """Pairs in each split of the papers."""
@@ -60,8 +74,8 @@ class CamVid(FolderDataset):
         super().__init__(
             root,
             split,
-            classes=CAMVID_CLASSES,
-            palette=CAMVID_PALETTE,
+            classes=CLASSES,
+            palette=PALETTE,
             ignore=VOID,
             transform=transform,
             cache=cache,

@@ -8,9 +8,22 @@ from typing import Any
 
 from torch import Tensor
 
-from segkit.data.classes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
 from segkit.data.listed import ListedDataset, check_files, check_split, find_files
 from segkit.outputs import IGNORE
+
+CLASSES: tuple[str, ...] = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign",
+    "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle",
+    "bicycle",
+)  # fmt: skip
+"""The 19 classes of Cityscapes that are evaluated, in the order of their train ids."""
+
+PALETTE: tuple[tuple[int, int, int], ...] = (
+    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+    (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60),
+    (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+)  # fmt: skip
+"""The RGB colour of each class, 0..255, in the order of the train ids."""
 
 PAIRS = {"train": 2975, "val": 500, "test": 1525}
 """Finely labelled images in each split; the labels of the test split are not public."""
@@ -88,8 +101,8 @@ class Cityscapes(ListedDataset):
             root,
             split,
             pairs,
-            classes=CITYSCAPES_CLASSES,
-            palette=CITYSCAPES_PALETTE,
+            classes=CLASSES,
+            palette=PALETTE,
             ids=_IDS,
             usual=PAIRS[split],
             transform=transform,

@@ -79,6 +79,27 @@ def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
     return [(images[stem], masks[stem]) for stem in sorted(images)]
 
 
+def find_splits(root: Path) -> list[str]:
+    """Which of "train", "val" and "test" a folder has, as subfolders or as lists of stems.
+
+    Raises:
+        ValueError: no such folder, or one without "train" or "val".
+    """
+    if not root.is_dir():
+        raise ValueError(f"data_root={str(root)!r}: there is no such folder")
+    splits = [
+        split
+        for split in ("train", "val", "test")
+        if (root / split).is_dir() or (root / f"{split}.txt").is_file()
+    ]
+    if not {"train", "val"} <= set(splits):
+        raise ValueError(
+            f"{root} has no train and val split: make the folders train/ and val/ with images/ and "
+            "masks/ in each, or images/ and masks/ with lists of stems train.txt and val.txt"
+        )
+    return splits
+
+
 def read_lines(path: Path) -> list[str]:
     """Read the lines of a text file that hold something, without the space around them.
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
+
+from segkit import random_state
 
 
 class Pairs(Protocol):
@@ -79,7 +77,7 @@ class BatchMaker:
             if sample is None:
                 return None, [*bad.values()]
             samples.append(sample)
-        return stack(samples), [*bad.values()]
+        return stack(samples, shared=begin is not None), [*bad.values()]
 
     def _sample(
         self,
@@ -98,7 +96,7 @@ class BatchMaker:
             if begin is not None:
                 begin(candidate)
             try:
-                with _random_numbers(mix("sample", self.seed, position)):
+                with random_state.isolated(mix("sample", self.seed, position)):
                     return self.dataset[candidate]
             except (ValueError, OSError) as error:
                 if begin is None and not self.bad_samples:
@@ -116,31 +114,19 @@ class BatchMaker:
         return f"{spell(index, self._stem(index))} of {self.dataset!r}"
 
 
-@contextmanager
-def _random_numbers(seed: int) -> Iterator[None]:
-    """Seed the global generators of torch (CPU), numpy and ``random``, and put them back after."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (transforms use it)
-    torch_state = torch.get_rng_state()
-    # Not torch.manual_seed: it would seed the accelerators too, and those are not put back.
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy)  # noqa: NPY002
-        random.setstate(python)
-
-
 def mix(what: str, seed: int, number: int) -> int:
     """Mix into 63 bits: neighbouring seeds and numbers share nothing."""
     digest = hashlib.blake2b(f"{what} {seed} {number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
-def stack(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def stack(samples: list[tuple[Tensor, Tensor]], *, shared: bool = False) -> tuple[Tensor, Tensor]:
     """Join samples to a batch.
+
+    Args:
+        samples: images and labels, each of one shape.
+        shared: whether into memory that other processes see: a batch that is sent to one would be
+            copied there afterwards.
 
     Raises:
         ValueError: images of different shapes.
@@ -151,5 +137,10 @@ def stack(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
             f"images of different shapes in one batch: {', '.join(map(str, sizes))}; crop them to "
             "one size (segkit.transforms.train), or take batch_size=1"
         )
-    images, labels = default_collate(samples)
+    parts = zip(*samples, strict=True)
+    images, labels = (torch.stack(part, out=_shared(part) if shared else None) for part in parts)
     return images, labels
+
+
+def _shared(part: tuple[Tensor, ...]) -> Tensor:
+    return part[0].new_empty((len(part), *part[0].shape)).share_memory_()

@@ -11,10 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.data.classes import VOC_CLASSES, VOC_PALETTE
-from segkit.data.layout import read_lines
+from segkit.data.layout import distinct, read_lines
 from segkit.data.listed import ListedDataset, check_files, check_split, find_files
 from segkit.outputs import IGNORE
+
+CLASSES: tuple[str, ...] = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
+    "train", "tv/monitor",
+)  # fmt: skip
+"""The 21 classes of PASCAL VOC, in the order of their ids."""
+
+PALETTE: tuple[tuple[int, int, int], ...] = tuple(distinct(label) for label in range(len(CLASSES)))
+"""The RGB colour of each class, 0..255, as its PNG masks show it."""
 
 PAIRS = {"train": 1464, "train_aug": 10_582, "trainval": 2913, "val": 1449}
 """Pairs in each split of the papers."""
@@ -94,8 +103,8 @@ class VOC2012(ListedDataset):
             root,
             split,
             pairs,
-            classes=VOC_CLASSES,
-            palette=VOC_PALETTE,
+            classes=CLASSES,
+            palette=PALETTE,
             ids={**{value: value for value in range(21)}, IGNORE: IGNORE},
             usual=PAIRS[split],
             transform=transform,

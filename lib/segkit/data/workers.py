@@ -15,7 +15,6 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
-from torch.utils.data._utils import worker as torch_worker
 
 AHEAD = 2
 """Tasks that each process is given in advance."""
@@ -68,8 +67,8 @@ def in_processes(
     multiprocessing.util.get_temp_dir()
     team: list[_Worker] = []
     try:
-        for number in range(workers):
-            team.append(_Worker(how, make, name, number, workers))
+        for _ in range(workers):
+            team.append(_Worker(how, make, name))
         remaining = iter(tasks)
         first = itertools.islice(remaining, AHEAD * workers)
         for worker, task in zip(itertools.cycle(team), first, strict=False):
@@ -94,13 +93,11 @@ class _Worker:
         how: Any,
         make: Callable[[Any, Callable[[int], None]], Any],
         name: Callable[[int], str],
-        number: int,
-        workers: int,
     ) -> None:
         self.name, self.pending = name, 0
         self.at = how.RawValue("q", -1)  # index of the sample that it works on
         self.line, theirs = how.Pipe()
-        arguments = make, name, theirs, self.at, number, workers
+        arguments = make, name, theirs, self.at
         self.process = how.Process(target=_work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
@@ -164,19 +161,12 @@ def _work(
     name: Callable[[int], str],
     line: Connection,
     at: Any,
-    number: int,
-    workers: int,
 ) -> None:
     """The process: results for tasks, until it is ended or its parent is gone."""
     # Ctrl-C reaches the whole group; the parent decides. Its handlers are not this process's.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
-    # What `get_worker_info` tells a data set; knowing it, `default_collate` joins samples in shared
-    # memory instead of copying them there afterwards.
-    torch_worker._worker_info = torch_worker.WorkerInfo(
-        id=number, num_workers=workers, seed=0, dataset=None
-    )
     parent = os.getppid()
 
     def begin(index: int) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from segkit import engine, losses
+from segkit import engine, losses, random_state
 from segkit.doctor.rehearsal import train_mode
 from segkit.outputs import IGNORE
 
@@ -149,7 +149,7 @@ def climb(
     batch = images[order[:batch_size]], labels[order[:batch_size]]
 
     def fresh() -> Training:
-        torch.manual_seed(seed)
+        random_state.seed(seed)
         model = train_mode(build_model())
         whole = loss or losses.combine(losses.cross_entropy, getattr(model, "aux_losses", {}))
         return model, whole, build_optimizer(model)
@@ -164,7 +164,7 @@ def climb(
         lambda: _true_labels(fresh, streams, held_out, steps),
     )
     for experiment in experiments:
-        with torch.random.fork_rng():
+        with random_state.preserved():
             rung = experiment()
         yield rung
         if not rung.passed and rung.name != START:  # from a bad start one may still learn

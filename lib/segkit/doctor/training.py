@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from segkit.doctor.finding import Finding
 from segkit.doctor.rehearsal import train_mode
+from segkit.nn import BATCH_NORMS
 
 TINY_BATCH = 4
 """Images of one process below which BatchNorm's statistics are called poor. Wu and He, "Group
@@ -70,7 +70,7 @@ def tiny_batchnorm(
         device: "cpu" or "cuda"; on a CPU nothing can be synchronised.
     """
     modes = {module: module.training for module in model.modules()}
-    layers = sum(isinstance(m, _BatchNorm) for m in train_mode(model).modules() if m.training)
+    layers = sum(isinstance(m, BATCH_NORMS) for m in train_mode(model).modules() if m.training)
     for module, training in modes.items():
         module.training = training
     images = batch_size if synchronised else batch_size // processes

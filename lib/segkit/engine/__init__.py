@@ -1,37 +1,34 @@
 """Training, evaluation and prediction: loops that can be read, and functions around them."""
 
-from segkit.engine.allocator import kept_memory
 from segkit.engine.checkpoint import load_checkpoint, save_checkpoint
+from segkit.engine.ema import averaged
 from segkit.engine.evaluate import evaluate
-from segkit.engine.fast import InferenceNetwork, best_precision, optimize_for_inference
 from segkit.engine.freeze import freeze
 from segkit.engine.ghost import ghost_batches
+from segkit.engine.memory import OutOfMemoryError, keep_memory
 from segkit.engine.predict import predict, predict_probs
-from segkit.engine.probe import Probe, Setting, probe
 from segkit.engine.schedules import constant, cosine, poly
-from segkit.engine.train import NonFiniteLossError, OutOfMemoryError, Step, averaged, train
+from segkit.engine.settings import Settings, best_precision, default_settings
+from segkit.engine.train import NonFiniteLossError, Step, train
 
 __all__ = [
-    "InferenceNetwork",
     "NonFiniteLossError",
     "OutOfMemoryError",
-    "Probe",
-    "Setting",
+    "Settings",
     "Step",
     "averaged",
     "best_precision",
     "constant",
     "cosine",
+    "default_settings",
     "evaluate",
     "freeze",
     "ghost_batches",
-    "kept_memory",
+    "keep_memory",
     "load_checkpoint",
-    "optimize_for_inference",
     "poly",
     "predict",
     "predict_probs",
-    "probe",
     "save_checkpoint",
     "train",
 ]

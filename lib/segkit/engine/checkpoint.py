@@ -14,18 +14,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from segkit import random_state
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 FORMAT = "segkit.checkpoint.2"
@@ -51,7 +51,7 @@ def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
-    tree = json.dumps(_flatten({"state": state, "rng": _rng_state()}, tensors))
+    tree = json.dumps(_flatten({"state": state, "rng": random_state.state()}, tensors))
     metadata = {"format": FORMAT, "tree": tree, "digest": _digest(tree, tensors)}
     temporary = folder / f".{LAST}.tmp"
     try:
@@ -101,7 +101,7 @@ def load_checkpoint(
         try:
             state, rng = _read(path)
             if restore_rng:
-                _set_rng_state(rng)
+                random_state.restore(rng)
         except FileNotFoundError:
             faults.append(f"{path} is missing: the run was ended while it was being replaced")
             continue
@@ -177,28 +177,6 @@ def _unflatten(node: Any, tensors: dict[str, Tensor]) -> Any:
     if kind == "tuple":
         return tuple(_unflatten(value, tensors) for value in content)
     return {key: _unflatten(value, tensors) for key, value in content}
-
-
-def _rng_state() -> dict[str, Any]:
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 the global one
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": random.getstate(),
-        "numpy": (name, keys.tolist(), position, has_gauss, cached),
-    }
-
-
-def _set_rng_state(state: Any) -> None:
-    try:
-        torch.set_rng_state(state["torch"])
-        for device, numbers in enumerate(state["cuda"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(numbers, device)
-        random.setstate(state["python"])
-        name, keys, *rest = state["numpy"]
-        np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))  # noqa: NPY002
-    except (ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"it holds no state of random numbers ({_brief(error)})") from error
 
 
 def _brief(error: Exception) -> str:

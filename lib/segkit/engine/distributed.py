@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 LOST = re.compile("connection (closed|reset)|broken pipe|remote process exit", re.IGNORECASE)
@@ -32,7 +32,7 @@ def rank() -> int:
     return dist.get_rank() if _grouped() else 0
 
 
-def ranks() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if _grouped() else 1
 
@@ -86,7 +86,7 @@ def losses_explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if ranks() == 1 or not LOST.search(str(error)):
+        if world_size() == 1 or not LOST.search(str(error)):
             raise
         raise PeerLostError(
             "another process of this training ended, or cannot be reached. Which one and why is "
@@ -95,27 +95,26 @@ def losses_explained() -> Iterator[None]:
         ) from error
 
 
-def average(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
-    """Numbers averaged over the processes; a number that is not finite anywhere is not one here."""
-    if ranks() == 1:
-        return dict(values)
-    shared = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
-    dist.all_reduce(shared)
-    return dict(zip(values, (shared / ranks()).tolist(), strict=True))
+def average(values: Tensor) -> Tensor:
+    """Numbers averaged over the processes; one that is not finite anywhere is not finite here."""
+    if world_size() == 1:
+        return values
+    dist.all_reduce(values)
+    return values / world_size()
 
 
 def gather(value: Any) -> list[Any]:
     """The value of each process, by rank."""
     values = [value]
-    if ranks() > 1:
-        values = [None] * ranks()
+    if world_size() > 1:
+        values = [None] * world_size()
         dist.all_gather_object(values, value)
     return values
 
 
 def wait() -> None:
     """Go on when all processes have come this far."""
-    if ranks() > 1:
+    if world_size() > 1:
         dist.barrier()
 
 
@@ -124,17 +123,17 @@ def parallel(model: nn.Module) -> nn.Module:
 
     All begin with the weights of rank 0.
     """
-    if ranks() == 1:
+    if world_size() == 1:
         return model
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
     # With this switch the gradients keep the order in which they are sent. Else it is another one
     # from the second step on, in which three addends sum to other bits after a resume.
-    fixed = ranks() > 2 and device.type == "cpu"
+    fixed = world_size() > 2 and device.type == "cpu"
     return DistributedDataParallel(model, device_ids=ids, find_unused_parameters=fixed)
 
 
-def unsynchronised(network: nn.Module) -> contextlib.AbstractContextManager[None]:
+def no_sync(network: nn.Module) -> contextlib.AbstractContextManager[None]:
     """A context in which `parallel`'s network keeps its gradients to itself, to add them up."""
     if isinstance(network, DistributedDataParallel):
         return network.no_sync()
@@ -148,7 +147,7 @@ def share_statistics(model: nn.Module) -> None:
     After this all of them would evaluate the same network. Counters are the same already.
     """
     buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-    if ranks() == 1 or not buffers:
+    if world_size() == 1 or not buffers:
         return
     flat = torch.cat([buffer.reshape(-1).float() for buffer in buffers])
     dist.broadcast(flat, src=0)
@@ -171,7 +170,7 @@ def synchronise_norms(model: nn.Module, wanted: str, device: torch.device) -> nn
         ValueError: "on" without a GPU.
     """
     check_norms(wanted, device)
-    if wanted == "off" or (wanted == "auto" and (ranks() == 1 or device.type != "cuda")):
+    if wanted == "off" or (wanted == "auto" and (world_size() == 1 or device.type != "cuda")):
         return model
     frozen = {name for name, part in model.named_modules() if getattr(part, "frozen", False)}
     model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -196,5 +195,5 @@ def check_norms(wanted: str, device: torch.device) -> None:
 
 __all__ = [
     "PeerLostError", "average", "check_norms", "gather", "joined", "losses_explained", "parallel",
-    "rank", "ranks", "share_statistics", "synchronise_norms", "unsynchronised", "wait",
+    "rank", "world_size", "share_statistics", "synchronise_norms", "no_sync", "wait",
 ]  # fmt: skip

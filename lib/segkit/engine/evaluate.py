@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from segkit.engine.allocator import kept_memory
 from segkit.engine.train import PRECISIONS
 from segkit.metrics import ConfusionMatrix, argmax
 
@@ -49,12 +48,11 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        with kept_memory(device):
-            for images, labels in batches:
-                images = images.to(device, memory_format=memory_format)
-                with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                    logits = model(images).logits
-                counts.update(argmax(logits), labels.to(device))
+        for images, labels in batches:
+            images = images.to(device, memory_format=memory_format)
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                logits = model(images).logits
+            counts.update(argmax(logits), labels.to(device))
     finally:
         model.train(was_training)
     counts.all_reduce()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from segkit.nn import BATCH_NORMS
 
 
 def freeze(model: nn.Module, part: Literal["none", "backbone", "backbone_norms"]) -> str:
@@ -38,7 +39,7 @@ def freeze(model: nn.Module, part: Literal["none", "backbone", "backbone_norms"]
             f"freeze={part!r} is for a network with a backbone, and {type(model).__name__} has "
             'none: take freeze="none"'
         )
-    norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in backbone.modules() if isinstance(module, BATCH_NORMS)]
     if part == "backbone_norms" and not norms:
         raise ValueError(
             f"freeze={part!r}: {type(backbone).__name__} has no BatchNorm; take "

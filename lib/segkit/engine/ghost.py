@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from segkit.nn import BATCH_NORMS
 
 
 @contextlib.contextmanager
@@ -31,7 +32,9 @@ def ghost_batches(model: nn.Module, groups: int) -> Iterator[None]:
     """
     if groups < 1:
         raise ValueError(f"groups is {groups}: a batch has 1 part or more")
-    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)] if groups > 1 else []
+    norms = (
+        [part for part in model.modules() if isinstance(part, BATCH_NORMS)] if groups > 1 else []
+    )
     outside = [norm.__dict__.get("forward") for norm in norms]
     for norm in norms:
         norm.forward = _in_parts(norm, groups)
@@ -45,7 +48,7 @@ def ghost_batches(model: nn.Module, groups: int) -> Iterator[None]:
                 norm.forward = before
 
 
-def _in_parts(norm: _BatchNorm, groups: int) -> Callable[[Tensor], Tensor]:
+def _in_parts(norm: nn.Module, groups: int) -> Callable[[Tensor], Tensor]:
     whole = type(norm).forward.__get__(norm)  # also inside another such context
 
     def forward(maps: Tensor) -> Tensor:

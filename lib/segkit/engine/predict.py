@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.engine.fast import InferenceNetwork
 from segkit.metrics import argmax
+
+
+@runtime_checkable
+class PredictsLabels(Protocol):
+    """A network with a way to labels that is shorter than its logits: those of `segkit.export`."""
+
+    def predict_labels(self, images: Tensor) -> Tensor:
+        """The most probable class of each pixel: (B, C, H, W) to uint8 (B, H, W)."""
+        ...
 
 
 @torch.inference_mode()
@@ -83,8 +92,8 @@ def predict(model: nn.Module, images: Tensor, **options) -> Tensor:
     """The most probable class of each pixel.
 
     Args:
-        model: the network. One of `optimize_for_inference` is faster, and without options it
-            resizes and compares its scores a few classes at a time.
+        model: the network. One of `segkit.export.optimize_for_inference` is faster, and without
+            options it resizes and compares its scores a few classes at a time.
         images: normalised, shape (B, C, H, W).
         **options: those of `predict_probs`.
 
@@ -94,9 +103,9 @@ def predict(model: nn.Module, images: Tensor, **options) -> Tensor:
     Raises:
         ValueError: as `predict_probs`.
     """
-    if isinstance(model, InferenceNetwork) and not options:
+    if isinstance(model, PredictsLabels) and not options:
         _check(images)
-        return model.labels(images)
+        return model.predict_labels(images)
     return argmax(predict_probs(model, images, **options))
 
 

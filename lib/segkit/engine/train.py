@@ -14,9 +14,10 @@ part of each batch: gradients and what is reported are averages over all of them
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from segkit.engine import distributed
-from segkit.engine.allocator import kept_memory
+from segkit.engine.memory import explain_out_of_memory
 from segkit.engine.schedules import Schedule
 from segkit.outputs import SegOutput
 
@@ -59,40 +60,6 @@ class NonFiniteLossError(ArithmeticError):
     """The loss is not a finite number; the weights are those before the step."""
 
 
-class OutOfMemoryError(MemoryError):
-    """A step did not fit into memory; the message says what to lower."""
-
-
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of a network's weights and running statistics.
-
-    The average's memory grows with training, decay_n = min(decay, (1 + n) / (10 + n)), so that the
-    first, random weights are forgotten early. Evaluate ``averaged(...).module``.
-
-    Args:
-        model: the network that will be trained.
-        decay: share of the old average kept at each step, in (0, 1).
-
-    Raises:
-        ValueError: decay outside (0, 1).
-
-    Source: Polyak and Juditsky, 1992; the ramp is that of TensorFlow's ExponentialMovingAverage.
-    """
-    if not 0 < decay < 1:
-        raise ValueError(f"the decay of a moving average lies in (0, 1), got {decay}")
-
-    @torch.no_grad()
-    def average(old: list[Tensor], new: list[Tensor], updates: Tensor) -> None:
-        count = int(updates)
-        kept = min(decay, (1 + count) / (10 + count))
-        if old[0].is_floating_point():
-            torch._foreach_lerp_(old, new, 1 - kept)
-        else:  # BatchNorm's counters
-            torch._foreach_copy_(old, new)
-
-    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-
-
 def train(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
@@ -108,7 +75,7 @@ def train(
     precision: str = "float32",
     scaler: GradScaler | None = None,
     channels_last: bool = False,
-) -> Iterable[Step]:
+) -> Generator[Step, None, None]:
     """Train a network, one optimizer step for each turn of the ``for`` loop around it.
 
     Args:
@@ -152,79 +119,131 @@ def train(
 
     was_training = model.training
     iterator = iter(batches)
-    kept = contextlib.ExitStack()
     try:
-        kept.enter_context(kept_memory(device))
         if channels_last:
             model.to(memory_format=memory_format)
         network = distributed.parallel(model)
         frozen = [module for module in model.modules() if getattr(module, "frozen", False)]
         _train_mode(model)
         for index in range(start, steps):
-            began = time.perf_counter()
+            began, waited, count = time.perf_counter(), 0.0, 0
+            # Somebody may have evaluated the network between two steps.
             if not model.training or any(module.training for module in frozen):
-                _train_mode(model)  # it was evaluated between two steps
+                _train_mode(model)
+            # The learning rate of this step, as a factor of the initial one.
             if schedule is not None:
-                factor = schedule(index)
-                for group in optimizer.param_groups:
-                    group["lr"] = group["initial_lr"] * factor
-
+                _set_lr(optimizer, schedule(index))
             optimizer.zero_grad(set_to_none=True)
-            sums, count, waited = {"": 0.0}, 0, 0.0  # "" is the total
+            # The sums of all losses stay on the device: to read one waits for the whole step.
+            sums = _Sums(device)
             for turn in range(accumulate):
                 asked = time.perf_counter()
-                batch = next(iterator, None)
+                batch = _next(iterator, index, steps)
                 waited += time.perf_counter() - asked
-                if batch is None:
-                    raise ValueError(
-                        f"the batches ended at step {index} of {steps}; "
-                        "hand `train` an endless stream, as segkit.data.batches is"
-                    )
-                last = turn == accumulate - 1  # only then processes exchange their gradients
-                alone = contextlib.nullcontext() if last else distributed.unsynchronised(network)
-                with alone, _memory_explained(index + 1, batch[0]):
-                    images = batch[0].to(device, non_blocking=True, memory_format=memory_format)
-                    labels = batch[1].to(device, non_blocking=True)
+                # Processes exchange their gradients with the last batch of a step only.
+                last = turn == accumulate - 1
+                exchange = contextlib.nullcontext() if last else distributed.no_sync(network)
+                with exchange, explain_out_of_memory(index + 1, batch[0]):
+                    images = _to_device(batch[0], device, memory_format=memory_format)
+                    labels = _to_device(batch[1], device)
+                    # Autocast for the network; the loss is always taken in float32.
                     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                         output = network(images)
-                    value, named = loss(output, labels)
+                    value, parts = loss(output, labels)
+                    # The mean over the batches of a step; float16 needs its loss scaled up.
                     scaler.scale(value / accumulate).backward()
-                for name, part in {"": value.detach(), **named}.items():
-                    sums[name] = sums.get(name, 0.0) + float(part) / accumulate
-                count += len(images) * distributed.ranks()
+                sums.add({_TOTAL: value, **parts}, of=accumulate)
+                count += len(images) * distributed.world_size()
 
-            parts = distributed.average(sums, device)
-            total = parts.pop("")
-            if not total - total == 0:  # inf and nan are the numbers for which this fails
-                raise NonFiniteLossError(
-                    f"the loss is {total} at step {index + 1}: "
-                    + ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
-                    + ". Lower the learning rate, clip the gradient (clip=1.0), or use bfloat16 "
-                    "in place of float16. The weights are those before this step."
-                )
+            # Clipping changes gradients only: the check below still comes before any weight moves.
             if clip is not None:
                 scaler.unscale_(optimizer)
                 norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
-                if not scaler.is_enabled() and not norm.isfinite():  # a scaler skips such a step
-                    raise NonFiniteLossError(
-                        f"the gradient's norm is {norm} at step {index + 1} though the loss is "
-                        f"{total:.4g}. Lower the learning rate. The weights are those before this "
-                        "step."
-                    )
-            with _memory_explained(index + 1, batch[0]):  # the first makes the optimizer's state
+                if not scaler.is_enabled():  # which skips a step of infinite gradients itself
+                    sums.add({_NORM: norm})
+            # The step's one exchange between processes, and its one wait for the device.
+            means = sums.averaged()
+            _refuse_non_finite(means, index + 1)
+            # The first step makes the optimizer's state, for which memory may not suffice.
+            with explain_out_of_memory(index + 1, batch[0]):
                 scaler.step(optimizer)
             scaler.update()
+            # BatchNorm's running statistics are those of the first process, as on one GPU.
             distributed.share_statistics(model)
             if ema is not None:
                 ema.update_parameters(model)
             seconds = time.perf_counter() - began
-            lr = optimizer.param_groups[0]["lr"]
-            yield Step(index + 1, total, parts, lr, seconds, count / seconds, waited)
+            means.pop(_NORM, None)
+            yield Step(
+                index + 1, means.pop(_TOTAL), means, optimizer.param_groups[0]["lr"],
+                seconds, count / seconds, waited,
+            )  # fmt: skip
     finally:
         model.train(was_training)
-        with kept:
-            if hasattr(iterator, "close"):
-                iterator.close()  # ends the loader's workers
+        if close := getattr(iterator, "close", None):
+            close()  # ends the loader's workers
+
+
+_TOTAL, _NORM = "", " gradient"
+"""Names of what is summed beside the parts of the loss."""
+
+
+class _Sums:
+    """Numbers of a step by name, summed where they were computed, in float64."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.sums = device, {}
+
+    def add(self, values: Mapping[str, Tensor | float], *, of: int = 1) -> None:
+        for name, value in values.items():
+            number = torch.as_tensor(value, device=self.device).detach().double() / of
+            self.sums[name] = self.sums[name] + number if name in self.sums else number
+
+    def averaged(self) -> dict[str, float]:
+        """The sums, averaged over all processes; this waits for the device."""
+        means = distributed.average(torch.stack(list(self.sums.values())))
+        return dict(zip(self.sums, means.tolist(), strict=True))
+
+
+def _next(
+    iterator: Iterator[tuple[Tensor, Tensor]], index: int, steps: int
+) -> tuple[Tensor, Tensor]:
+    batch = next(iterator, None)
+    if batch is None:
+        raise ValueError(
+            f"the batches ended at step {index} of {steps}; "
+            "hand `train` an endless stream, as segkit.data.batches is"
+        )
+    return batch
+
+
+def _to_device(tensor: Tensor, device: torch.device, **options: Any) -> Tensor:
+    """Copy to the device; from pinned memory a GPU fetches while the processor goes on."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True, **options)
+
+
+def _set_lr(optimizer: Optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def _refuse_non_finite(means: Mapping[str, float], step: int) -> None:
+    """Stop at a loss or a gradient that is no finite number, before it reaches a weight."""
+    total, norm = means[_TOTAL], means.get(_NORM, 0.0)
+    if not math.isfinite(total):
+        parts = ", ".join(f"{k} {v:.4g}" for k, v in means.items() if k not in (_TOTAL, _NORM))
+        raise NonFiniteLossError(
+            f"the loss is {total} at step {step}: {parts}. Lower the learning rate, clip the "
+            "gradient (clip=1.0), or use bfloat16 in place of float16. The weights are those "
+            "before this step."
+        )
+    if not math.isfinite(norm):
+        raise NonFiniteLossError(
+            f"the gradient's norm is {norm} at step {step} though the loss is {total:.4g}. "
+            "Lower the learning rate. The weights are those before this step."
+        )
 
 
 def _train_mode(model: nn.Module) -> None:
@@ -233,31 +252,3 @@ def _train_mode(model: nn.Module) -> None:
     for module in model.modules():
         if getattr(module, "frozen", False):
             module.eval()
-
-
-@contextlib.contextmanager
-def _memory_explained(step: int, images: Tensor) -> Iterator[None]:
-    """Name what to lower where memory ends; a CPU's allocator has no error class of its own."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        ours = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        # oneDNN's words, which may have another reason where memory has no limit.
-        failed = "could not create a primitive" in str(error) and _memory_is_limited()
-        if not (ours or failed) and "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemoryError(
-            f"memory ended in step {step} on a batch of shape {tuple(images.shape)}: lower "
-            "batch_size and raise accumulate by the same factor (the step stays the same), take a "
-            f"smaller crop, or precision='bfloat16'. ({str(error).partition(chr(10))[0]:.200})"
-        ) from error
-
-
-def _memory_is_limited() -> bool:
-    """Whether this process may not have all the memory that it asks for (``ulimit -v``)."""
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return False
-    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-    return any(limit != resource.RLIM_INFINITY for limit in limits)

@@ -33,10 +33,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.builder import Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBN, ConvBNReLU, DoubleConv, check_num_classes, init_kaiming, resize
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="Attention U-Net: Learning Where to Look for the Pancreas",
+    authors="Oktay et al.",
+    venue="MIDL",
+    year=2018,
+    url="https://arxiv.org/abs/1804.03999",
+    kind="medical",
+)
 
 
 class AttentionGate(nn.Module):
@@ -207,3 +217,6 @@ def attention_unet(
     """
     model = AttentionUNet(num_classes=num_classes, in_channels=in_channels, gates=gates)
     return with_weights(model, weights)
+
+
+builders = (attention_unet,)

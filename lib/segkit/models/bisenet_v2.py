@@ -35,18 +35,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.builder import Paper
 from segkit.losses import AuxLoss
 from segkit.nn import (
     ConvBN,
     ConvBNReLU,
     FCNHead,
+    ResizeLogits,
     check_num_classes,
     init_kaiming,
     resize,
-    resize_logits,
 )
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="BiSeNet V2: Bilateral Network with Guided Aggregation for Real-time Semantic "
+    "Segmentation",
+    authors="Yu et al.",
+    venue="IJCV",
+    year=2021,
+    url="https://arxiv.org/abs/2004.02147",
+    kind="real-time",
+)
 
 
 class Stem(nn.Module):
@@ -240,6 +251,7 @@ class BiSeNetV2(nn.Module):
         self.context = ContextEmbedding(128)
         self.aggregation = GuidedAggregation(128)
         self.head = FCNHead(128, num_classes, channels=head_channels)
+        self.resize = ResizeLogits()
 
         self.boosters = nn.ModuleDict()
         for level, channels in zip((2, 3, 4, 5), booster_channels, strict=True):
@@ -259,7 +271,7 @@ class BiSeNetV2(nn.Module):
         c5 = self.stage5(c4)  # (B, 128, H/32, W/32)
         p3 = self.aggregation(detail, self.context(c5))  # (B, 128, H/8, W/8)
 
-        logits = resize_logits(self.head(p3), images.shape[-2:])  # (B, K, H, W)
+        logits = self.resize(self.head(p3), images.shape[-2:])  # (B, K, H, W)
         if not self.training:
             return SegOutput(logits, {})
         stages = {"c2": c2, "c3": c3, "c4": c4, "c5": c5}
@@ -298,3 +310,6 @@ def bisenet_v2(
         booster_upsampling=booster_upsampling,
     )
     return with_weights(model, weights)
+
+
+builders = (bisenet_v2,)

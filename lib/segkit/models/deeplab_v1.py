@@ -23,16 +23,25 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.backbones.vgg_atrous import vgg16_atrous
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, init_kaiming, resize_logits
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.nn import ResizeLogits, check_num_classes, init_kaiming
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected CRFs",
+    authors="Chen et al.",
+    venue="ICLR",
+    year=2015,
+    url="https://arxiv.org/abs/1412.7062",
+    kind="classic",
+)
 
 
 class DeepLabV1(nn.Module):
@@ -50,6 +59,7 @@ class DeepLabV1(nn.Module):
 
     Example:
         >>> import torch
+        >>> from segkit.backbones.vgg_atrous import vgg16_atrous
         >>> model = DeepLabV1(vgg16_atrous(), num_classes=5, channels=64).eval()
         >>> model(torch.zeros(1, 3, 33, 50)).logits.shape
         torch.Size([1, 5, 33, 50])
@@ -59,7 +69,7 @@ class DeepLabV1(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         rate: int = 12,
@@ -75,6 +85,8 @@ class DeepLabV1(nn.Module):
         self.fc7 = nn.Conv2d(channels, channels, 1)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Conv2d(channels, num_classes, 1)
+        # As released: of 8k + 1 pixels every eighth has scores of its own, the last one included.
+        self.resize = ResizeLogits(align_corners=True)
 
         init_kaiming(nn.ModuleList([self.fc6, self.fc7]))
         nn.init.normal_(self.head.weight, std=0.01)
@@ -85,33 +97,31 @@ class DeepLabV1(nn.Module):
         x = self.dropout(F.relu(self.fc6(x)))
         x = self.dropout(F.relu(self.fc7(x)))
         scores = self.head(x)  # (B, K, H/8, W/8)
-        # As released: of 8k + 1 pixels every eighth has scores of its own, the last one included.
-        logits = resize_logits(scores, images.shape[-2:], align_corners=True)
-        return SegOutput(logits, {})
+        return SegOutput(self.resize(scores, images.shape[-2:]), {})
 
 
-def deeplab_v1_vgg16(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    rate: int = 12,
-) -> DeepLabV1:
+class Options(BackboneOptions, total=False):
+    """What all builders here take.
+
+    Attributes:
+        rate: distance between the taps of fc6, 12, in pixels at stride 8; the paper tries 4 and 8
+            too, with larger kernels.
+    """
+
+    rate: int
+
+
+def deeplab_v1(*, backbone: str, **options: Unpack[Options]) -> DeepLabV1:
+    """DeepLab-LargeFOV on any backbone that can be dilated to stride 8."""
+    return on_backbone(DeepLabV1, backbone, output_stride=8, **options)
+
+
+def deeplab_v1_vgg16(*, backbone: str = "vgg16_atrous", **options: Unpack[Options]) -> DeepLabV1:
     """DeepLab-LargeFOV on VGG-16: 20,505,429 parameters at 21 classes, the paper's 20.5 M.
 
     VGG-16 has no batch normalisation: give it its ImageNet weights.
-
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
-        rate: distance between the taps of fc6, in pixels at stride 8; the paper tries 4 and 8 too,
-            with larger kernels.
-
-    Raises:
-        ValueError: fewer than two classes, or backbone weights of an unknown name.
     """
-    backbone = vgg16_atrous(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(DeepLabV1(backbone, num_classes=num_classes, rate=rate), weights)
+    return deeplab_v1(backbone=backbone, **options)
+
+
+builders = (deeplab_v1, deeplab_v1_vgg16)

@@ -26,16 +26,26 @@ Differs from the paper:
 from __future__ import annotations
 
 from functools import reduce
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from segkit.backbones.resnet import resnet101
-from segkit.backbones.vgg_atrous import vgg16_atrous
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, init_kaiming, resize, resize_logits
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.nn import ResizeLogits, check_num_classes, init_kaiming, resize
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous "
+    "Convolution, and Fully Connected CRFs",
+    authors="Chen et al.",
+    venue="TPAMI",
+    year=2018,
+    url="https://arxiv.org/abs/1606.00915",
+    kind="multi-scale",
+)
 
 
 class AtrousBranch(nn.Sequential):
@@ -79,12 +89,12 @@ class DeepLabV2(nn.Module):
         >>> model = DeepLabV2(resnet18(output_stride=8), num_classes=5, scales=(0.5, 1.0))
         >>> output = model(torch.zeros(2, 3, 64, 70))
         >>> output.logits.shape, output.aux["x0.5"].shape
-        (torch.Size([2, 5, 64, 70]), torch.Size([2, 5, 4, 5]))
+        (torch.Size([2, 5, 64, 70]), torch.Size([2, 5, 5, 5]))
     """
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         rates: tuple[int, ...] = (6, 12, 18, 24),
@@ -117,6 +127,7 @@ class DeepLabV2(nn.Module):
                 for rate in rates
             )
             scores = [branch[-1] for branch in self.branches]
+        self.resize = ResizeLogits(align_corners=True)
         for score in scores:
             nn.init.normal_(score.weight, std=0.01)
             nn.init.zeros_(score.bias)
@@ -129,7 +140,7 @@ class DeepLabV2(nn.Module):
             torch.maximum, [resize(score, size, align_corners=True) for score in scores.values()]
         )
         aux = scores if self.training and self.aux_losses else {}
-        return SegOutput(resize_logits(x, images.shape[-2:], align_corners=True), aux)
+        return SegOutput(self.resize(x, images.shape[-2:]), aux)
 
     def _score(self, images: Tensor, scale: float) -> Tensor:
         if scale != 1:  # corners on corners, as the scores are enlarged: the maps then lie aligned
@@ -140,45 +151,34 @@ class DeepLabV2(nn.Module):
         return sum(rest, start=first)
 
 
-def deeplab_v2_resnet101(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    scales: tuple[float, ...] = (1.0,),
-) -> DeepLabV2:
-    """DeepLabV2 on ResNet-101 at stride 8: 44,048,532 parameters at 21 classes.
+class Options(BackboneOptions, total=False):
+    """What all builders here take.
 
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
+    Attributes:
         scales: sizes at which the images are seen, see `DeepLabV2`; (0.5, 0.75, 1.0) is the paper's
             multi-scale form, MSC.
-
-    Raises:
-        ValueError: fewer than two classes, scales without 1, or backbone weights of an unknown
-            name.
     """
-    backbone = resnet101(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    return with_weights(DeepLabV2(backbone, num_classes=num_classes, scales=scales), weights)
+
+    scales: tuple[float, ...]
 
 
-def deeplab_v2_vgg16(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    scales: tuple[float, ...] = (1.0,),
-) -> DeepLabV2:
+def deeplab_v2(*, backbone: str, **options: Unpack[Options]) -> DeepLabV2:
+    """DeepLabV2 on any backbone that can be dilated to stride 8."""
+    return on_backbone(DeepLabV2, backbone, output_stride=8, **options)
+
+
+def deeplab_v2_resnet101(*, backbone: str = "resnet101", **options: Unpack[Options]) -> DeepLabV2:
+    """DeepLabV2 on ResNet-101 at stride 8: 44,048,532 parameters at 21 classes."""
+    return deeplab_v2(backbone=backbone, **options)
+
+
+def deeplab_v2_vgg16(*, backbone: str = "vgg16_atrous", **options: Unpack[Options]) -> DeepLabV2:
     """DeepLabV2 on VGG-16, the paper's ASPP-L: 37,877,652 parameters at 21 classes.
 
-    Four branches of three layers, 1024 wide. Arguments and errors as `deeplab_v2_resnet101`; VGG-16
-    has no batch normalisation: give it its ImageNet weights.
+    Four branches of three layers, 1024 wide. VGG-16 has no batch normalisation: give it its
+    ImageNet weights.
     """
-    backbone = vgg16_atrous(in_channels=in_channels, weights=weights_backbone)
-    model = DeepLabV2(backbone, num_classes=num_classes, channels=1024, scales=scales)
-    return with_weights(model, weights)
+    return on_backbone(DeepLabV2, backbone, output_stride=8, channels=1024, **options)
+
+
+builders = (deeplab_v2, deeplab_v2_resnet101, deeplab_v2_vgg16)

@@ -14,7 +14,7 @@ Idea:  the farther apart the taps of a 3x3 convolution, the more of them lie out
                              └ c4 ─ aux head           (stride 8; at 16 the rates are 6, 12 and 18)
 
 Differs from the paper: the builders give torchvision's networks, parameter for parameter, whose
-weights `from_torchvision` renames.
+weights they take.
     - A 3x3 convolution follows the projection (head_conv=False: the text), there is an auxiliary
       head on c4, weight 0.5, and ASPP has dropout, 0.5.
     - The three units of the last stage have equal rates. The paper's best is multi_grid=(1, 2, 4),
@@ -27,18 +27,27 @@ branches by one 3x3 convolution instead of a 1x1 and a 3x3.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from typing import Unpack
 
 from torch import Tensor, nn
 
+from segkit.backbones.fitting import on_backbone
 from segkit.backbones.mobilenet_v3 import mobilenet_v3_large
-from segkit.backbones.resnet import resnet50, resnet101
+from segkit.builder import BackboneOptions, BackboneWeights, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, FCNHead, check_num_classes, init_kaiming, resize_logits
+from segkit.nn import ConvBNReLU, FCNHead, ResizeLogits, check_num_classes, init_decoder
 from segkit.nn.aspp import ASPP, atrous_rates
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="Rethinking Atrous Convolution for Semantic Image Segmentation",
+    authors="Chen et al.",
+    venue="",
+    year=2017,
+    url="https://arxiv.org/abs/1706.05587",
+    kind="multi-scale",
+)
 
 
 class DeepLabV3(nn.Module):
@@ -71,7 +80,7 @@ class DeepLabV3(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         rates: tuple[int, ...] | None = None,
@@ -91,11 +100,10 @@ class DeepLabV3(nn.Module):
         self.aspp = ASPP(backbone.channels.c5, aspp_channels, rates=rates, dropout=dropout)
         self.head_conv = ConvBNReLU(aspp_channels, aspp_channels) if head_conv else nn.Identity()
         self.head = nn.Conv2d(aspp_channels, num_classes, 1)
+        self.resize = ResizeLogits()
         self.aux_head = FCNHead(getattr(backbone.channels, aux), num_classes) if aux else None
 
-        for child in self.children():
-            if child is not backbone:
-                init_kaiming(child)
+        init_decoder(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         stages = self.backbone(images)
@@ -103,101 +111,57 @@ class DeepLabV3(nn.Module):
         aux = {}
         if self.training and self.aux_head is not None:
             aux[self.aux] = self.aux_head(getattr(stages, self.aux))
-        return SegOutput(resize_logits(scores, images.shape[-2:]), aux)
+        return SegOutput(self.resize(scores, images.shape[-2:]), aux)
 
 
-def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the state dict of a DeepLabV3 of torchvision for the builder of the same backbone.
+class HeadOptions(BackboneOptions, total=False):
+    """What all builders here take that the backbone does not see.
 
-    Args:
-        state_dict: ``torchvision.models.segmentation.deeplabv3_resnet50(...).state_dict()``, or of
-            resnet101 or mobilenet_v3_large; without an auxiliary head it fits a ``DeepLabV3`` with
-            ``aux=None``.
-
-    Returns:
-        The same tensors under our names, for ``model.load_state_dict(from_torchvision(state))``.
+    Attributes:
+        aspp_channels: channels of each branch of ASPP and of what follows, 256.
     """
-    rules = [
-        (r"^backbone\.(\d)", r"backbone.features.\1"),  # MobileNet, whose blocks have numbers
-        (r"^classifier\.0\.convs\.4\.1\.", "aspp.pool.conv."),
-        (r"^classifier\.0\.convs\.4\.2\.", "aspp.pool.bn."),
-        (r"^classifier\.0\.(.*)\.0\.(\w+)$", r"aspp.\1.conv.\2"),
-        (r"^classifier\.0\.(.*)\.1\.(\w+)$", r"aspp.\1.bn.\2"),
-        (r"^classifier\.1\.", "head_conv.conv."),
-        (r"^classifier\.2\.", "head_conv.bn."),
-        (r"^classifier\.4\.", "head."),
-        (r"^aux_classifier\.", "aux_head."),
-    ]
-    renamed = {}
-    for name, tensor in state_dict.items():
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
-    return renamed
+
+    aspp_channels: int
 
 
-def deeplab_v3_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    output_stride: int = 8,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    aspp_channels: int = 256,
-) -> DeepLabV3:
-    """DeepLabV3 on ResNet-50: 39,638,355 parameters at 19 classes, 42,003,046 with the aux head.
+class Options(HeadOptions, total=False):
+    """What all builders here take.
 
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
+    Attributes:
         output_stride: of c5, 8 or 16; the rates of ASPP follow it.
-        multi_grid: what the rates of the last stage's three units are multiplied by; the paper's
+        multi_grid: what the rates of a ResNet's last three units are multiplied by; the paper's
             best is (1, 2, 4).
-        aspp_channels: channels of each branch of ASPP and of what follows.
-
-    Raises:
-        ValueError: fewer than two classes, another output stride, not three rates, or backbone
-            weights of an unknown name.
     """
-    backbone = resnet50(
-        in_channels=in_channels,
-        output_stride=output_stride,
-        weights=weights_backbone,
-        multi_grid=multi_grid,
-        # The rates of the units multiply that of the whole stage: 2, 4 and 8 at stride 16.
-        dilate_first=tuple(multi_grid) != (1, 1, 1),
-    )
-    model = DeepLabV3(backbone, num_classes=num_classes, aspp_channels=aspp_channels)
-    return with_weights(model, weights)
+
+    output_stride: int
+    multi_grid: tuple[int, int, int]
 
 
-def deeplab_v3_resnet101(
+def deeplab_v3(
     *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
+    backbone: str,
     output_stride: int = 8,
     multi_grid: tuple[int, int, int] = (1, 1, 1),
-    aspp_channels: int = 256,
+    **options: Unpack[HeadOptions],
 ) -> DeepLabV3:
-    """DeepLabV3 on ResNet-101: 58,630,483 parameters at 19 classes, 60,995,174 with the aux head.
-
-    Arguments and errors as `deeplab_v3_resnet50`.
-    """
-    backbone = resnet101(
-        in_channels=in_channels,
-        output_stride=output_stride,
-        weights=weights_backbone,
-        multi_grid=multi_grid,
+    """DeepLabV3 on any backbone that can be dilated to stride 8; see `Options`."""
+    own = {}
+    if tuple(multi_grid) != (1, 1, 1):
         # The rates of the units multiply that of the whole stage: 2, 4 and 8 at stride 16.
-        dilate_first=tuple(multi_grid) != (1, 1, 1),
+        own = {"multi_grid": multi_grid, "dilate_first": True}
+    return on_backbone(
+        DeepLabV3, backbone, output_stride=output_stride, backbone_options=own, **options
     )
-    model = DeepLabV3(backbone, num_classes=num_classes, aspp_channels=aspp_channels)
-    return with_weights(model, weights)
+
+
+def deeplab_v3_resnet50(*, backbone: str = "resnet50", **options: Unpack[Options]) -> DeepLabV3:
+    """DeepLabV3 on ResNet-50: 39,638,355 parameters at 19 classes, 42,003,046 with the aux head."""
+    return deeplab_v3(backbone=backbone, **options)
+
+
+def deeplab_v3_resnet101(*, backbone: str = "resnet101", **options: Unpack[Options]) -> DeepLabV3:
+    """DeepLabV3 on ResNet-101: 58,630,483 parameters at 19 classes, 60,995,174 with aux head."""
+    return deeplab_v3(backbone=backbone, **options)
 
 
 def deeplab_v3_mobilenet_v3_large(
@@ -205,12 +169,12 @@ def deeplab_v3_mobilenet_v3_large(
     num_classes: int,
     in_channels: int = 3,
     weights: Source | None = None,
-    weights_backbone: str | None = None,
+    weights_backbone: BackboneWeights = None,
 ) -> DeepLabV3:
     """DeepLabV3 on MobileNetV3-Large at stride 16: 11,028,792 parameters at 19 classes.
 
     As in torchvision: rates 12, 24 and 36, and an auxiliary head on c3, taken after the first block
-    of its stage; without the head 11,024,963. Arguments and errors as `deeplab_v3_resnet50`.
+    of its stage; without the head 11,024,963.
     """
     backbone = mobilenet_v3_large(
         in_channels=in_channels,
@@ -221,3 +185,11 @@ def deeplab_v3_mobilenet_v3_large(
     )
     model = DeepLabV3(backbone, num_classes=num_classes, rates=(12, 24, 36), aux="c3")
     return with_weights(model, weights)
+
+
+builders = (
+    deeplab_v3,
+    deeplab_v3_resnet50,
+    deeplab_v3_resnet101,
+    deeplab_v3_mobilenet_v3_large,
+)

@@ -29,26 +29,33 @@ rates are 12, 24 and 36 at any stride.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from segkit.backbones.mobilenet_v2 import mobilenet_v2
-from segkit.backbones.resnet import resnet18, resnet50, resnet101
-from segkit.backbones.xception import xception65
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import (
     ConvBNReLU,
+    ResizeLogits,
     SeparableConvBNReLU,
     check_num_classes,
-    init_kaiming,
+    init_decoder,
     resize,
-    resize_logits,
 )
 from segkit.nn.aspp import ASPP, atrous_rates
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
+    authors="Chen et al.",
+    venue="ECCV",
+    year=2018,
+    url="https://arxiv.org/abs/1802.02611",
+    kind="multi-scale",
+)
 
 
 class BareSeparableConvBNReLU(nn.Sequential):
@@ -94,7 +101,7 @@ class DeepLabV3Plus(nn.Module):
             normalise).
 
     Example:
-        >>> model = DeepLabV3Plus(resnet18(output_stride=16), num_classes=5).eval()
+        >>> model = deeplab_v3_plus(backbone="resnet18", num_classes=5).eval()
         >>> model(torch.zeros(1, 3, 64, 70)).logits.shape
         torch.Size([1, 5, 64, 70])
     """
@@ -103,7 +110,7 @@ class DeepLabV3Plus(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         rates: tuple[int, ...] | None = None,
@@ -130,10 +137,9 @@ class DeepLabV3Plus(nn.Module):
         if decoder_convs == 2:
             self.decoder.append(conv(channels, channels))
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.resize = ResizeLogits(align_corners=True)
 
-        for child in self.children():
-            if child is not backbone:
-                init_kaiming(child)
+        init_decoder(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         c2, _, _, c5 = self.backbone(images)
@@ -142,107 +148,68 @@ class DeepLabV3Plus(nn.Module):
         # As released: of 16k + 1 pixels every 16th has a value of its own, the last one included.
         context = resize(context, low.shape[-2:], align_corners=True)
         scores = self.head(self.decoder(torch.cat([context, low], dim=1)))  # (B, K, H/4, W/4)
-        return SegOutput(resize_logits(scores, images.shape[-2:], align_corners=True), {})
+        return SegOutput(self.resize(scores, images.shape[-2:]), {})
 
 
-def deeplab_v3_plus_resnet18(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    output_stride: int = 16,
-    rates: tuple[int, ...] | None = None,
-) -> DeepLabV3Plus:
-    """DeepLabV3+ on ResNet-18: 12,338,115 parameters at 19 classes.
+class Options(BackboneOptions, total=False):
+    """What all builders here take.
 
-    Arguments and errors as `deeplab_v3_plus_resnet50`.
-    """
-    backbone = resnet18(
-        in_channels=in_channels, output_stride=output_stride, weights=weights_backbone
-    )
-    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes, rates=rates), weights)
-
-
-def deeplab_v3_plus_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    output_stride: int = 16,
-    rates: tuple[int, ...] | None = None,
-) -> DeepLabV3Plus:
-    """DeepLabV3+ on ResNet-50: 26,695,619 parameters at 19 classes.
-
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
+    Attributes:
         output_stride: of c5, 16 or 8; the rates of ASPP follow it.
         rates: of ASPP, where the crops of training are small: a tap that lies outside the map of
             every crop is never trained, and on larger images it answers at random.
-
-    Raises:
-        ValueError: fewer than two classes, another output stride, or backbone weights of an unknown
-            name.
     """
-    backbone = resnet50(
-        in_channels=in_channels, output_stride=output_stride, weights=weights_backbone
-    )
-    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes, rates=rates), weights)
+
+    output_stride: int
+    rates: tuple[int, ...] | None
+
+
+def deeplab_v3_plus(*, backbone: str, **options: Unpack[Options]) -> DeepLabV3Plus:
+    """DeepLabV3+ on any backbone that can be dilated to stride 16."""
+    options.setdefault("output_stride", 16)
+    return on_backbone(DeepLabV3Plus, backbone, **options)
+
+
+def deeplab_v3_plus_resnet18(
+    *, backbone: str = "resnet18", **options: Unpack[Options]
+) -> DeepLabV3Plus:
+    """DeepLabV3+ on ResNet-18: 12,338,115 parameters at 19 classes."""
+    return deeplab_v3_plus(backbone=backbone, **options)
+
+
+def deeplab_v3_plus_resnet50(
+    *, backbone: str = "resnet50", **options: Unpack[Options]
+) -> DeepLabV3Plus:
+    """DeepLabV3+ on ResNet-50: 26,695,619 parameters at 19 classes."""
+    return deeplab_v3_plus(backbone=backbone, **options)
 
 
 def deeplab_v3_plus_resnet101(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    output_stride: int = 16,
-    rates: tuple[int, ...] | None = None,
+    *, backbone: str = "resnet101", **options: Unpack[Options]
 ) -> DeepLabV3Plus:
-    """DeepLabV3+ on ResNet-101: 45,687,747 parameters at 19 classes.
-
-    Arguments and errors as `deeplab_v3_plus_resnet50`.
-    """
-    backbone = resnet101(
-        in_channels=in_channels, output_stride=output_stride, weights=weights_backbone
-    )
-    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes, rates=rates), weights)
+    """DeepLabV3+ on ResNet-101: 45,687,747 parameters at 19 classes."""
+    return deeplab_v3_plus(backbone=backbone, **options)
 
 
 def deeplab_v3_plus_mobilenet_v2(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    output_stride: int = 16,
-    rates: tuple[int, ...] | None = None,
+    *, backbone: str = "mobilenet_v2", **options: Unpack[Options]
 ) -> DeepLabV3Plus:
-    """DeepLabV3+ on MobileNetV2, decoder and all: 2,719,299 parameters at 19 classes.
-
-    Arguments and errors as `deeplab_v3_plus_resnet50`.
-    """
-    backbone = mobilenet_v2(
-        in_channels=in_channels, output_stride=output_stride, weights=weights_backbone
-    )
-    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes, rates=rates), weights)
+    """DeepLabV3+ on MobileNetV2, decoder and all: 2,719,299 parameters at 19 classes."""
+    return deeplab_v3_plus(backbone=backbone, **options)
 
 
 def deeplab_v3_plus_xception65(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    output_stride: int = 16,
-    rates: tuple[int, ...] | None = None,
+    *, backbone: str = "xception65", **options: Unpack[Options]
 ) -> DeepLabV3Plus:
-    """DeepLabV3+ on aligned Xception-65, the paper's best: 41,054,899 parameters at 19 classes.
+    """DeepLabV3+ on aligned Xception-65, the paper's best: 41,054,899 parameters at 19 classes."""
+    return deeplab_v3_plus(backbone=backbone, **options)
 
-    Arguments and errors as `deeplab_v3_plus_resnet50`.
-    """
-    backbone = xception65(in_channels=in_channels, output_stride=output_stride)
-    return with_weights(DeepLabV3Plus(backbone, num_classes=num_classes, rates=rates), weights)
+
+builders = (
+    deeplab_v3_plus,
+    deeplab_v3_plus_resnet18,
+    deeplab_v3_plus_resnet50,
+    deeplab_v3_plus_resnet101,
+    deeplab_v3_plus_mobilenet_v2,
+    deeplab_v3_plus_xception65,
+)

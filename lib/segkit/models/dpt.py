@@ -31,17 +31,27 @@ Differs from the release:
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ViT_B_16_Weights, ViT_L_16_Weights
 
-from segkit.backbones.vit import Tokens, vit_b_16, vit_l_16
+from segkit.backbones.vit import Tokens, ViT, vit_b_16, vit_l_16
+from segkit.builder import BackboneOptions, BackboneWeights, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBN, FCNHead, check_num_classes, resize, resize_logits
+from segkit.nn import ConvBN, FCNHead, ResizeLogits, check_num_classes, resize
 from segkit.outputs import SegOutput, Stages
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="Vision Transformers for Dense Prediction",
+    authors="Ranftl, Bochkovskiy and Koltun",
+    venue="ICCV",
+    year=2021,
+    url="https://arxiv.org/abs/2103.13413",
+    kind="transformer",
+)
 
 Readout = Literal["project", "add", "ignore"]
 
@@ -215,10 +225,11 @@ class DPT(nn.Module):
         self.fuse4 = Fusion(width)
         self.fuse5 = Fusion(width, skip=False)
         self.head = FCNHead(width, num_classes, channels=width)
+        self.resize = ResizeLogits(align_corners=True)
         self.aux_head = FCNHead(width, num_classes, channels=width)
 
     def forward(self, images: Tensor) -> SegOutput:
-        stages: Stages = self.backbone.forward_tokens(images)
+        stages: Stages[Tokens] = self.backbone.forward_tokens(images)
         c2, c3, c4, c5 = (
             reassemble(tokens) for reassemble, tokens in zip(self.reassemble, stages, strict=True)
         )  # (B, D, H/4, W/4) … (B, D, H/32, W/32)
@@ -230,58 +241,52 @@ class DPT(nn.Module):
 
         height, width = images.shape[-2:]  # both results are cut to the image without its padding
         doubled = [2 * side for side in half]
-        logits = resize_logits(self.head(p2), doubled, align_corners=True)[..., :height, :width]
+        logits = self.resize(self.head(p2), doubled)[..., :height, :width]
         if not self.training:
             return SegOutput(logits, {})
         aux = self.aux_head(p3)[..., : -(-height // 4), : -(-width // 4)]
         return SegOutput(logits, {"p3": aux})
 
 
-def dpt_vit_b16(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: ViT_B_16_Weights | str | None = None,
-    readout: Readout = "project",
-) -> DPT:
-    """DPT-Base on ViT-B/16: 110,333,932 parameters at 150 classes.
+class Options(BackboneOptions, total=False):
+    """What all builders here take; a ViT is told by its size, so that no other backbone fits.
 
-    Args:
-        num_classes: K, at least 2.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: ImageNet weights of the ViT, see `vit_b_16`.
+    Attributes:
         readout: what becomes of the class token: "project", "add" or "ignore", which the paper
             compares.
-
-    Raises:
-        ValueError: fewer than two classes, another readout, or no such weights.
     """
-    backbone = vit_b_16(in_channels=in_channels, weights=weights_backbone)
-    model = DPT(
-        backbone,
-        num_classes=num_classes,
-        reassemble_channels=(96, 192, 384, 768),
-        readout=readout,
-    )
-    return with_weights(model, weights)
+
+    readout: Readout
 
 
-def dpt_vit_l16(
+def _dpt(
+    build: Callable[..., ViT],
+    reassemble_channels: tuple[int, int, int, int],
     *,
     num_classes: int,
     in_channels: int = 3,
     weights: Source | None = None,
-    weights_backbone: ViT_L_16_Weights | str | None = None,
+    weights_backbone: BackboneWeights = None,
     readout: Readout = "project",
 ) -> DPT:
-    """DPT-Large on ViT-L/16: 342,388,524 parameters at 150 classes; see `dpt_vit_b16`."""
-    backbone = vit_l_16(in_channels=in_channels, weights=weights_backbone)
+    backbone = build(in_channels=in_channels, weights=weights_backbone)
     model = DPT(
         backbone,
         num_classes=num_classes,
-        reassemble_channels=(256, 512, 1024, 1024),
+        reassemble_channels=reassemble_channels,
         readout=readout,
     )
     return with_weights(model, weights)
+
+
+def dpt_vit_b16(**options: Unpack[Options]) -> DPT:
+    """DPT-Base on ViT-B/16: 110,333,932 parameters at 150 classes."""
+    return _dpt(vit_b_16, (96, 192, 384, 768), **options)
+
+
+def dpt_vit_l16(**options: Unpack[Options]) -> DPT:
+    """DPT-Large on ViT-L/16: 342,388,524 parameters at 150 classes."""
+    return _dpt(vit_l_16, (256, 512, 1024, 1024), **options)
+
+
+builders = (dpt_vit_b16, dpt_vit_l16)

@@ -27,18 +27,29 @@ Differs from the release:
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from itertools import accumulate
-from typing import ClassVar
+from typing import ClassVar, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from segkit.builder import Options, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, resize_logits
+from segkit.nn import ResizeLogits, check_num_classes
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="ESPNet: Efficient Spatial Pyramid of Dilated Convolutions for Semantic Segmentation",
+    authors="Mehta et al.",
+    venue="ECCV",
+    year=2018,
+    url="https://arxiv.org/abs/1803.06815",
+    kind="real-time",
+)
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class BNPReLU(nn.Module):
@@ -178,7 +189,7 @@ class ESPNet(nn.Module):
         y2 = _crop(self.up3(self.bn3(self.project3(x3))), x2)  # (B, K, H/4, W/4)
         y1 = self.up2(self.fuse2(torch.cat([self.project2(x2), y2], dim=1)))
         y1 = self.fuse1(torch.cat([_crop(y1, x1), x1], dim=1))  # (B, K, H/2, W/2)
-        logits = _crop(self.up1(y1), images).contiguous()  # one plane per class, as resize_logits
+        logits = _crop(self.up1(y1), images).contiguous()  # one plane per class, as ResizeLogits
         return SegOutput(logits, {})
 
 
@@ -198,103 +209,48 @@ class ESPNetC(nn.Module):
         check_num_classes(num_classes)
         self.encoder = encoder
         self.project3 = nn.Conv2d(encoder.channels[2], num_classes, 1, bias=False)
+        self.resize = ResizeLogits()
 
     def forward(self, images: Tensor) -> SegOutput:
         *_, x3 = self.encoder(images)
-        return SegOutput(resize_logits(self.project3(x3), images.shape[-2:]), {})
+        return SegOutput(self.resize(self.project3(x3), images.shape[-2:]), {})
 
 
-# From a name here to the authors', one after the other.
-_RENAMED = (
-    (r"\.prelu\.", ".act."),
-    (r"\.reduce\.", ".c1.conv."),
-    (r"\.transform\.(\d)\.", lambda match: f".d{2 ** int(match[1])}.conv."),
-    (r"\.down(\d)\.norm\.", r".level\1_0."),
-    (r"\.down(\d)\.", r".level\1_0."),
-    (r"\.stem\.", ".level1."),
-    (r"\.norm(\d)\.", r".b\1."),
-    (r"\.norm\.", ".bn."),
-    (r"^project3\.", "encoder.classifier.conv."),
-    (r"^bn3\.", "br."),
-    (r"^up3\.", "up_l3.0."),
-    (r"^project2\.", "level3_C.conv."),
-    (r"^fuse2\.", "combine_l2_l3."),
-    (r"^up2\.", "up_l2."),
-    (r"^fuse1\.", "conv."),
-    (r"^up1\.", "classifier."),
-)
+class ESPOptions(Options, total=False):
+    """What both builders take.
 
-
-def from_authors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of the authors' ESPNet, of any depth.
-
-    Args:
-        state_dict: tensors by the names of https://github.com/sacmehta/ESPNet (MIT licence). The
-            counters of batch normalisation may be missing: their torch had none, none is needed.
-
-    Returns:
-        The same tensors by the names of `espnet`; counters that are missing are 0.
-
-    Raises:
-        ValueError: a name that ESPNet does not have, or one of its names is missing.
-    """
-    alpha2, alpha3 = (
-        len({index for key in state_dict for index in re.findall(module, key)})
-        for module in (r"^encoder\.level2\.(\d+)\.", r"^encoder\.level3\.(\d+)\.")
-    )
-    with torch.device("meta"):
-        names = espnet(num_classes=2, alpha2=alpha2, alpha3=alpha3).state_dict()
-    theirs = {name: _authors_name(name) for name in names}
-    counters = {theirs[name] for name in names if name.endswith(".num_batches_tracked")}
-    missing = sorted({*theirs.values()} - counters - state_dict.keys())
-    unknown = sorted(state_dict.keys() - theirs.values())
-    if missing or unknown:
-        raise ValueError(
-            f"not the tensors of the authors' ESPNet: {len(missing)} missing "
-            f"({', '.join(missing[:5])}), {len(unknown)} unknown ({', '.join(unknown[:5])}). Give "
-            "the state dict of their ESPNet with its decoder, not that of ESPNet-C"
-        )
-    return {name: state_dict.get(theirs[name], torch.tensor(0)) for name in names}
-
-
-def _authors_name(name: str) -> str:
-    for pattern, replacement in _RENAMED:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def espnet(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    alpha2: int = 2,
-    alpha3: int = 8,
-    weights: Source | None = None,
-) -> ESPNet:
-    """ESPNet: 363,462 parameters at 19 classes.
-
-    Args:
-        num_classes: K, at least 2.
-        in_channels: channels of the images.
-        alpha2: ESP modules at stride 4, p in the release's file names.
-        alpha3: ESP modules at stride 8, q in the release's file names: 3, 5 or 8.
+    Attributes:
+        alpha2: ESP modules at stride 4, 2; p in the release's file names.
+        alpha3: ESP modules at stride 8, 8; q in the release's file names: 3, 5 or 8.
         weights: where to load weights from; None draws them at random.
-
-    Raises:
-        ValueError: fewer than two classes.
     """
-    encoder = ESPEncoder(in_channels=in_channels, alpha2=alpha2, alpha3=alpha3)
-    return with_weights(ESPNet(encoder, num_classes=num_classes), weights)
+
+    alpha2: int
+    alpha3: int
+    weights: Source | None
 
 
-def espnet_c(
+def _on_encoder(
+    network: Callable[..., Network],
     *,
     num_classes: int,
     in_channels: int = 3,
     alpha2: int = 2,
     alpha3: int = 8,
     weights: Source | None = None,
-) -> ESPNetC:
-    """ESPNet-C, without the decoder: 349,193 parameters at 19 classes; see `espnet`."""
+) -> Network:
     encoder = ESPEncoder(in_channels=in_channels, alpha2=alpha2, alpha3=alpha3)
-    return with_weights(ESPNetC(encoder, num_classes=num_classes), weights)
+    return with_weights(network(encoder, num_classes=num_classes), weights)
+
+
+def espnet(**options: Unpack[ESPOptions]) -> ESPNet:
+    """ESPNet: 363,462 parameters at 19 classes."""
+    return _on_encoder(ESPNet, **options)
+
+
+def espnet_c(**options: Unpack[ESPOptions]) -> ESPNetC:
+    """ESPNet-C, without the decoder: 349,193 parameters at 19 classes."""
+    return _on_encoder(ESPNetC, **options)
+
+
+builders = (espnet, espnet_c)

@@ -31,20 +31,30 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.builder import Paper
 from segkit.losses import AuxLoss
 from segkit.nn import (
     ConvBN,
     ConvBNReLU,
     FCNHead,
     PyramidPooling,
+    ResizeLogits,
     SeparableConvBNReLU,
     check_num_classes,
     init_kaiming,
     resize,
-    resize_logits,
 )
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="Fast-SCNN: Fast Semantic Segmentation Network",
+    authors="Poudel, Liwicki and Cipolla",
+    venue="BMVC",
+    year=2019,
+    url="https://arxiv.org/abs/1902.04502",
+    kind="real-time",
+)
 
 
 class Bottleneck(nn.Module):
@@ -164,6 +174,7 @@ class FastSCNN(nn.Module):
             nn.Dropout(0.1),
             nn.Conv2d(128, num_classes, 1),
         )
+        self.resize = ResizeLogits()
         self.aux_head_downsampled = FCNHead(64, num_classes, channels=32)
         self.aux_head_global = FCNHead(128, num_classes, channels=32)
         init_kaiming(self)
@@ -173,7 +184,7 @@ class FastSCNN(nn.Module):
         context = self.pyramid(self.bottlenecks(detail))  # (B, 128, H/32, W/32)
         p3 = self.fusion(detail, context)  # (B, 128, H/8, W/8)
 
-        logits = resize_logits(self.head(p3), images.shape[-2:])  # (B, K, H, W)
+        logits = self.resize(self.head(p3), images.shape[-2:])  # (B, K, H, W)
         if not self.training:
             return SegOutput(logits, {})
         return SegOutput(
@@ -210,3 +221,6 @@ def fast_scnn(
         num_classes=num_classes, in_channels=in_channels, pyramid_kernel=pyramid_kernel
     )
     return with_weights(model, weights)
+
+
+builders = (fast_scnn,)

@@ -28,19 +28,26 @@ Differs from the paper:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import ResNet50_Weights, ResNet101_Weights
 
-from segkit.backbones.resnet import resnet18, resnet50, resnet101
-from segkit.backbones.vgg import vgg16
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import FCNHead, check_num_classes, init_kaiming
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="Fully Convolutional Networks for Semantic Segmentation",
+    authors="Long, Shelhamer and Darrell",
+    venue="CVPR",
+    year=2015,
+    url="https://arxiv.org/abs/1411.4038",
+    kind="classic",
+)
 
 
 def bilinear_kernel(factor: int) -> Tensor:
@@ -113,6 +120,7 @@ class FCN(nn.Module):
         ValueError: fewer than two classes, another stride, or a backbone of other strides.
 
     Example:
+        >>> from segkit.backbones.vgg import vgg16
         >>> model = FCN(vgg16(), num_classes=5, fc_channels=64).eval()
         >>> model(torch.zeros(1, 3, 64, 70)).logits.shape
         torch.Size([1, 5, 64, 70])
@@ -122,7 +130,7 @@ class FCN(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         stride: int = 8,
@@ -215,7 +223,7 @@ class DilatedFCN(nn.Module):
         (torch.Size([2, 5, 64, 70]), torch.Size([2, 5, 4, 5]))
     """
 
-    def __init__(self, backbone: nn.Module, *, num_classes: int, aux: bool = True) -> None:
+    def __init__(self, backbone: Backbone, *, num_classes: int, aux: bool = True) -> None:
         super().__init__()
         check_num_classes(num_classes)
         self.aux_losses: dict[str, AuxLoss] = {"c4": AuxLoss(0.5)} if aux else {}
@@ -249,7 +257,7 @@ def load_vgg16(model: FCN, state_dict: Mapping[str, Tensor]) -> None:
 
     Source: section 3.1.
     """
-    sources = {f"backbone.{name}": name for name in model.backbone.state_dict()}
+    sources = {f"backbone.{name}": name for name in model.get_submodule("backbone").state_dict()}
     for layer, linear in (("fc6", "classifier.0"), ("fc7", "classifier.3")):
         sources |= {f"{layer}.{part}": f"{linear}.{part}" for part in ("weight", "bias")}
     own = model.state_dict()
@@ -268,74 +276,51 @@ def load_vgg16(model: FCN, state_dict: Mapping[str, Tensor]) -> None:
     model.load_state_dict(state, strict=False)  # the scores are not VGG's
 
 
-def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the state dict of torchvision's fcn_resnet50/101 for `fcn_resnet50`/`fcn_resnet101`.
-
-    Args:
-        state_dict: ``torchvision.models.segmentation.fcn_resnet50(...).state_dict()``; without an
-            auxiliary head it fits a ``DilatedFCN(..., aux=False)``.
-
-    Returns:
-        The same tensors under our names, for ``model.load_state_dict(from_torchvision(state))``.
-    """
-    ours = {"classifier": "head", "aux_classifier": "aux_head"}
-    renamed = {}
-    for name, tensor in state_dict.items():
-        module, _, rest = name.partition(".")
-        renamed[f"{ours.get(module, module)}.{rest}"] = tensor
-    return renamed
-
-
-def fcn32s_vgg16(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> FCN:
+def fcn32s_vgg16(*, backbone: str = "vgg16", **options: Unpack[BackboneOptions]) -> FCN:
     """FCN-32s: no skips. At 21 classes 134,346,581 parameters."""
-    return with_weights(
-        FCN(vgg16(in_channels=in_channels), num_classes=num_classes, stride=32), weights
-    )
+    return on_backbone(FCN, backbone, stride=32, **options)
 
 
-def fcn16s_vgg16(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> FCN:
+def fcn16s_vgg16(*, backbone: str = "vgg16", **options: Unpack[BackboneOptions]) -> FCN:
     """FCN-16s: adds the scores of pool4. At 21 classes 134,364,410 parameters."""
-    return with_weights(
-        FCN(vgg16(in_channels=in_channels), num_classes=num_classes, stride=16), weights
-    )
+    return on_backbone(FCN, backbone, stride=16, **options)
 
 
-def fcn8s_vgg16(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> FCN:
+def fcn8s_vgg16(*, backbone: str = "vgg16", **options: Unpack[BackboneOptions]) -> FCN:
     """FCN-8s: adds the scores of pool4 and pool3. At 21 classes 134,376,863 parameters."""
-    return with_weights(
-        FCN(vgg16(in_channels=in_channels), num_classes=num_classes, stride=8), weights
-    )
+    return on_backbone(FCN, backbone, stride=8, **options)
 
 
-def fcn8s_resnet18(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> FCN:
+def fcn8s_resnet18(*, backbone: str = "resnet18", **options: Unpack[BackboneOptions]) -> FCN:
     """FCN-8s on ResNet-18, fc layers 256 wide: no paper's network, but it learns from scratch.
 
     VGG-16 has no batch normalisation and needs its ImageNet weights; this one trains on two CPU
     cores in minutes, which lessons need.
     """
-    backbone = resnet18(in_channels=in_channels)
-    return with_weights(FCN(backbone, num_classes=num_classes, stride=8, fc_channels=256), weights)
+    return on_backbone(FCN, backbone, stride=8, fc_channels=256, **options)
 
 
-def fcn_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: ResNet50_Weights | None = None,
-) -> DilatedFCN:
+def fcn(*, backbone: str, **options: Unpack[BackboneOptions]) -> DilatedFCN:
+    """FCN without skips, on any backbone that can be dilated to stride 8."""
+    return on_backbone(DilatedFCN, backbone, output_stride=8, **options)
+
+
+def fcn_resnet50(*, backbone: str = "resnet50", **options: Unpack[BackboneOptions]) -> DilatedFCN:
     """FCN on ResNet-50 at stride 8: 35,322,218 parameters at 21 classes, as torchvision's."""
-    backbone = resnet50(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    return with_weights(DilatedFCN(backbone, num_classes=num_classes), weights)
+    return fcn(backbone=backbone, **options)
 
 
-def fcn_resnet101(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: ResNet101_Weights | None = None,
-) -> DilatedFCN:
+def fcn_resnet101(*, backbone: str = "resnet101", **options: Unpack[BackboneOptions]) -> DilatedFCN:
     """FCN on ResNet-101 at stride 8: 54,314,346 parameters at 21 classes, as torchvision's."""
-    backbone = resnet101(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    return with_weights(DilatedFCN(backbone, num_classes=num_classes), weights)
+    return fcn(backbone=backbone, **options)
+
+
+builders = (
+    fcn32s_vgg16,
+    fcn16s_vgg16,
+    fcn8s_vgg16,
+    fcn8s_resnet18,
+    fcn,
+    fcn_resnet50,
+    fcn_resnet101,
+)

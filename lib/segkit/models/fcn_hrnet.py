@@ -18,15 +18,25 @@ cancels it: 15 x width parameters, which PaddleSeg has as well.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor, nn
 
-from segkit.backbones.hrnet import concatenate, hrnet_w18, hrnet_w18_small, hrnet_w48
+from segkit.backbones.fitting import on_backbone
+from segkit.backbones.hrnet import concatenate
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming, resize_logits
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.nn import ConvBNReLU, ResizeLogits, check_num_classes, init_kaiming
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="Deep High-Resolution Representation Learning for Visual Recognition",
+    authors="Wang et al.",
+    venue="TPAMI",
+    year=2021,
+    url="https://arxiv.org/abs/1908.07919",
+    kind="multi-scale",
+)
 
 
 class FCNHRNet(nn.Module):
@@ -48,7 +58,7 @@ class FCNHRNet(nn.Module):
 
     aux_losses: ClassVar[dict[str, AuxLoss]] = {}
 
-    def __init__(self, backbone: nn.Module, *, num_classes: int) -> None:
+    def __init__(self, backbone: Backbone, *, num_classes: int) -> None:
         super().__init__()
         check_num_classes(num_classes)
         channels = sum(backbone.channels)
@@ -56,32 +66,34 @@ class FCNHRNet(nn.Module):
         self.head = nn.Sequential(
             ConvBNReLU(channels, channels, 1), nn.Conv2d(channels, num_classes, 1)
         )
+        self.resize = ResizeLogits()
         init_kaiming(self.head)
 
     def forward(self, images: Tensor) -> SegOutput:
         features = concatenate(self.backbone(images))  # (B, 15 width, H/4, W/4)
-        return SegOutput(resize_logits(self.head(features), images.shape[-2:]), {})
+        return SegOutput(self.resize(self.head(features), images.shape[-2:]), {})
+
+
+def fcn_hrnet(*, backbone: str, **options: Unpack[BackboneOptions]) -> FCNHRNet:
+    """HRNetV2's head on any backbone with strides of 4, 8, 16 and 32."""
+    return on_backbone(FCNHRNet, backbone, **options)
 
 
 def fcn_hrnet_w18_small(
-    *, num_classes: int, in_channels: int = 3, weights: Source | None = None
+    *, backbone: str = "hrnet_w18_small", **options: Unpack[BackboneOptions]
 ) -> FCNHRNet:
     """HRNetV2-W18-Small: 3,939,309 parameters at 19 classes."""
-    backbone = hrnet_w18_small(in_channels=in_channels)
-    return with_weights(FCNHRNet(backbone, num_classes=num_classes), weights)
+    return fcn_hrnet(backbone=backbone, **options)
 
 
-def fcn_hrnet_w18(
-    *, num_classes: int, in_channels: int = 3, weights: Source | None = None
-) -> FCNHRNet:
+def fcn_hrnet_w18(*, backbone: str = "hrnet_w18", **options: Unpack[BackboneOptions]) -> FCNHRNet:
     """HRNetV2-W18: 9,640,849 parameters at 19 classes."""
-    backbone = hrnet_w18(in_channels=in_channels)
-    return with_weights(FCNHRNet(backbone, num_classes=num_classes), weights)
+    return fcn_hrnet(backbone=backbone, **options)
 
 
-def fcn_hrnet_w48(
-    *, num_classes: int, in_channels: int = 3, weights: Source | None = None
-) -> FCNHRNet:
+def fcn_hrnet_w48(*, backbone: str = "hrnet_w48", **options: Unpack[BackboneOptions]) -> FCNHRNet:
     """HRNetV2-W48: 65,858,659 parameters at 19 classes."""
-    backbone = hrnet_w48(in_channels=in_channels)
-    return with_weights(FCNHRNet(backbone, num_classes=num_classes), weights)
+    return fcn_hrnet(backbone=backbone, **options)
+
+
+builders = (fcn_hrnet, fcn_hrnet_w18_small, fcn_hrnet_w18, fcn_hrnet_w48)

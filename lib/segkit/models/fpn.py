@@ -24,16 +24,25 @@ Differs from the paper: nothing in the network. Other implementations do in plac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.backbones.resnet import resnet50, resnet101
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import check_num_classes, init_kaiming, resize, resize_logits
-from segkit.outputs import SegOutput, Stages
-from segkit.weights import Source, with_weights
+from segkit.nn import ResizeLogits, check_num_classes, init_decoder, resize
+from segkit.outputs import Backbone, SegOutput, Stages
+
+PAPER = Paper(
+    title="Panoptic Feature Pyramid Networks",
+    authors="Kirillov et al.",
+    venue="CVPR",
+    year=2019,
+    url="https://arxiv.org/abs/1901.02446",
+    kind="multi-scale",
+)
 
 GROUPS = 32
 
@@ -52,7 +61,7 @@ class FeaturePyramid(nn.Module):
     Source: Lin et al., section 3; enlarged by repeating pixels, no non-linearity anywhere.
     """
 
-    def __init__(self, in_channels: Stages, channels: int, *, smooth: bool = True) -> None:
+    def __init__(self, in_channels: Stages[int], channels: int, *, smooth: bool = True) -> None:
         super().__init__()
         self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in in_channels)
         self.smooth = nn.ModuleList(
@@ -60,7 +69,7 @@ class FeaturePyramid(nn.Module):
             for _ in in_channels
         )
 
-    def forward(self, stages: Stages) -> Stages:
+    def forward(self, stages: Stages[Tensor]) -> Stages[Tensor]:
         c2, c3, c4, c5 = (conv(c) for conv, c in zip(self.laterals, stages, strict=True))
         c4 = c4 + F.interpolate(c5, c4.shape[-2:], mode="nearest")
         c3 = c3 + F.interpolate(c4, c3.shape[-2:], mode="nearest")
@@ -133,7 +142,7 @@ class SemanticFPN(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         pyramid_channels: int = 256,
@@ -155,10 +164,9 @@ class SemanticFPN(nn.Module):
         )
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.resize = ResizeLogits()
 
-        for child in self.children():
-            if child is not backbone:
-                init_kaiming(child)
+        init_decoder(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         p2, p3, p4, p5 = self.pyramid(self.backbone(images))
@@ -169,49 +177,34 @@ class SemanticFPN(nn.Module):
         x = x + branch3(p3, [to2])
         x = x + branch4(p4, [to3, to2])
         x = x + branch5(p5, [to4, to3, to2])  # (B, 128, H/4, W/4)
-        return SegOutput(resize_logits(self.head(self.dropout(x)), images.shape[-2:]), {})
+        return SegOutput(self.resize(self.head(self.dropout(x)), images.shape[-2:]), {})
 
 
-def fpn_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    smooth: bool = True,
-    dropout: float = 0.0,
-) -> SemanticFPN:
-    """Semantic FPN on ResNet-50: 28,478,675 parameters at 19 classes, 26,118,355 as smp.FPN.
+class Options(BackboneOptions, total=False):
+    """What all builders here take.
 
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
+    Attributes:
         smooth: the 3x3 convolutions at the end of each level of the pyramid; False in smp.
-        dropout: probability for a whole channel before the scores; 0.2 in smp.
-
-    Raises:
-        ValueError: fewer than two classes, or backbone weights for other images than RGB.
+        dropout: probability for a whole channel before the scores, 0; 0.2 in smp.
     """
-    backbone = resnet50(in_channels=in_channels, weights=weights_backbone)
-    model = SemanticFPN(backbone, num_classes=num_classes, smooth=smooth, dropout=dropout)
-    return with_weights(model, weights)
+
+    smooth: bool
+    dropout: float
 
 
-def fpn_resnet101(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    smooth: bool = True,
-    dropout: float = 0.0,
-) -> SemanticFPN:
-    """Semantic FPN on ResNet-101: 47,470,803 parameters at 19 classes.
+def fpn(*, backbone: str, **options: Unpack[Options]) -> SemanticFPN:
+    """Semantic FPN on any backbone with strides of 4, 8, 16 and 32."""
+    return on_backbone(SemanticFPN, backbone, **options)
 
-    Arguments and errors as `fpn_resnet50`.
-    """
-    backbone = resnet101(in_channels=in_channels, weights=weights_backbone)
-    model = SemanticFPN(backbone, num_classes=num_classes, smooth=smooth, dropout=dropout)
-    return with_weights(model, weights)
+
+def fpn_resnet50(*, backbone: str = "resnet50", **options: Unpack[Options]) -> SemanticFPN:
+    """Semantic FPN on ResNet-50: 28,478,675 parameters at 19 classes, 26,118,355 as smp.FPN."""
+    return fpn(backbone=backbone, **options)
+
+
+def fpn_resnet101(*, backbone: str = "resnet101", **options: Unpack[Options]) -> SemanticFPN:
+    """Semantic FPN on ResNet-101: 47,470,803 parameters at 19 classes."""
+    return fpn(backbone=backbone, **options)
+
+
+builders = (fpn, fpn_resnet50, fpn_resnet101)

@@ -25,16 +25,25 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.backbones.resnet import resnet18, resnet34
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.outputs import BackboneWithStem, SegOutput
+
+PAPER = Paper(
+    title="LinkNet: Exploiting Encoder Representations for Efficient Semantic Segmentation",
+    authors="Chaurasia and Culurciello",
+    venue="VCIP",
+    year=2017,
+    url="https://arxiv.org/abs/1707.03718",
+    kind="real-time",
+)
 
 
 class FullConvBNReLU(nn.Module):
@@ -102,7 +111,7 @@ class LinkNet(nn.Module):
 
     Example:
         >>> import torch
-        >>> model = LinkNet(resnet18(), num_classes=5).eval()
+        >>> model = linknet(backbone="resnet18", num_classes=5).eval()
         >>> model(torch.zeros(1, 3, 50, 70)).logits.shape
         torch.Size([1, 5, 50, 70])
     """
@@ -110,7 +119,11 @@ class LinkNet(nn.Module):
     aux_losses: ClassVar[dict[str, AuxLoss]] = {}
 
     def __init__(
-        self, backbone: nn.Module, *, num_classes: int, form: Literal["paper", "smp"] = "paper"
+        self,
+        backbone: BackboneWithStem,
+        *,
+        num_classes: int,
+        form: Literal["paper", "smp"] = "paper",
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)
@@ -178,42 +191,29 @@ def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
     return x[..., : size[0], : size[1]]
 
 
-def linknet_resnet18(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    form: Literal["paper", "smp"] = "paper",
-) -> LinkNet:
-    """LinkNet on ResNet-18, the paper's: 11,535,635 parameters at 19 classes.
+class Options(BackboneOptions, total=False):
+    """What all builders here take.
 
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
-        form: "smp" for smp.Linknet's decoder.
-
-    Raises:
-        ValueError: fewer than two classes, another form, or backbone weights for other images than
-            RGB.
+    Attributes:
+        form: "paper", or "smp" for smp.Linknet's decoder.
     """
-    backbone = resnet18(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(LinkNet(backbone, num_classes=num_classes, form=form), weights)
+
+    form: Literal["paper", "smp"]
 
 
-def linknet_resnet34(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    form: Literal["paper", "smp"] = "paper",
-) -> LinkNet:
-    """LinkNet on ResNet-34: 21,643,795 parameters at 19 classes, 21,772,531 in smp's form.
+def linknet(*, backbone: str, **options: Unpack[Options]) -> LinkNet:
+    """LinkNet on any backbone with strides of 4, 8, 16 and 32 and a stem at 2."""
+    return on_backbone(LinkNet, backbone, needs_stem=True, **options)
 
-    Arguments and errors as `linknet_resnet18`.
-    """
-    backbone = resnet34(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(LinkNet(backbone, num_classes=num_classes, form=form), weights)
+
+def linknet_resnet18(*, backbone: str = "resnet18", **options: Unpack[Options]) -> LinkNet:
+    """LinkNet on ResNet-18, the paper's: 11,535,635 parameters at 19 classes."""
+    return linknet(backbone=backbone, **options)
+
+
+def linknet_resnet34(*, backbone: str = "resnet34", **options: Unpack[Options]) -> LinkNet:
+    """LinkNet on ResNet-34: 21,643,795 parameters at 19 classes, 21,772,531 in smp's form."""
+    return linknet(backbone=backbone, **options)
+
+
+builders = (linknet, linknet_resnet18, linknet_resnet34)

@@ -1,7 +1,7 @@
 """LR-ASPP: a lite reduced head for mobile networks, gated by the whole image.
 
-Paper: Howard et al., "Searching for MobileNetV3", ICCV 2019, section 6.4,
-    https://arxiv.org/abs/1905.02244
+Paper: Howard et al., "Searching for MobileNetV3", ICCV 2019,
+    https://arxiv.org/abs/1905.02244, section 6.4
 Idea:  of the pyramid in DeepLabV3's head two branches are left: a 1x1 convolution, and the pooled
     image, which weighs the channels of the first like squeeze-and-excitation does. The scores of a
     finer feature are added, so that borders do not come from stride 16 alone.
@@ -19,17 +19,26 @@ Differs from the paper: this is torchvision's network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor, nn
-from torchvision.models import MobileNet_V3_Large_Weights
 
+from segkit.backbones.fitting import on_backbone
 from segkit.backbones.mobilenet_v3 import mobilenet_v3_large
+from segkit.builder import BackboneOptions, BackboneWeights, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, resize, resize_logits
-from segkit.outputs import SegOutput
+from segkit.nn import ConvBNReLU, ResizeLogits, check_num_classes, resize
+from segkit.outputs import Backbone, SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="Searching for MobileNetV3",
+    authors="Howard et al.",
+    venue="ICCV",
+    year=2019,
+    url="https://arxiv.org/abs/1905.02244",
+    kind="real-time",
+)
 
 
 class Gate(nn.Sequential):
@@ -69,7 +78,7 @@ class LRASPP(nn.Module):
 
     aux_losses: ClassVar[dict[str, AuxLoss]] = {}
 
-    def __init__(self, backbone: nn.Module, *, num_classes: int, channels: int = 128) -> None:
+    def __init__(self, backbone: Backbone, *, num_classes: int, channels: int = 128) -> None:
         super().__init__()
         check_num_classes(num_classes)
         self.backbone = backbone
@@ -77,37 +86,19 @@ class LRASPP(nn.Module):
         self.gate = Gate(backbone.channels.c5, channels)
         self.score_c5 = nn.Conv2d(channels, num_classes, 1)
         self.score_c3 = nn.Conv2d(backbone.channels.c3, num_classes, 1)
+        self.resize = ResizeLogits()
 
     def forward(self, images: Tensor) -> SegOutput:
         _, c3, _, c5 = self.backbone(images)
         x = self.project(c5) * self.gate(c5)  # (B, 128, H/16, W/16)
         x = resize(x, c3.shape[-2:])  # (B, 128, H/8, W/8)
         logits = self.score_c5(x) + self.score_c3(c3)  # (B, K, H/8, W/8)
-        return SegOutput(resize_logits(logits, images.shape[-2:]), {})
+        return SegOutput(self.resize(logits, images.shape[-2:]), {})
 
 
-def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the state dict of torchvision's lraspp_mobilenet_v3_large for our builder's network.
-
-    Args:
-        state_dict: ``torchvision.models.segmentation.lraspp_mobilenet_v3_large().state_dict()``.
-
-    Returns:
-        The same tensors under our names, for ``model.load_state_dict(from_torchvision(state))``.
-    """
-    ours = {
-        "backbone.": "backbone.features.",
-        "classifier.cbr.0.": "project.conv.",
-        "classifier.cbr.1.": "project.bn.",
-        "classifier.scale.": "gate.",
-        "classifier.low_classifier.": "score_c3.",
-        "classifier.high_classifier.": "score_c5.",
-    }
-    renamed = {}
-    for name, tensor in state_dict.items():
-        prefix = next(p for p in ours if name.startswith(p))
-        renamed[ours[prefix] + name.removeprefix(prefix)] = tensor
-    return renamed
+def lraspp(*, backbone: str, **options: Unpack[BackboneOptions]) -> LRASPP:
+    """LR-ASPP on any backbone that can be dilated to stride 16."""
+    return on_backbone(LRASPP, backbone, output_stride=16, **options)
 
 
 def lraspp_mobilenet_v3_large(
@@ -115,7 +106,7 @@ def lraspp_mobilenet_v3_large(
     num_classes: int,
     in_channels: int = 3,
     weights: Source | None = None,
-    weights_backbone: MobileNet_V3_Large_Weights | str | None = None,
+    weights_backbone: BackboneWeights = None,
     reduced_tail: bool = False,
 ) -> LRASPP:
     """LR-ASPP on MobileNetV3-Large at stride 16: 3,221,198 parameters at 19 classes.
@@ -139,3 +130,6 @@ def lraspp_mobilenet_v3_large(
         reduced_tail=reduced_tail,
     )
     return with_weights(LRASPP(backbone, num_classes=num_classes), weights)
+
+
+builders = (lraspp, lraspp_mobilenet_v3_large)

@@ -29,17 +29,26 @@ Differs from the paper:
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.backbones.resnet import resnet34, resnet50
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, DoubleConv, check_num_classes, init_kaiming
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.nn import ConvBNReLU, DoubleConv, check_num_classes, init_decoder
+from segkit.outputs import BackboneWithStem, SegOutput
+
+PAPER = Paper(
+    title="MA-Net: A Multi-Scale Attention Network for Liver and Tumor Segmentation",
+    authors="Fan et al.",
+    venue="IEEE Access",
+    year=2020,
+    url="https://doi.org/10.1109/ACCESS.2020.3025372",
+    kind="medical",
+)
 
 
 class PositionAttention(nn.Module):
@@ -77,7 +86,7 @@ class SqueezeExcite(nn.Sequential):
     """
 
     def __init__(self, channels: int, *, reduction: int = 16) -> None:
-        reduced = max(1, channels // reduction)
+        reduced = max(2, channels // reduction)  # two make a mirrored pair
         super().__init__(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(channels, reduced, 1),
@@ -151,7 +160,7 @@ class MANet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: BackboneWithStem,
         *,
         num_classes: int,
         decoder_channels: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16),
@@ -179,9 +188,7 @@ class MANet(nn.Module):
         self.refine = nn.Sequential(ConvBNReLU(fused[-1], last), ConvBNReLU(last, last))
         self.head = nn.Conv2d(last, num_classes, 3, padding=1)
 
-        for child in self.children():
-            if child is not backbone:
-                init_kaiming(child)
+        init_decoder(self)
         for module in self.decoder.modules():
             if isinstance(module, SqueezeExcite):
                 module.mirror_weights()
@@ -195,39 +202,22 @@ class MANet(nn.Module):
         return SegOutput(self.head(self.refine(x)), {})
 
 
-def manet_resnet34(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-) -> MANet:
-    """MA-Net on ResNet-34: 31,786,243 parameters at 19 classes, as smp.MAnet.
-
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
-
-    Raises:
-        ValueError: fewer than two classes, or backbone weights for other images than RGB.
-    """
-    backbone = resnet34(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(MANet(backbone, num_classes=num_classes), weights)
+def manet(*, backbone: str, **options: Unpack[BackboneOptions]) -> MANet:
+    """MA-Net on any backbone with strides of 4, 8, 16 and 32 and a stem at 2."""
+    return on_backbone(MANet, backbone, needs_stem=True, **options)
 
 
-def manet_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-) -> MANet:
+def manet_resnet34(*, backbone: str = "resnet34", **options: Unpack[BackboneOptions]) -> MANet:
+    """MA-Net on ResNet-34: 31,786,243 parameters at 19 classes, as smp.MAnet."""
+    return manet(backbone=backbone, **options)
+
+
+def manet_resnet50(*, backbone: str = "resnet50", **options: Unpack[BackboneOptions]) -> MANet:
     """MA-Net on ResNet-50: 147,442,603 parameters at 19 classes, as smp.MAnet.
 
-    Most of them are in 3x3 convolutions of c5's 2048 channels. Arguments and errors as
-    `manet_resnet34`.
+    Most of them are in 3x3 convolutions of c5's 2048 channels.
     """
-    backbone = resnet50(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(MANet(backbone, num_classes=num_classes), weights)
+    return manet(backbone=backbone, **options)
+
+
+builders = (manet, manet_resnet34, manet_resnet50)

@@ -29,10 +29,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.builder import Paper
 from segkit.losses import AuxLoss
 from segkit.nn import check_num_classes
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="No New-Net",
+    authors="Isensee et al.",
+    venue="BrainLes at MICCAI",
+    year=2018,
+    url="https://arxiv.org/abs/1809.10483",
+    kind="medical",
+)
 
 SLOPE = 1e-2
 """Of the leaky ReLU on its negative side."""
@@ -146,3 +156,6 @@ def no_new_net(
 ) -> NoNewNet:
     """No New-Net: 14,490,784 parameters at four classes and the paper's four modalities."""
     return with_weights(NoNewNet(num_classes=num_classes, in_channels=in_channels), weights)
+
+
+builders = (no_new_net,)

@@ -20,24 +20,33 @@ of the keys.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from segkit.backbones.resnet import resnet50
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import (
     ConvBN,
     ConvBNReLU,
     FCNHead,
+    ResizeLogits,
     check_num_classes,
     init_kaiming,
     pixel_attention,
-    resize_logits,
 )
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="Non-local Neural Networks",
+    authors="Wang et al.",
+    venue="CVPR",
+    year=2018,
+    url="https://arxiv.org/abs/1711.07971",
+    kind="attention",
+)
 
 
 class NonLocalBlock(nn.Module):
@@ -94,7 +103,7 @@ class NonLocalNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         channels: int = 512,
@@ -109,6 +118,7 @@ class NonLocalNet(nn.Module):
         self.smooth = ConvBNReLU(channels, channels)
         self.fuse = ConvBNReLU(c5 + channels, channels)
         self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(channels, num_classes, 1))
+        self.resize = ResizeLogits()
         self.aux_head = FCNHead(backbone.channels.c4, num_classes)
         for child in (self.reduce, self.smooth, self.fuse, self.head, self.aux_head):
             init_kaiming(child)
@@ -117,27 +127,20 @@ class NonLocalNet(nn.Module):
         _, _, c4, c5 = self.backbone(images)
         x = self.smooth(self.non_local(self.reduce(c5)))  # (B, channels, H/8, W/8)
         x = self.fuse(torch.cat([c5, x], dim=1))
-        logits = resize_logits(self.head(x), images.shape[-2:])
+        logits = self.resize(self.head(x), images.shape[-2:])
         return SegOutput(logits, {"c4": self.aux_head(c4)} if self.training else {})
 
 
+def non_local(*, backbone: str, **options: Unpack[BackboneOptions]) -> NonLocalNet:
+    """Non-local network on any backbone that can be dilated to stride 8."""
+    return on_backbone(NonLocalNet, backbone, output_stride=8, **options)
+
+
 def non_local_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
+    *, backbone: str = "resnet50", **options: Unpack[BackboneOptions]
 ) -> NonLocalNet:
-    """Non-local network on ResNet-50 at stride 8: 50,004,582 parameters at 19 classes.
+    """Non-local network on ResNet-50 at stride 8: 50,004,582 parameters at 19 classes."""
+    return non_local(backbone=backbone, **options)
 
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: torchvision's ImageNet weights by name, such as "IMAGENET1K_V2".
 
-    Raises:
-        ValueError: fewer than two classes, or unknown weights.
-    """
-    backbone = resnet50(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    return with_weights(NonLocalNet(backbone, num_classes=num_classes), weights)
+builders = (non_local, non_local_resnet50)

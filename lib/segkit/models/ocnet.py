@@ -27,25 +27,34 @@ Differs from the release:
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.backbones.resnet import resnet50, resnet101
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import (
     ConvBNReLU,
     FCNHead,
+    ResizeLogits,
     check_num_classes,
     init_kaiming,
     pixel_attention,
     resize,
-    resize_logits,
 )
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="OCNet: Object Context Network for Scene Parsing",
+    authors="Yuan and Wang",
+    venue="",
+    year=2018,
+    url="https://arxiv.org/abs/1809.00916",
+    kind="attention",
+)
 
 
 class ObjectContextPooling(nn.Module):
@@ -166,7 +175,7 @@ class OCNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         context: nn.Module,
@@ -178,6 +187,7 @@ class OCNet(nn.Module):
         self.reduce = ConvBNReLU(backbone.channels.c5, channels)
         self.context = context  # has initialised itself
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.resize = ResizeLogits()
         self.aux_head = FCNHead(backbone.channels.c4, num_classes, channels=channels, dropout=0.05)
         for child in (self.reduce, self.head, self.aux_head):
             init_kaiming(child)
@@ -185,53 +195,49 @@ class OCNet(nn.Module):
     def forward(self, images: Tensor) -> SegOutput:
         _, _, c4, c5 = self.backbone(images)
         x = self.context(self.reduce(c5))  # (B, channels, H/8, W/8)
-        logits = resize_logits(self.head(x), images.shape[-2:])
+        logits = self.resize(self.head(x), images.shape[-2:])
         return SegOutput(logits, {"c4": self.aux_head(c4)} if self.training else {})
 
 
-def _context(name: str) -> nn.Module:
-    kinds = {"base": BaseOC, "asp": ASPOC}
-    if name not in kinds:
-        raise ValueError(f"context is {name!r}; take 'base' or 'asp'")
-    return kinds[name]()
+class Options(BackboneOptions, total=False):
+    """What all builders here take.
+
+    Attributes:
+        context: "base" for Base-OC, "asp" for ASP-OC.
+    """
+
+    context: Literal["base", "asp"]
 
 
-def ocnet_resnet50(
+def ocnet(
     *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
+    backbone: str,
     context: Literal["base", "asp"] = "base",
+    **options: Unpack[BackboneOptions],
 ) -> OCNet:
-    """OCNet on ResNet-50 at stride 8: 38,605,158 parameters at 19 classes.
-
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: torchvision's ImageNet weights by name, such as "IMAGENET1K_V2".
-        context: "base" for Base-OC, "asp" for ASP-OC (43,424,614 parameters).
+    """OCNet on any backbone that can be dilated to stride 8; see `Options`.
 
     Raises:
-        ValueError: fewer than two classes, another context, or unknown weights.
+        ValueError: another context; and as `on_backbone`.
     """
-    backbone = resnet50(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    return with_weights(
-        OCNet(backbone, num_classes=num_classes, context=_context(context)), weights
-    )
+    kinds = {"base": BaseOC, "asp": ASPOC}
+    if context not in kinds:
+        raise ValueError(f"context is {context!r}; take 'base' or 'asp'")
+
+    def network(backbone: Backbone, **rest: Any) -> OCNet:
+        return OCNet(backbone, context=kinds[context](), **rest)
+
+    return on_backbone(network, backbone, output_stride=8, **options)
 
 
-def ocnet_resnet101(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    context: Literal["base", "asp"] = "base",
-) -> OCNet:
-    """OCNet on ResNet-101: 57,597,286 parameters at 19 classes; see `ocnet_resnet50`."""
-    backbone = resnet101(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    return with_weights(
-        OCNet(backbone, num_classes=num_classes, context=_context(context)), weights
-    )
+def ocnet_resnet50(*, backbone: str = "resnet50", **options: Unpack[Options]) -> OCNet:
+    """OCNet on ResNet-50 at stride 8: 38,605,158 parameters at 19 classes, 43,424,614 as ASP-OC."""
+    return ocnet(backbone=backbone, **options)
+
+
+def ocnet_resnet101(*, backbone: str = "resnet101", **options: Unpack[Options]) -> OCNet:
+    """OCNet on ResNet-101: 57,597,286 parameters at 19 classes."""
+    return ocnet(backbone=backbone, **options)
+
+
+builders = (ocnet, ocnet_resnet50, ocnet_resnet101)

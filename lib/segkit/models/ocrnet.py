@@ -32,17 +32,26 @@ Differs from the releases, which disagree with each other:
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from segkit.backbones.hrnet import concatenate, hrnet_w18, hrnet_w18_small, hrnet_w48
-from segkit.backbones.resnet import resnet50, resnet101
+from segkit.backbones.fitting import on_backbone
+from segkit.backbones.hrnet import concatenate
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming, resize_logits
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.nn import ConvBNReLU, ResizeLogits, check_num_classes, init_decoder
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="Object-Contextual Representations for Semantic Segmentation",
+    authors="Yuan, Chen and Wang",
+    venue="ECCV",
+    year=2020,
+    url="https://arxiv.org/abs/1909.11065",
+    kind="attention",
+)
 
 
 class Regions(NamedTuple):
@@ -152,7 +161,7 @@ class OCRNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         high_resolution: bool,
@@ -186,15 +195,14 @@ class OCRNet(nn.Module):
         self.pixels = ConvBNReLU(width, channels)
         self.context = ObjectContext(channels, key_channels, dropout=dropout)
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.resize = ResizeLogits()
 
-        for child in self.children():
-            if child is not backbone:
-                init_kaiming(child)
+        init_decoder(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         pixels, region_logits = self._describe(images)
         regions = gather(pixels, soft_regions(region_logits))
-        logits = resize_logits(self.head(self.context(pixels, regions)), images.shape[-2:])
+        logits = self.resize(self.head(self.context(pixels, regions)), images.shape[-2:])
         return SegOutput(logits, {"ocr_regions": region_logits} if self.training else {})
 
     def regions(self, images: Tensor) -> Regions:
@@ -219,68 +227,53 @@ class OCRNet(nn.Module):
         return self.pixels(stages.c5), self.region_head(stages.c4)
 
 
-def ocrnet_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    region_channels: int = 512,
-) -> OCRNet:
-    """OCRNet on ResNet-50 at stride 8: 38,869,606 parameters at 19 classes.
+class Options(BackboneOptions, total=False):
+    """What all builders here take.
 
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: torchvision's ImageNet weights by name, such as "IMAGENET1K_V2".
-        region_channels: width of the region head; 256 gives mmsegmentation's network.
-
-    Raises:
-        ValueError: fewer than two classes, or unknown weights.
+    Attributes:
+        region_channels: width of the region head, 512; 256 gives mmsegmentation's network.
     """
-    backbone = resnet50(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    model = OCRNet(
-        backbone, num_classes=num_classes, high_resolution=False, region_channels=region_channels
-    )
-    return with_weights(model, weights)
+
+    region_channels: int
 
 
-def ocrnet_resnet101(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    region_channels: int = 512,
-) -> OCRNet:
-    """OCRNet on ResNet-101 at stride 8: 57,861,734 parameters at 19; see `ocrnet_resnet50`."""
-    backbone = resnet101(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    model = OCRNet(
-        backbone, num_classes=num_classes, high_resolution=False, region_channels=region_channels
-    )
-    return with_weights(model, weights)
+def ocrnet(*, backbone: str, **options: Unpack[Options]) -> OCRNet:
+    """OCRNet on any backbone that can be dilated to stride 8: regions from c4, pixels from c5."""
+    return on_backbone(OCRNet, backbone, output_stride=8, high_resolution=False, **options)
+
+
+def ocrnet_resnet50(*, backbone: str = "resnet50", **options: Unpack[Options]) -> OCRNet:
+    """OCRNet on ResNet-50 at stride 8: 38,869,606 parameters at 19 classes."""
+    return ocrnet(backbone=backbone, **options)
+
+
+def ocrnet_resnet101(*, backbone: str = "resnet101", **options: Unpack[Options]) -> OCRNet:
+    """OCRNet on ResNet-101 at stride 8: 57,861,734 parameters at 19 classes."""
+    return ocrnet(backbone=backbone, **options)
 
 
 def ocrnet_hrnet_w18_small(
-    *, num_classes: int, in_channels: int = 3, weights: Source | None = None
+    *, backbone: str = "hrnet_w18_small", **options: Unpack[BackboneOptions]
 ) -> OCRNet:
     """OCRNet on HRNet-W18-Small: 6,378,496 parameters at 19 classes."""
-    backbone = hrnet_w18_small(in_channels=in_channels)
-    return with_weights(OCRNet(backbone, num_classes=num_classes, high_resolution=True), weights)
+    return on_backbone(OCRNet, backbone, high_resolution=True, **options)
 
 
-def ocrnet_hrnet_w18(
-    *, num_classes: int, in_channels: int = 3, weights: Source | None = None
-) -> OCRNet:
+def ocrnet_hrnet_w18(*, backbone: str = "hrnet_w18", **options: Unpack[BackboneOptions]) -> OCRNet:
     """OCRNet on HRNet-W18: 12,080,036 parameters at 19 classes."""
-    backbone = hrnet_w18(in_channels=in_channels)
-    return with_weights(OCRNet(backbone, num_classes=num_classes, high_resolution=True), weights)
+    return on_backbone(OCRNet, backbone, high_resolution=True, **options)
 
 
-def ocrnet_hrnet_w48(
-    *, num_classes: int, in_channels: int = 3, weights: Source | None = None
-) -> OCRNet:
+def ocrnet_hrnet_w48(*, backbone: str = "hrnet_w48", **options: Unpack[BackboneOptions]) -> OCRNet:
     """OCRNet on HRNet-W48: 70,371,446 parameters at 19 classes."""
-    backbone = hrnet_w48(in_channels=in_channels)
-    return with_weights(OCRNet(backbone, num_classes=num_classes, high_resolution=True), weights)
+    return on_backbone(OCRNet, backbone, high_resolution=True, **options)
+
+
+builders = (
+    ocrnet,
+    ocrnet_resnet50,
+    ocrnet_resnet101,
+    ocrnet_hrnet_w18_small,
+    ocrnet_hrnet_w18,
+    ocrnet_hrnet_w48,
+)

@@ -34,16 +34,25 @@ Differs from smp.PAN:
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.backbones.resnet import resnet50, resnet101
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_kaiming, resize, resize_logits
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.nn import ConvBN, ConvBNReLU, ResizeLogits, check_num_classes, init_decoder, resize
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="Pyramid Attention Network for Semantic Segmentation",
+    authors="Li et al.",
+    venue="BMVC",
+    year=2018,
+    url="https://arxiv.org/abs/1805.10180",
+    kind="attention",
+)
 
 
 def halve(x: Tensor) -> Tensor:
@@ -147,7 +156,7 @@ class PAN(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         channels: int = 32,
@@ -166,10 +175,9 @@ class PAN(nn.Module):
         self.gau3 = GlobalAttentionUpsample(c3, channels, gate=gates[gate]())
         self.gau2 = GlobalAttentionUpsample(c2, channels, gate=gates[gate]())
         self.head = nn.Conv2d(channels, num_classes, 3, padding=1)
+        self.resize = ResizeLogits()
 
-        for child in self.children():
-            if child is not backbone:
-                init_kaiming(child)
+        init_decoder(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         c2, c3, c4, c5 = self.backbone(images)
@@ -177,45 +185,32 @@ class PAN(nn.Module):
         x = self.gau4(c4, x)
         x = self.gau3(c3, x)  # (B, 32, H/8, W/8)
         x = self.gau2(c2, x)  # (B, 32, H/4, W/4)
-        return SegOutput(resize_logits(self.head(x), images.shape[-2:]), {})
+        return SegOutput(self.resize(self.head(x), images.shape[-2:]), {})
 
 
-def pan_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    gate: Literal["relu", "sigmoid"] = "relu",
-) -> PAN:
-    """PAN on ResNet-50 at stride 16: 24,265,018 parameters at 19 classes, as smp.PAN.
+class Options(BackboneOptions, total=False):
+    """What all builders here take.
 
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
-        gate: "relu" as in the paper, "sigmoid" as in smp.
-
-    Raises:
-        ValueError: fewer than two classes, another gate, or backbone weights for other images than
-            RGB.
+    Attributes:
+        gate: of the channel weights: "relu" as in the paper, "sigmoid" as in smp.
     """
-    backbone = resnet50(in_channels=in_channels, output_stride=16, weights=weights_backbone)
-    return with_weights(PAN(backbone, num_classes=num_classes, gate=gate), weights)
+
+    gate: Literal["relu", "sigmoid"]
 
 
-def pan_resnet101(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    gate: Literal["relu", "sigmoid"] = "relu",
-) -> PAN:
-    """PAN on ResNet-101 at stride 16, as the paper's: 43,257,146 parameters at 19 classes.
+def pan(*, backbone: str, **options: Unpack[Options]) -> PAN:
+    """PAN on any backbone that can be dilated to stride 16."""
+    return on_backbone(PAN, backbone, output_stride=16, **options)
 
-    Arguments and errors as `pan_resnet50`.
-    """
-    backbone = resnet101(in_channels=in_channels, output_stride=16, weights=weights_backbone)
-    return with_weights(PAN(backbone, num_classes=num_classes, gate=gate), weights)
+
+def pan_resnet50(*, backbone: str = "resnet50", **options: Unpack[Options]) -> PAN:
+    """PAN on ResNet-50 at stride 16: 24,265,018 parameters at 19 classes, as smp.PAN."""
+    return pan(backbone=backbone, **options)
+
+
+def pan_resnet101(*, backbone: str = "resnet101", **options: Unpack[Options]) -> PAN:
+    """PAN on ResNet-101 at stride 16, as the paper's: 43,257,146 parameters at 19 classes."""
+    return pan(backbone=backbone, **options)
+
+
+builders = (pan, pan_resnet50, pan_resnet101)

@@ -31,16 +31,25 @@ Differs from the release:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from segkit.backbones.stdc import stdc1, stdc2
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_kaiming, resize, resize_logits
-from segkit.outputs import SegOutput
-from segkit.weights import Source, load_weights
+from segkit.nn import ConvBN, ConvBNReLU, ResizeLogits, check_num_classes, init_decoder, resize
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="PP-LiteSeg: A Superior Real-Time Semantic Segmentation Model",
+    authors="Peng et al.",
+    venue="",
+    year=2022,
+    url="https://arxiv.org/abs/2204.02681",
+    kind="real-time",
+)
 
 
 class SPPM(nn.Module):
@@ -178,7 +187,7 @@ class PPLiteSeg(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         decoder_channels: tuple[int, int, int],
@@ -201,12 +210,11 @@ class PPLiteSeg(nn.Module):
         self.uafm4 = uafm(c4, p5, p4)
         self.uafm3 = uafm(c3, p4, p3)
         self.head = SegHead(p3, head_channels[0], num_classes)
+        self.resize = ResizeLogits()
         self.aux_head4 = SegHead(p4, head_channels[1], num_classes)
         self.aux_head5 = SegHead(p5, head_channels[2], num_classes)
 
-        for child in self.children():
-            if child is not backbone:
-                init_kaiming(child)
+        init_decoder(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         stages = self.backbone(images)
@@ -216,83 +224,90 @@ class PPLiteSeg(nn.Module):
         p4 = self.uafm4(stages.c4, p5)  # (B, P4, H/16, W/16)
         p3 = self.uafm3(stages.c3, p4)  # (B, P3, H/8, W/8)
 
-        logits = resize_logits(self.head(p3), images.shape[-2:])  # (B, K, H, W)
+        logits = self.resize(self.head(p3), images.shape[-2:])  # (B, K, H, W)
         if not self.training:
             return SegOutput(logits, {})
         return SegOutput(logits, {"p4": self.aux_head4(p4), "p5": self.aux_head5(p5)})
 
 
-def _build(
-    backbone: nn.Module,
-    num_classes: int,
-    decoder_channels: tuple[int, int, int],
-    head_channels: tuple[int, int, int],
-    sppm: bool,
-    attention: str | None,
-    fuse_c5: bool,
-    weights: Source | None,
-) -> PPLiteSeg:
-    kinds = {"spatial": SpatialAttention, "channel": ChannelAttention, None: None}
-    if attention not in kinds:
-        raise ValueError(f"attention is {attention!r}; take 'spatial', 'channel' or None (a sum)")
-    model = PPLiteSeg(
-        backbone,
-        num_classes=num_classes,
-        decoder_channels=decoder_channels,
-        head_channels=head_channels,
-        context=SPPM(backbone.channels.c5, decoder_channels[2]) if sppm else None,
-        attention=kinds[attention],
-        fuse_c5=fuse_c5,
-    )
-    if weights is not None:
-        load_weights(model, weights)
-    return model
+class Options(BackboneOptions, total=False):
+    """What all builders here take: the switches of the ablation in Table 3.
 
-
-def pp_liteseg_t(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    fld: bool = True,
-    sppm: bool = True,
-    attention: Literal["spatial", "channel"] | None = "spatial",
-    fuse_c5: bool = True,
-) -> PPLiteSeg:
-    """PP-LiteSeg-T: STDC1 and a decoder of 32, 64 and 128 channels.
-
-    The switches are those of the ablation in Table 3, whose baseline has all three off.
-
-    Args:
-        num_classes: K, at least 2.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        fld: the Flexible and Lightweight Decoder; False gives every level 96 channels.
+    Attributes:
         sppm: the Simple Pyramid Pooling Module; False puts a 1x1 convolution in its place.
         attention: in the UAFMs; None switches it off: element-wise sum.
         fuse_c5: three UAFMs, as released; False gives the two of the paper's text.
-
-    Raises:
-        ValueError: fewer than two classes, or an unknown attention.
-
-    Source: Table 1; the widths of the heads are those of the release.
     """
-    backbone = stdc1(in_channels=in_channels)
-    decoder = (32, 64, 128) if fld else (96, 96, 96)
-    return _build(backbone, num_classes, decoder, (32, 64, 64), sppm, attention, fuse_c5, weights)
+
+    sppm: bool
+    attention: Literal["spatial", "channel"] | None
+    fuse_c5: bool
 
 
-def pp_liteseg_b(
+def pp_liteseg(
     *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    fld: bool = True,
+    backbone: str,
+    decoder_channels: tuple[int, int, int] = (32, 64, 128),
+    head_channels: tuple[int, int, int] = (32, 64, 64),
     sppm: bool = True,
     attention: Literal["spatial", "channel"] | None = "spatial",
     fuse_c5: bool = True,
+    **options: Unpack[BackboneOptions],
+) -> PPLiteSeg:
+    """PP-LiteSeg on any backbone with strides of 4, 8, 16 and 32, as wide as PP-LiteSeg-T.
+
+    Args:
+        backbone: by name.
+        decoder_channels: see `PPLiteSeg`.
+        head_channels: see `PPLiteSeg`.
+        sppm: see `Options`.
+        attention: see `Options`.
+        fuse_c5: see `Options`.
+        options: see `BackboneOptions`.
+
+    Raises:
+        ValueError: an unknown attention; and as `on_backbone`.
+
+    Source: Table 1; the widths of the heads are those of the release.
+    """
+    kinds = {"spatial": SpatialAttention, "channel": ChannelAttention, None: None}
+    if attention not in kinds:
+        raise ValueError(f"attention is {attention!r}; take 'spatial', 'channel' or None (a sum)")
+
+    def network(backbone: Backbone, **rest: Any) -> PPLiteSeg:
+        context = SPPM(backbone.channels.c5, decoder_channels[2]) if sppm else None
+        return PPLiteSeg(
+            backbone,
+            decoder_channels=decoder_channels,
+            head_channels=head_channels,
+            context=context,
+            attention=kinds[attention],
+            fuse_c5=fuse_c5,
+            **rest,
+        )
+
+    return on_backbone(network, backbone, **options)
+
+
+def pp_liteseg_t(
+    *, backbone: str = "stdc1", fld: bool = True, **options: Unpack[Options]
+) -> PPLiteSeg:
+    """PP-LiteSeg-T: STDC1 and a decoder of 32, 64 and 128 channels.
+
+    Without `fld`, the Flexible and Lightweight Decoder, every level has 96 channels.
+    """
+    decoder = (32, 64, 128) if fld else (96, 96, 96)
+    heads = (32, 64, 64)
+    return pp_liteseg(backbone=backbone, decoder_channels=decoder, head_channels=heads, **options)
+
+
+def pp_liteseg_b(
+    *, backbone: str = "stdc2", fld: bool = True, **options: Unpack[Options]
 ) -> PPLiteSeg:
     """PP-LiteSeg-B: STDC2 and a decoder of 64, 96 and 128 channels; see `pp_liteseg_t`."""
-    backbone = stdc2(in_channels=in_channels)
     decoder = (64, 96, 128) if fld else (96, 96, 96)
-    return _build(backbone, num_classes, decoder, (64, 64, 64), sppm, attention, fuse_c5, weights)
+    heads = (64, 64, 64)
+    return pp_liteseg(backbone=backbone, decoder_channels=decoder, head_channels=heads, **options)
+
+
+builders = (pp_liteseg, pp_liteseg_t, pp_liteseg_b)

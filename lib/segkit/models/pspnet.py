@@ -25,13 +25,24 @@ Differs from the paper:
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import Tensor, nn
 
-from segkit.backbones.resnet import resnet50, resnet101
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import FCNHead, PyramidPooling, check_num_classes, init_kaiming, resize_logits
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.nn import FCNHead, PyramidPooling, ResizeLogits, check_num_classes, init_decoder
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="Pyramid Scene Parsing Network",
+    authors="Zhao et al.",
+    venue="CVPR",
+    year=2017,
+    url="https://arxiv.org/abs/1612.01105",
+    kind="multi-scale",
+)
 
 
 class PSPNet(nn.Module):
@@ -65,7 +76,7 @@ class PSPNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         channels: int = 512,
@@ -86,11 +97,10 @@ class PSPNet(nn.Module):
         self.head = FCNHead(
             c5 + len(bins) * reduced, num_classes, channels=channels, dropout=dropout
         )
+        self.resize = ResizeLogits()
         self.aux_head = FCNHead(c4, num_classes, dropout=dropout) if aux else None
 
-        for child in self.children():
-            if child is not backbone:
-                init_kaiming(child)
+        init_decoder(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         _, _, c4, c5 = self.backbone(images)
@@ -98,44 +108,32 @@ class PSPNet(nn.Module):
         aux = {}
         if self.training and self.aux_head is not None:
             aux["c4"] = self.aux_head(c4)
-        return SegOutput(resize_logits(scores, images.shape[-2:]), aux)
+        return SegOutput(self.resize(scores, images.shape[-2:]), aux)
 
 
-def pspnet_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    channels: int = 512,
-) -> PSPNet:
-    """PSPNet on ResNet-50: 46,591,571 parameters at 19 classes, 48,956,262 with the aux head.
+class Options(BackboneOptions, total=False):
+    """What all builders here take.
 
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
-        channels: width before the scores; 1024 in PaddleSeg.
-
-    Raises:
-        ValueError: fewer than two classes, or backbone weights for other images than RGB.
+    Attributes:
+        channels: width before the scores, 512; 1024 in PaddleSeg.
     """
-    backbone = resnet50(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    return with_weights(PSPNet(backbone, num_classes=num_classes, channels=channels), weights)
+
+    channels: int
 
 
-def pspnet_resnet101(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    channels: int = 512,
-) -> PSPNet:
-    """PSPNet on ResNet-101: 65,583,699 parameters at 19 classes, 67,948,390 with the aux head.
+def pspnet(*, backbone: str, **options: Unpack[Options]) -> PSPNet:
+    """PSPNet on any backbone that can be dilated to stride 8."""
+    return on_backbone(PSPNet, backbone, output_stride=8, **options)
 
-    Arguments and errors as `pspnet_resnet50`.
-    """
-    backbone = resnet101(in_channels=in_channels, output_stride=8, weights=weights_backbone)
-    return with_weights(PSPNet(backbone, num_classes=num_classes, channels=channels), weights)
+
+def pspnet_resnet50(*, backbone: str = "resnet50", **options: Unpack[Options]) -> PSPNet:
+    """PSPNet on ResNet-50: 46,591,571 parameters at 19 classes, 48,956,262 with the aux head."""
+    return pspnet(backbone=backbone, **options)
+
+
+def pspnet_resnet101(*, backbone: str = "resnet101", **options: Unpack[Options]) -> PSPNet:
+    """PSPNet on ResNet-101: 65,583,699 parameters at 19 classes, 67,948,390 with the aux head."""
+    return pspnet(backbone=backbone, **options)
+
+
+builders = (pspnet, pspnet_resnet50, pspnet_resnet101)

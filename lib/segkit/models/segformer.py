@@ -20,16 +20,25 @@ which are not included. mmsegmentation and smp give B2 to B5 a decoder as narrow
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from segkit.backbones.mit import MiT, mit_b0, mit_b1, mit_b2, mit_b3, mit_b4, mit_b5
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
-from segkit.nn import ConvBNReLU, check_num_classes, resize, resize_logits
-from segkit.outputs import SegOutput, Stages
-from segkit.weights import Source, with_weights
+from segkit.nn import ConvBNReLU, ResizeLogits, check_num_classes, resize
+from segkit.outputs import Backbone, SegOutput, Stages
+
+PAPER = Paper(
+    title="SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers",
+    authors="Xie et al.",
+    venue="NeurIPS",
+    year=2021,
+    url="https://arxiv.org/abs/2105.15203",
+    kind="transformer",
+)
 
 
 class AllMLPDecoder(nn.Module):
@@ -47,13 +56,13 @@ class AllMLPDecoder(nn.Module):
     Source: section 3.2, Eq. 4.
     """
 
-    def __init__(self, in_channels: Stages, channels: int) -> None:
+    def __init__(self, in_channels: Stages[int], channels: int) -> None:
         super().__init__()
         self.linear = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in in_channels)
         self.fuse = ConvBNReLU(4 * channels, channels, 1)
         nn.init.kaiming_normal_(self.fuse.conv.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, stages: Stages) -> Tensor:
+    def forward(self, stages: Stages[Tensor]) -> Tensor:
         size = stages.c2.shape[-2:]
         c2, c3, c4, c5 = (
             resize(linear(x), size) for linear, x in zip(self.linear, stages, strict=True)
@@ -86,7 +95,7 @@ class SegFormer(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         decoder_channels: int,
@@ -98,94 +107,78 @@ class SegFormer(nn.Module):
         self.decoder = AllMLPDecoder(backbone.channels, decoder_channels)
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(decoder_channels, num_classes, 1)
+        self.resize = ResizeLogits()
 
     def forward(self, images: Tensor) -> SegOutput:
         features = self.decoder(self.backbone(images))  # (B, D, H/4, W/4)
         logits = self.head(self.dropout(features))
-        return SegOutput(resize_logits(logits, images.shape[-2:]), {})
+        return SegOutput(self.resize(logits, images.shape[-2:]), {})
 
 
-def segformer_b0(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    decoder_channels: int = 256,
+def segformer(
+    *, backbone: str, decoder_channels: int = 256, **options: Unpack[BackboneOptions]
 ) -> SegFormer:
-    """SegFormer-B0: 3,719,027 parameters at 19 classes.
+    """SegFormer's decoder on any backbone with strides of 4, 8, 16 and 32.
 
     Args:
-        num_classes: K, at least 2.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
+        backbone: by name.
         decoder_channels: width of the decoder; 256 for B0 and B1 and 768 from B2 on as released,
             256 for all in mmsegmentation and smp.
-
-    Raises:
-        ValueError: fewer than two classes.
+        options: see `BackboneOptions`.
 
     Source: Table 6; the widths of the decoder are those of the release.
     """
-    return _segformer(mit_b0(in_channels=in_channels), num_classes, decoder_channels, weights)
+    return on_backbone(SegFormer, backbone, decoder_channels=decoder_channels, **options)
+
+
+def segformer_b0(
+    *, backbone: str = "mit_b0", decoder_channels: int = 256, **options: Unpack[BackboneOptions]
+) -> SegFormer:
+    """SegFormer-B0: 3,719,027 parameters at 19 classes."""
+    return segformer(backbone=backbone, decoder_channels=decoder_channels, **options)
 
 
 def segformer_b1(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    decoder_channels: int = 256,
+    *, backbone: str = "mit_b1", decoder_channels: int = 256, **options: Unpack[BackboneOptions]
 ) -> SegFormer:
-    """SegFormer-B1: 13,682,131 parameters at 19 classes; arguments as `segformer_b0`."""
-    return _segformer(mit_b1(in_channels=in_channels), num_classes, decoder_channels, weights)
+    """SegFormer-B1: 13,682,131 parameters at 19 classes."""
+    return segformer(backbone=backbone, decoder_channels=decoder_channels, **options)
 
 
 def segformer_b2(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    decoder_channels: int = 768,
+    *, backbone: str = "mit_b2", decoder_channels: int = 768, **options: Unpack[BackboneOptions]
 ) -> SegFormer:
-    """SegFormer-B2: 27,361,235 parameters at 19 classes; arguments as `segformer_b0`."""
-    return _segformer(mit_b2(in_channels=in_channels), num_classes, decoder_channels, weights)
+    """SegFormer-B2: 27,361,235 parameters at 19 classes."""
+    return segformer(backbone=backbone, decoder_channels=decoder_channels, **options)
 
 
 def segformer_b3(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    decoder_channels: int = 768,
+    *, backbone: str = "mit_b3", decoder_channels: int = 768, **options: Unpack[BackboneOptions]
 ) -> SegFormer:
-    """SegFormer-B3: 47,237,075 parameters at 19 classes; arguments as `segformer_b0`."""
-    return _segformer(mit_b3(in_channels=in_channels), num_classes, decoder_channels, weights)
+    """SegFormer-B3: 47,237,075 parameters at 19 classes."""
+    return segformer(backbone=backbone, decoder_channels=decoder_channels, **options)
 
 
 def segformer_b4(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    decoder_channels: int = 768,
+    *, backbone: str = "mit_b4", decoder_channels: int = 768, **options: Unpack[BackboneOptions]
 ) -> SegFormer:
-    """SegFormer-B4: 64,007,635 parameters at 19 classes; arguments as `segformer_b0`."""
-    return _segformer(mit_b4(in_channels=in_channels), num_classes, decoder_channels, weights)
+    """SegFormer-B4: 64,007,635 parameters at 19 classes."""
+    return segformer(backbone=backbone, decoder_channels=decoder_channels, **options)
 
 
 def segformer_b5(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    decoder_channels: int = 768,
+    *, backbone: str = "mit_b5", decoder_channels: int = 768, **options: Unpack[BackboneOptions]
 ) -> SegFormer:
-    """SegFormer-B5: 84,607,955 parameters at 19 classes; arguments as `segformer_b0`."""
-    return _segformer(mit_b5(in_channels=in_channels), num_classes, decoder_channels, weights)
+    """SegFormer-B5: 84,607,955 parameters at 19 classes."""
+    return segformer(backbone=backbone, decoder_channels=decoder_channels, **options)
 
 
-def _segformer(
-    backbone: MiT, num_classes: int, decoder_channels: int, weights: Source | None
-) -> SegFormer:
-    model = SegFormer(backbone, num_classes=num_classes, decoder_channels=decoder_channels)
-    return with_weights(model, weights)
+builders = (
+    segformer,
+    segformer_b0,
+    segformer_b1,
+    segformer_b2,
+    segformer_b3,
+    segformer_b4,
+    segformer_b5,
+)

@@ -30,10 +30,20 @@ from torchvision.models import VGG16_BN_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
 from segkit.backbones.pretrained import with_torchvision_weights
+from segkit.builder import BackboneWeights, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, check_num_classes, init_kaiming
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image Segmentation",
+    authors="Badrinarayanan, Kendall and Cipolla",
+    venue="TPAMI",
+    year=2017,
+    url="https://arxiv.org/abs/1511.00561",
+    kind="classic",
+)
 
 
 def unpool(x: Tensor, indices: Tensor, size: Sequence[int]) -> Tensor:
@@ -121,7 +131,7 @@ def segnet(
     num_classes: int,
     in_channels: int = 3,
     weights: Source | None = None,
-    weights_backbone: str | None = None,
+    weights_backbone: BackboneWeights = None,
 ) -> SegNet:
     """SegNet: 29,453,971 parameters at 19 classes.
 
@@ -138,3 +148,6 @@ def segnet(
     encoder = nn.ModuleDict({"features": model.features})  # as torchvision calls it
     with_torchvision_weights(encoder, weights_backbone, VGG16_BN_Weights, in_channels=in_channels)
     return with_weights(model, weights)
+
+
+builders = (segnet,)

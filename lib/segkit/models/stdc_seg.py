@@ -30,18 +30,27 @@ Differs from the release:
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.backbones.stdc import stdc1, stdc2
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.losses.detail import Detail, detail_loss
-from segkit.nn import ConvBN, ConvBNReLU, check_num_classes, init_kaiming, resize_logits
-from segkit.outputs import SegOutput, Stages
-from segkit.weights import Source, with_weights
+from segkit.nn import ConvBN, ConvBNReLU, ResizeLogits, check_num_classes, init_decoder
+from segkit.outputs import Backbone, SegOutput, Stages
+
+PAPER = Paper(
+    title="Rethinking BiSeNet For Real-time Semantic Segmentation",
+    authors="Fan et al.",
+    venue="CVPR",
+    year=2021,
+    url="https://arxiv.org/abs/2104.13188",
+    kind="real-time",
+)
 
 
 class AttentionRefinement(nn.Module):
@@ -74,7 +83,7 @@ class ContextPath(nn.Module):
         channels: C.
     """
 
-    def __init__(self, in_channels: Stages, channels: int) -> None:
+    def __init__(self, in_channels: Stages[int], channels: int) -> None:
         super().__init__()
         self.average = ConvBNReLU(in_channels.c5, channels, 1)
         self.refine5 = AttentionRefinement(in_channels.c5, channels)
@@ -82,7 +91,7 @@ class ContextPath(nn.Module):
         self.smooth4 = ConvBNReLU(channels, channels)
         self.smooth3 = ConvBNReLU(channels, channels)
 
-    def forward(self, stages: Stages) -> tuple[Tensor, Tensor]:
+    def forward(self, stages: Stages[Tensor]) -> tuple[Tensor, Tensor]:
         average = self.average(stages.c5.mean(dim=(2, 3), keepdim=True))
         p5 = self.refine5(stages.c5) + average
         p4 = self.smooth4(F.interpolate(p5, stages.c4.shape[-2:], mode="nearest"))
@@ -160,7 +169,7 @@ class STDCSeg(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         context_channels: int = 128,
@@ -174,19 +183,18 @@ class STDCSeg(nn.Module):
         self.context = ContextPath(backbone.channels, context_channels)
         self.fusion = FeatureFusion(c3 + context_channels, channels)
         self.head = SegHead(channels, channels, num_classes)
+        self.resize = ResizeLogits(align_corners=True)  # as the release
         self.aux_head3 = SegHead(context_channels, aux_channels, num_classes)
         self.aux_head4 = SegHead(context_channels, aux_channels, num_classes)
         self.detail_head = SegHead(c3, aux_channels, 1)
 
-        for child in self.children():
-            if child is not backbone:
-                init_kaiming(child)
+        init_decoder(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         stages = self.backbone(images)
         p3, p4 = self.context(stages)  # (B, 128, H/8, W/8), (B, 128, H/16, W/16)
         logits = self.head(self.fusion(stages.c3, p3))  # (B, K, H/8, W/8)
-        logits = resize_logits(logits, images.shape[-2:], align_corners=True)  # as the release
+        logits = self.resize(logits, images.shape[-2:])
         if not self.training:
             return SegOutput(logits, {})
         detail = Detail(self.detail_head(stages.c3))  # (B, 1, H/8, W/8)
@@ -195,22 +203,19 @@ class STDCSeg(nn.Module):
         )
 
 
-def stdc1_seg(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> STDCSeg:
-    """STDC1-Seg: 8,572,896 parameters at 19 classes, of which 8,275,104 are used in eval.
-
-    Args:
-        num_classes: K, at least 2.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-
-    Raises:
-        ValueError: fewer than two classes.
-    """
-    model = STDCSeg(stdc1(in_channels=in_channels), num_classes=num_classes)
-    return with_weights(model, weights)
+def stdc_seg(*, backbone: str, **options: Unpack[BackboneOptions]) -> STDCSeg:
+    """STDC-Seg's decoder on any backbone with strides of 4, 8, 16 and 32."""
+    return on_backbone(STDCSeg, backbone, **options)
 
 
-def stdc2_seg(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> STDCSeg:
-    """STDC2-Seg: 12,603,360 parameters at 19 classes, 12,305,568 in eval; see `stdc1_seg`."""
-    model = STDCSeg(stdc2(in_channels=in_channels), num_classes=num_classes)
-    return with_weights(model, weights)
+def stdc1_seg(*, backbone: str = "stdc1", **options: Unpack[BackboneOptions]) -> STDCSeg:
+    """STDC1-Seg: 8,572,896 parameters at 19 classes, of which 8,275,104 are used in eval."""
+    return stdc_seg(backbone=backbone, **options)
+
+
+def stdc2_seg(*, backbone: str = "stdc2", **options: Unpack[BackboneOptions]) -> STDCSeg:
+    """STDC2-Seg: 12,603,360 parameters at 19 classes, 12,305,568 in eval."""
+    return stdc_seg(backbone=backbone, **options)
+
+
+builders = (stdc_seg, stdc1_seg, stdc2_seg)

@@ -24,15 +24,25 @@ Differs from the paper:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from segkit.builder import Options, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import ConvBNReLU, check_num_classes, resize
 from segkit.outputs import SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="U²-Net: Going Deeper with Nested U-Structure for Salient Object Detection",
+    authors="Qin et al.",
+    venue="Pattern Recognition",
+    year=2020,
+    url="https://arxiv.org/abs/2005.09007",
+    kind="multi-scale",
+)
 
 
 class Block(NamedTuple):
@@ -178,22 +188,12 @@ class U2Net(nn.Module):
         return SegOutput(logits, dict(zip(self.aux_losses, sides, strict=True)))
 
 
-def u2net(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> U2Net:
+def u2net(*, weights: Source | None = None, **options: Unpack[Options]) -> U2Net:
     """U²-Net: 44,260,987 parameters at 19 classes.
-
-    Args:
-        num_classes: K, at least 2.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-
-    Raises:
-        ValueError: fewer than two classes.
 
     Source: table 1.
     """
     model = U2Net(
-        num_classes=num_classes,
-        in_channels=in_channels,
         encoder=[
             Block(7, 32, 64),
             Block(6, 32, 128),
@@ -209,11 +209,12 @@ def u2net(*, num_classes: int, in_channels: int = 3, weights: Source | None = No
             Block(4, 128, 256),
             Block(4, 256, 512, dilated=True),
         ],
+        **options,
     )
     return with_weights(model, weights)
 
 
-def u2netp(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> U2Net:
+def u2netp(*, weights: Source | None = None, **options: Unpack[Options]) -> U2Net:
     """U²-NetP, the small one: 1,195,675 parameters at 19 classes; see `u2net`."""
     blocks = [
         Block(7, 16, 64),
@@ -222,10 +223,8 @@ def u2netp(*, num_classes: int, in_channels: int = 3, weights: Source | None = N
         Block(4, 16, 64),
         Block(4, 16, 64, dilated=True),
     ]
-    model = U2Net(
-        num_classes=num_classes,
-        in_channels=in_channels,
-        encoder=[*blocks, blocks[-1]],
-        decoder=blocks,
-    )
+    model = U2Net(encoder=[*blocks, blocks[-1]], decoder=blocks, **options)
     return with_weights(model, weights)
+
+
+builders = (u2net, u2netp)

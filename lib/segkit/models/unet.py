@@ -28,18 +28,27 @@ Differs from the paper:
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
 
-from segkit.backbones.resnet import resnet18, resnet34, resnet50
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, BackboneWeights, Options, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import DoubleConv, UpBlock, check_num_classes, init_kaiming, init_up_convs
-from segkit.outputs import SegOutput
+from segkit.outputs import Backbone, SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="U-Net: Convolutional Networks for Biomedical Image Segmentation",
+    authors="Ronneberger, Fischer and Brox",
+    venue="MICCAI",
+    year=2015,
+    url="https://arxiv.org/abs/1505.04597",
+    kind="medical",
+)
 
 
 def mirror(images: Tensor, *, before: int, height: int, width: int) -> Tensor:
@@ -166,13 +175,13 @@ class BackboneUNet(nn.Module):
         decoder_channels: after the skips c4, c3, c2, the stem, and at the image's size.
         stem: whether the stride-2 feature is a skip as well; the backbone must have
             ``stem_channels`` and ``forward_with_stem``, as ResNet has. Without it nothing is
-            concatenated at stride 2.
+            concatenated at stride 2; None takes it where there is one.
 
     Raises:
         ValueError: fewer than two classes, not five decoder channels, or no stem to take.
 
     Example:
-        >>> model = BackboneUNet(resnet18(), num_classes=5).eval()
+        >>> model = unet(backbone="resnet18", num_classes=5).eval()
         >>> model(torch.zeros(1, 3, 50, 70)).logits.shape
         torch.Size([1, 5, 50, 70])
     """
@@ -181,16 +190,18 @@ class BackboneUNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         decoder_channels: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16),
-        stem: bool = False,
+        stem: bool | None = False,
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)
         if len(decoder_channels) != 5:
             raise ValueError(f"decoder_channels is {decoder_channels}; give five, one a level")
+        if stem is None:
+            stem = getattr(backbone, "stem_channels", 0) > 0
         if stem and not hasattr(backbone, "forward_with_stem"):
             raise ValueError(f"{type(backbone).__name__} has no forward_with_stem: pass stem=False")
         self.backbone = backbone
@@ -222,61 +233,57 @@ class BackboneUNet(nn.Module):
         return SegOutput(self.head(x), {})
 
 
-def unet(*, num_classes: int, in_channels: int = 3, weights: Source | None = None) -> UNet:
-    """The paper's U-Net: 31,030,658 parameters with one channel in and two classes out."""
-    return with_weights(UNet(num_classes=num_classes, in_channels=in_channels), weights)
+def unet(
+    *,
+    backbone: str = "",
+    weights: Source | None = None,
+    weights_backbone: BackboneWeights = None,
+    **options: Unpack[Options],
+) -> UNet | BackboneUNet:
+    """The paper's U-Net: 31,030,658 parameters with one channel in and two classes out.
+
+    With the name of a backbone its expansive path on that, `BackboneUNet`, which has a skip at
+    stride 2 where the backbone has a stem.
+    """
+    if backbone:
+        own = {"weights": weights, "weights_backbone": weights_backbone}
+        return on_backbone(BackboneUNet, backbone, stem=None, **own, **options)
+    if weights_backbone is not None:
+        raise ValueError(f"weights_backbone is {weights_backbone!r}, but no backbone is named")
+    return with_weights(UNet(**options), weights)
 
 
 def unet_padded(
     *,
-    num_classes: int,
-    in_channels: int = 3,
     batch_norm: bool = True,
     dropout: float = 0.0,
     weights: Source | None = None,
+    **options: Unpack[Options],
 ) -> UNet:
     """U-Net of the paper's widths with padded convolutions and batch normalisation."""
-    model = UNet(
-        num_classes=num_classes,
-        in_channels=in_channels,
-        padded=True,
-        batch_norm=batch_norm,
-        dropout=dropout,
-    )
+    model = UNet(padded=True, batch_norm=batch_norm, dropout=dropout, **options)
     return with_weights(model, weights)
 
 
 def unet_resnet18(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: ResNet18_Weights | None = None,
+    *, backbone: str = "resnet18", **options: Unpack[BackboneOptions]
 ) -> BackboneUNet:
     """U-Net on ResNet-18, every stage and the stem as skips."""
-    backbone = resnet18(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
+    return on_backbone(BackboneUNet, backbone, stem=None, **options)
 
 
 def unet_resnet34(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: ResNet34_Weights | None = None,
+    *, backbone: str = "resnet34", **options: Unpack[BackboneOptions]
 ) -> BackboneUNet:
     """U-Net on ResNet-34: 24,438,979 parameters at 19 classes, as smp.Unet."""
-    backbone = resnet34(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
+    return on_backbone(BackboneUNet, backbone, stem=None, **options)
 
 
 def unet_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: ResNet50_Weights | None = None,
+    *, backbone: str = "resnet50", **options: Unpack[BackboneOptions]
 ) -> BackboneUNet:
     """U-Net on ResNet-50: 32,523,715 parameters at 19 classes, as smp.Unet."""
-    backbone = resnet50(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(BackboneUNet(backbone, num_classes=num_classes, stem=True), weights)
+    return on_backbone(BackboneUNet, backbone, stem=None, **options)
+
+
+builders = (unet, unet_padded, unet_resnet18, unet_resnet34, unet_resnet50)

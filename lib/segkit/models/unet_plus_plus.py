@@ -34,16 +34,26 @@ import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from segkit.backbones.resnet import resnet18, resnet34, resnet50
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, BackboneWeights, Options, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import DoubleConv, UpBlock, check_num_classes, init_kaiming, init_up_convs
-from segkit.outputs import SegOutput
+from segkit.outputs import BackboneWithStem, SegOutput
 from segkit.weights import Source, with_weights
+
+PAPER = Paper(
+    title="UNet++: A Nested U-Net Architecture for Medical Image Segmentation",
+    authors="Zhou et al.",
+    venue="DLMIA",
+    year=2018,
+    url="https://arxiv.org/abs/1807.10165",
+    kind="medical",
+)
 
 
 def nest(column: Sequence[Tensor], nodes: nn.ModuleDict) -> dict[str, Tensor]:
@@ -192,7 +202,7 @@ class BackboneUNetPlusPlus(nn.Module):
         ValueError: fewer than two classes, no stem, or not five decoder channels.
 
     Example:
-        >>> model = BackboneUNetPlusPlus(resnet18(), num_classes=5).eval()
+        >>> model = unet_plus_plus(backbone="resnet18", num_classes=5).eval()
         >>> model(torch.zeros(1, 3, 50, 70)).logits.shape
         torch.Size([1, 5, 50, 70])
     """
@@ -201,7 +211,7 @@ class BackboneUNetPlusPlus(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: BackboneWithStem,
         *,
         num_classes: int,
         decoder_channels: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16),
@@ -237,57 +247,58 @@ class BackboneUNetPlusPlus(nn.Module):
         return SegOutput(self.head(x), {})
 
 
+class PaperOptions(Options, total=False):
+    """What the paper's network takes, see `UNetPlusPlus`."""
+
+    deep_supervision: bool
+    batch_norm: bool
+    upsample: Literal["transposed", "bilinear", "nearest"]
+
+
 def unet_plus_plus(
     *,
-    num_classes: int,
-    in_channels: int = 3,
+    backbone: str = "",
     weights: Source | None = None,
-    deep_supervision: bool = True,
-    batch_norm: bool = False,
-    upsample: Literal["transposed", "bilinear", "nearest"] = "transposed",
-) -> UNetPlusPlus:
-    """The paper's U-Net++: 9,044,652 parameters at 19 classes; arguments of `UNetPlusPlus`."""
-    model = UNetPlusPlus(
-        num_classes=num_classes,
-        in_channels=in_channels,
-        deep_supervision=deep_supervision,
-        batch_norm=batch_norm,
-        upsample=upsample,
-    )
-    return with_weights(model, weights)
+    weights_backbone: BackboneWeights = None,
+    **options: Unpack[PaperOptions],
+) -> UNetPlusPlus | BackboneUNetPlusPlus:
+    """The paper's U-Net++: 9,044,652 parameters at 19 classes.
+
+    With the name of a backbone the nested skips on that, `BackboneUNetPlusPlus`, which has none of
+    the paper's options.
+    """
+    if backbone:
+        own = {"weights": weights, "weights_backbone": weights_backbone, "needs_stem": True}
+        return on_backbone(BackboneUNetPlusPlus, backbone, **own, **options)
+    if weights_backbone is not None:
+        raise ValueError(f"weights_backbone is {weights_backbone!r}, but no backbone is named")
+    return with_weights(UNetPlusPlus(**options), weights)
 
 
 def unet_plus_plus_resnet18(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
+    *, backbone: str = "resnet18", **options: Unpack[BackboneOptions]
 ) -> BackboneUNetPlusPlus:
     """U-Net++ on ResNet-18: 15,973,059 parameters at 19 classes, as smp.UnetPlusPlus."""
-    backbone = resnet18(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(BackboneUNetPlusPlus(backbone, num_classes=num_classes), weights)
+    return on_backbone(BackboneUNetPlusPlus, backbone, needs_stem=True, **options)
 
 
 def unet_plus_plus_resnet34(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
+    *, backbone: str = "resnet34", **options: Unpack[BackboneOptions]
 ) -> BackboneUNetPlusPlus:
     """U-Net++ on ResNet-34: 26,081,219 parameters at 19 classes, as smp.UnetPlusPlus."""
-    backbone = resnet34(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(BackboneUNetPlusPlus(backbone, num_classes=num_classes), weights)
+    return on_backbone(BackboneUNetPlusPlus, backbone, needs_stem=True, **options)
 
 
 def unet_plus_plus_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
+    *, backbone: str = "resnet50", **options: Unpack[BackboneOptions]
 ) -> BackboneUNetPlusPlus:
     """U-Net++ on ResNet-50: 48,988,355 parameters at 19 classes, as smp.UnetPlusPlus."""
-    backbone = resnet50(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(BackboneUNetPlusPlus(backbone, num_classes=num_classes), weights)
+    return on_backbone(BackboneUNetPlusPlus, backbone, needs_stem=True, **options)
+
+
+builders = (
+    unet_plus_plus,
+    unet_plus_plus_resnet18,
+    unet_plus_plus_resnet34,
+    unet_plus_plus_resnet50,
+)

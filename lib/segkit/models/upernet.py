@@ -27,22 +27,33 @@ Differs from the paper:
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
-from segkit.backbones.resnet import resnet50, resnet101
+from segkit.backbones.fitting import on_backbone
+from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
 from segkit.nn import (
     ConvBNReLU,
     FCNHead,
     PyramidPooling,
+    ResizeLogits,
     check_num_classes,
-    init_kaiming,
+    init_decoder,
     resize,
-    resize_logits,
 )
-from segkit.outputs import SegOutput
-from segkit.weights import Source, with_weights
+from segkit.outputs import Backbone, SegOutput
+
+PAPER = Paper(
+    title="Unified Perceptual Parsing for Scene Understanding",
+    authors="Xiao et al.",
+    venue="ECCV",
+    year=2018,
+    url="https://arxiv.org/abs/1807.10221",
+    kind="multi-scale",
+)
 
 
 class UPerNet(nn.Module):
@@ -74,7 +85,7 @@ class UPerNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
         channels: int = 512,
@@ -95,11 +106,10 @@ class UPerNet(nn.Module):
         self.fuse = ConvBNReLU(4 * channels, channels)
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.resize = ResizeLogits()
         self.aux_head = FCNHead(c4, num_classes, channels=256, dropout=dropout) if aux else None
 
-        for child in self.children():
-            if child is not backbone:
-                init_kaiming(child)
+        init_decoder(self)
 
     def forward(self, images: Tensor) -> SegOutput:
         c2, c3, c4, c5 = self.backbone(images)
@@ -119,44 +129,32 @@ class UPerNet(nn.Module):
         aux = {}
         if self.training and self.aux_head is not None:
             aux["c4"] = self.aux_head(c4)
-        return SegOutput(resize_logits(scores, images.shape[-2:]), aux)
+        return SegOutput(self.resize(scores, images.shape[-2:]), aux)
 
 
-def upernet_resnet50(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    channels: int = 512,
-) -> UPerNet:
-    """UPerNet on ResNet-50: 64,031,315 parameters at 19 classes, 66,396,006 with the aux head.
+class Options(BackboneOptions, total=False):
+    """What all builders here take.
 
-    Args:
-        num_classes: K, two or more.
-        in_channels: channels of the images.
-        weights: where to load weights from; None draws them at random.
-        weights_backbone: of the backbone alone, torchvision's name, such as "IMAGENET1K_V1".
-        channels: width of the pyramid; 256 in smp, and in the authors' light variant.
-
-    Raises:
-        ValueError: fewer than two classes, or backbone weights for other images than RGB.
+    Attributes:
+        channels: width of the pyramid, 512; 256 in smp, and in the authors' light variant.
     """
-    backbone = resnet50(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(UPerNet(backbone, num_classes=num_classes, channels=channels), weights)
+
+    channels: int
 
 
-def upernet_resnet101(
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    weights: Source | None = None,
-    weights_backbone: str | None = None,
-    channels: int = 512,
-) -> UPerNet:
-    """UPerNet on ResNet-101: 83,023,443 parameters at 19 classes, 85,388,134 with the aux head.
+def upernet(*, backbone: str, **options: Unpack[Options]) -> UPerNet:
+    """UPerNet on any backbone with strides of 4, 8, 16 and 32."""
+    return on_backbone(UPerNet, backbone, **options)
 
-    Arguments and errors as `upernet_resnet50`.
-    """
-    backbone = resnet101(in_channels=in_channels, weights=weights_backbone)
-    return with_weights(UPerNet(backbone, num_classes=num_classes, channels=channels), weights)
+
+def upernet_resnet50(*, backbone: str = "resnet50", **options: Unpack[Options]) -> UPerNet:
+    """UPerNet on ResNet-50: 64,031,315 parameters at 19 classes, 66,396,006 with the aux head."""
+    return upernet(backbone=backbone, **options)
+
+
+def upernet_resnet101(*, backbone: str = "resnet101", **options: Unpack[Options]) -> UPerNet:
+    """UPerNet on ResNet-101: 83,023,443 parameters at 19 classes, 85,388,134 with the aux head."""
+    return upernet(backbone=backbone, **options)
+
+
+builders = (upernet, upernet_resnet50, upernet_resnet101)

@@ -25,3 +25,10 @@ def init_kaiming(module: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan
             nn.init.kaiming_normal_(child.weight, mode=mode, nonlinearity="relu")
             if child.bias is not None:
                 nn.init.zeros_(child.bias)
+
+
+def init_decoder(network: nn.Module) -> None:
+    """Draw every convolution of a network by `init_kaiming`, those of its ``backbone`` aside."""
+    for name, child in network.named_children():
+        if name != "backbone":
+            init_kaiming(child)

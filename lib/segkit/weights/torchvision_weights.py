@@ -1,18 +1,20 @@
 """Torchvision's weights of whole segmentation networks, under the names of ours.
 
-A model's file that has a function ``from_torchvision`` can take them: it renames the tensors.
+Those that `converters.torchvision.RULES` names can take them: it renames the tensors.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from segkit.weights.converters.torchvision import RULES, from_torchvision
 
 Rename = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -45,7 +47,8 @@ def find(name: str) -> Any:
 
 def renaming(model: nn.Module) -> Rename | None:
     """The function that renames torchvision's tensors for a network, where it has one."""
-    return getattr(sys.modules[type(model).__module__], "from_torchvision", None)
+    network = type(model).__name__
+    return partial(from_torchvision, network=network) if network in RULES else None
 
 
 def download(name: str, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -110,5 +113,5 @@ def read_pth(path: Path, rename: Rename) -> dict[str, Tensor]:
 def _renamed(state: dict[str, Tensor], rename: Rename, source: object) -> dict[str, Tensor]:
     try:
         return rename(state)
-    except (StopIteration, AttributeError, TypeError) as error:  # a name of an unknown kind
+    except (ValueError, TypeError) as error:  # a name of an unknown kind
         raise ValueError(f"{source} holds tensors of another network than torchvision's") from error

@@ -1,0 +1,176 @@
+"""The data sets that have a name: one row each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segkit import data
+from segkit.data import ade20k, camvid, cityscapes, voc
+from segkit.data.layout import find_splits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A data set by name.
+
+    Attributes:
+        name: by which recipes ask for it.
+        open: ``(root, split, *, cache) -> data set``; where it needs no root,
+            ``(split, *, size, length) -> data set``.
+        splits: the data set's own name of "train", "val" and, where its labels are public, "test";
+            none where the folder says which there are.
+        classes: names in the order of the ids; none where the folder says.
+        palette: RGB of each class, 0..255; none where the folder says.
+        cached: whether decoded images stay in memory, H*W*4 bytes a pair.
+        root: the folder where recipes look for it; empty where it is drawn from a seed.
+        script: what fetches it into that folder; empty where nothing does.
+        credit: whose images they are, in Markdown; empty where nobody needs to be named.
+        licence: under what terms, a sentence; empty where nobody has looked it up.
+    """
+
+    name: str
+    open: Callable[..., Any]
+    splits: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    cached: bool
+    root: str
+    script: str = ""
+    credit: str = ""
+    licence: str = ""
+
+    @property
+    def needs_root(self) -> bool:
+        """Whether it is read from files."""
+        return bool(self.root)
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a folder of the user's own, which says what splits and classes it has."""
+        return not self.splits
+
+    def open_splits(
+        self, root: str = "", *, size: tuple[int, int] = (128, 160), length: int = 400
+    ) -> dict[str, Any]:
+        """Open every split that has labels.
+
+        Args:
+            root: the folder of the data.
+            size: (height, width) in pixels of scenes that are drawn; files have their own.
+            length: how many scenes are drawn to train on.
+
+        Returns:
+            Data set by split: "train", "val" and, where its labels are public, "test".
+
+        Raises:
+            ValueError: no root is given where one is needed, or it does not hold the data.
+        """
+        if not self.needs_root:
+            lengths = {"train": length}
+            return {
+                split: self.open(name, size=size, length=lengths.get(split))
+                for split, name in self.splits.items()
+            }
+        if not root:
+            fetch = f"; python {self.script} --out {self.root} fetches it" if self.script else ""
+            raise ValueError(
+                f"data={self.name!r} needs data_root: the data set's own folder, such as "
+                f"{self.root}{fetch}"
+            )
+        splits = self.splits or {split: split for split in find_splits(Path(root))}
+        return {split: self.open(root, name, cache=self.cached) for split, name in splits.items()}
+
+
+_LABELLED = {"train": "train", "val": "val"}
+_ALL = {**_LABELLED, "test": "test"}
+_VOC: dict[str, Any] = {
+    "open": data.VOC2012,
+    "classes": voc.CLASSES,
+    "palette": voc.PALETTE,
+    "cached": False,
+    "root": "data/voc",
+}
+_VOC_CREDIT = (
+    "PASCAL VOC 2012, M. Everingham et al., *The PASCAL Visual Object Classes Challenge: A "
+    "Retrospective*, IJCV 2015"
+)
+
+DATA: dict[str, Entry] = {
+    entry.name: entry
+    for entry in [
+        Entry(
+            name="synthetic",
+            # Looked up when it is called, so that what stands in for it in a test is found.
+            open=lambda split, **drawn: data.SyntheticStreets(split, **drawn),
+            splits=_ALL,
+            classes=camvid.CLASSES,
+            palette=camvid.PALETTE,
+            cached=True,
+            root="",
+        ),
+        Entry(name="folder", open=data.FolderDataset, cached=True, root="data/mine"),
+        Entry(
+            name="camvid",
+            open=data.CamVid,
+            splits=_ALL,
+            classes=camvid.CLASSES,
+            palette=camvid.PALETTE,
+            cached=True,
+            root="data/camvid",
+            script="data_scripts/camvid.py",
+            credit="CamVid, G. Brostow, J. Fauqueur, R. Cipolla, *Semantic Object Classes in "
+            "Video*, Pattern Recognition Letters 2009",
+            licence="Shown for research and teaching",
+        ),
+        Entry(
+            name="cityscapes",
+            open=data.Cityscapes,
+            splits=_LABELLED,
+            classes=cityscapes.CLASSES,
+            palette=cityscapes.PALETTE,
+            cached=False,  # 25 GB
+            root="data/cityscapes",
+            credit="Cityscapes, M. Cordts et al., *The Cityscapes Dataset for Semantic Urban Scene "
+            "Understanding*, CVPR 2016",
+            licence="Before this page is published: the data's terms are at "
+            "https://www.cityscapes-dataset.com/license/, and its authors ask to show the images "
+            "of leftImg8bit_blurred",
+        ),
+        Entry(
+            name="ade20k",
+            open=data.ADE20K,
+            splits=_LABELLED,
+            classes=ade20k.CLASSES,
+            palette=ade20k.PALETTE,
+            cached=False,  # 29 GB
+            root="data/ade20k",
+            credit="ADE20K, B. Zhou et al., *Scene Parsing through ADE20K Dataset*, CVPR 2017",
+        ),
+        Entry(name="voc", splits=_LABELLED, credit=_VOC_CREDIT, **_VOC),
+        Entry(
+            name="voc_aug",  # trained on the list that SBD's masks augment
+            splits={"train": "train_aug", "val": "val"},
+            credit=f"{_VOC_CREDIT}; masks to train on: SBD, B. Hariharan et al., *Semantic "
+            "Contours from Inverse Detectors*, ICCV 2011",
+            **_VOC,
+        ),
+    ]
+}
+"""Every data set that a recipe may name."""
+
+
+def find(name: str) -> Entry:
+    """Return the row of a data set.
+
+    Raises:
+        ValueError: no such name; the message has the closest and all that there are.
+    """
+    if name in DATA:
+        return DATA[name]
+    close = difflib.get_close_matches(name, DATA, n=3)
+    meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    raise ValueError(f"data={name!r} is unknown: {meant}Known are {', '.join(DATA)}")

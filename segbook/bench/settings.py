@@ -1,0 +1,107 @@
+"""`segbook bench settings RECIPE`: other settings of its training steps, beside the rule's."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from segbook.bench.train import our_stepper
+from segbook.bench.turns import Spread, take_turns
+from segbook.builders.batches import train_batches
+from segbook.builders.loss import build_loss
+from segbook.builders.optimizer import build_optimizer
+from segbook.recipes.recipe import Recipe
+from segbook.training.state import build
+from segkit import engine
+
+COMPILED = "compiled"
+
+
+class Measured(NamedTuple):
+    """One way of making a recipe's steps.
+
+    Attributes:
+        name: of the settings.
+        seconds: of a step, median.
+        ratio: how many times faster than the rule's.
+        changes: fields of the recipe that choose it, beyond the rule.
+    """
+
+    name: str
+    seconds: float
+    ratio: Spread
+    changes: dict[str, Any]
+
+
+def bench_settings(
+    recipe: Recipe, *, rounds: int = 9, tick: Callable[[], Any] = lambda: None
+) -> list[Measured]:
+    """Time a recipe's own steps by each setting in turn; nothing of them is kept.
+
+    Args:
+        recipe: whose network, loss, optimizer and batches; a setting that it names is not varied.
+        rounds: steps timed of each.
+        tick: is called after each step.
+
+    Returns:
+        The rule's settings first, then the others, the fastest first.
+
+    Raises:
+        ValueError: a recipe that cannot be built.
+    """
+    state = build(recipe)
+    with contextlib.closing(train_batches(recipe, state.sets["train"])) as stream:
+        batch = next(stream)
+    rule, device = state.settings, state.device
+    precisions = [rule.precision]
+    if recipe.precision == "auto":
+        precisions = list(dict.fromkeys([rule.precision, "float32"]))
+    layouts = [True, False] if recipe.channels_last is None else [rule.channels_last]
+    kernels = [True, False] if recipe.fused is None else [rule.fused]
+    ways: dict[str, tuple[engine.Settings, bool]] = {}
+    for precision, layout, fused in itertools.product(precisions, layouts, kernels):
+        settings = engine.Settings(precision, layout, fused)
+        ways[str(settings)] = settings, False
+    if device.type == "cuda":  # on a CPU it takes minutes, and gains nothing
+        ways[f"{rule}, {COMPILED}"] = rule, True
+    steppers = {}
+    for name, (settings, compiled) in ways.items():
+        network = copy.deepcopy(state.model)
+        steppers[name] = our_stepper(
+            network,
+            batch,
+            settings,
+            make=lambda _, *, fused, network=network: build_optimizer(
+                recipe, network, fused=bool(fused)
+            ),
+            loss=build_loss(recipe, network, state.class_counts()),
+            compiled=compiled,
+        )
+    turns = take_turns(steppers, rounds, tick=tick)
+    rows = []
+    for name, (settings, compiled) in ways.items():
+        changes = {
+            field: value for field, value in settings._asdict().items()
+            if value != getattr(rule, field)
+        }  # fmt: skip
+        changes |= {"compile": True} if compiled else {}
+        rows.append(Measured(name, turns.seconds(name), turns.ratio(name, str(rule)), changes))
+    first, *others = sorted(rows, key=lambda row: (bool(row.changes), row.seconds))
+    return [first, *others]
+
+
+def settings_table(recipe: Recipe, rows: list[Measured]) -> str:
+    """The rows, and the command line that takes the fastest where it is faster beyond noise."""
+    width = max(len(row.name) for row in rows) + 2
+    lines = [f"{recipe.name}: a step by each setting; how many times faster than the rule's"]
+    for row in rows:
+        ratio = row.ratio if row.changes else "the rule"
+        lines.append(f"{row.name:<{width}}{1e3 * row.seconds:8.1f} ms   {ratio}")
+    best = max(rows[1:], key=lambda row: row.ratio.low, default=None)
+    if best is None or best.ratio.low <= 1:
+        return "\n".join([*lines, "no setting is faster than the rule beyond noise"])
+    given = " ".join(f"--set {field}={str(value).lower()}" for field, value in best.changes.items())
+    return "\n".join([*lines, f"segbook train {recipe.name} {given}"])

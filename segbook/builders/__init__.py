@@ -1,0 +1,1 @@
+"""From a recipe's words and numbers to the objects that train."""

@@ -1,0 +1,80 @@
+"""The batches that a run is fed with: this process's part of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from segbook.builders.data import build_augmentation
+from segbook.recipes.recipe import Recipe
+from segkit import data, transforms
+from segkit.data import BadSample
+from segkit.engine import distributed
+
+
+def train_batches(
+    recipe: Recipe,
+    dataset: Any,
+    *,
+    start: int = 0,
+    show: Callable[[str], None] = lambda line: None,
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """The endless stream of batches through the recipe's phases.
+
+    Args:
+        recipe: whose phases, augmentation, batch size and seed.
+        dataset: the train split.
+        start: optimizer steps that were already made.
+        show: is told of each sample that is left out, once.
+    """
+    plan = recipe.schedule_of_crops()
+    ends = [begins for begins, *_ in plan[1:]] + [None]
+    known: set[int] = set()
+
+    def left_out(sample: BadSample) -> None:
+        if sample.index not in known:  # each phase meets it again
+            show(str(sample))
+        known.add(sample.index)
+
+    pieces = []
+    for (begins, crop, scale), end in zip(plan, ends, strict=True):
+        first = max(begins, start)
+        if end is not None and first >= end:
+            continue
+        augment = build_augmentation(recipe, crop, scale)
+        pieces.append(
+            data.batches(
+                dataset.with_transform(augment),
+                batch_size=recipe.batch_size,
+                seed=recipe.seed,
+                start=first * recipe.accumulate,
+                stop=None if end is None else end * recipe.accumulate,
+                workers=recipe.workers,
+                timeout=recipe.worker_timeout,
+                rank=distributed.rank(),
+                ranks=distributed.world_size(),
+                bad_samples=recipe.bad_samples,
+                on_bad=left_out,
+            )
+        )
+    try:
+        yield from itertools.chain.from_iterable(pieces)
+    finally:
+        for piece in pieces:
+            piece.close()
+
+
+def eval_batches(recipe: Recipe, dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Whole images of a split, once each over all processes."""
+    ranks = distributed.world_size()
+    return data.sequential(
+        dataset.with_transform(transforms.evaluate()),
+        batch_size=max(1, (recipe.eval_batch_size or recipe.batch_size) // ranks),
+        workers=recipe.workers,
+        timeout=recipe.worker_timeout,
+        rank=distributed.rank(),
+        ranks=ranks,
+    )

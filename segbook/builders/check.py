@@ -1,0 +1,57 @@
+"""Whether a recipe can be built, found out before there is a run folder for it."""
+
+from __future__ import annotations
+
+import torch
+
+from segbook.builders.data import build_augmentation, build_data
+from segbook.builders.loss import LOSSES
+from segbook.builders.model import build_model, check_named_weights, load_start
+from segbook.builders.optimizer import build_optimizer, build_schedule
+from segbook.recipes.recipe import Recipe
+from segkit.engine.freeze import freeze
+from segkit.metrics.policies import check_policy
+from segkit.weights import fetch, torchvision_weights
+
+
+def check_settings(recipe: Recipe) -> None:
+    """Refuse what can be told without the data and the network.
+
+    Raises:
+        ValueError: an unknown loss, policy or weights, a crop or a schedule that cannot be.
+    """
+    check_policy(recipe.policy)
+    if recipe.loss not in LOSSES:
+        raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(LOSSES)}")
+    if torchvision_weights.is_name(recipe.weights):
+        check_named_weights(recipe)
+    elif recipe.weights and "://" not in recipe.weights and not fetch(recipe.weights).is_file():
+        raise ValueError(
+            f"weights={recipe.weights!r}: there is no such file; give a .safetensors file, such as "
+            "a run's checkpoints/best.safetensors, or torchvision's weights by name, such as "
+            "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"
+        )
+    build_schedule(recipe)
+    for _, crop, scale in recipe.schedule_of_crops():
+        build_augmentation(recipe, crop, scale)
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a recipe that cannot be built, where something else will build it.
+
+    No picture is decoded, nothing is trained, and none of torchvision's weights are downloaded: a
+    damaged file shows when its turn comes.
+
+    Raises:
+        ValueError: an unknown model, option of it, loss or policy, missing data, weights of
+            another network, something to freeze that is not there, or a value out of its range.
+    """
+    check_settings(recipe)
+    train_set = build_data(recipe)["train"]
+    loads = recipe.weights and not torchvision_weights.is_name(recipe.weights)
+    with torch.device("cpu" if loads else "meta"):  # on meta it takes no time or memory
+        model = build_model(recipe, train_set.num_classes, pretrained=False)
+    if loads:
+        load_start(recipe, model, train_set.classes)
+    freeze(model, recipe.freeze)
+    build_optimizer(recipe, model)

@@ -1,0 +1,97 @@
+"""A recipe's network, and the weights that it begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from segbook.recipes.recipe import Recipe
+from segkit import create_model
+from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
+from segkit.weights import Loaded, load_for_classes, torchvision_weights
+
+
+def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> nn.Module:
+    """The recipe's network, on torch's default device.
+
+    Args:
+        recipe: whose network.
+        num_classes: K.
+        pretrained: whether the backbone begins with the recipe's ``weights_backbone``, unless
+            ``weights`` will replace them; everything else begins with random weights.
+
+    Raises:
+        ValueError: an unknown model, an option that it does not take, or weights for a backbone
+            that has none.
+    """
+    if given := sorted({"weights", "weights_backbone", "backbone"} & recipe.model_options.keys()):
+        raise ValueError(
+            f"model_options hold {' and '.join(given)}, for which the recipe itself has fields: "
+            f"--set {given[0]}={recipe.model_options[given[0]]}"
+        )
+    options = model_arguments(recipe)
+    if recipe.model in MODELS or recipe.model in ON_ANY_BACKBONE:
+        taken = options_of(recipe.model, recipe.backbone)
+        taken.remove("num_classes")  # the data's to say
+        if recipe.backbone and "backbone" not in taken:
+            raise ValueError(
+                f"backbone={recipe.backbone!r}: {recipe.model} has no backbone to exchange; leave "
+                f"it empty, or take one of {', '.join(ON_ANY_BACKBONE)}"
+            )
+        if recipe.weights_backbone and "weights_backbone" not in taken:
+            raise ValueError(
+                f"weights_backbone={recipe.weights_backbone!r}: there are no weights for the "
+                f"backbone of {recipe.model}; leave it empty to start from random ones"
+            )
+        if unknown := options.keys() - taken:
+            raise ValueError(
+                f"model_options hold {', '.join(sorted(unknown))}, but {recipe.model} takes "
+                f"{', '.join(taken)}"
+            )
+    if pretrained and recipe.weights_backbone and not recipe.weights:
+        options["weights_backbone"] = recipe.weights_backbone
+    return create_model(recipe.model, num_classes=num_classes, **options)
+
+
+def model_arguments(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe says to its model's builder, the classes and weights aside."""
+    return {**recipe.model_options, **({"backbone": recipe.backbone} if recipe.backbone else {})}
+
+
+def load_start(recipe: Recipe, model: nn.Module, classes: Sequence[str]) -> Loaded:
+    """Load the recipe's ``weights``, all but the scores where they are of other classes.
+
+    Args:
+        recipe: whose weights.
+        model: the recipe's network, as `build_model` gives it.
+        classes: of the data, in the order of their ids.
+
+    Returns:
+        What was loaded; as text, a line for the run's log.
+
+    Raises:
+        ValueError: another network's weights; and as `segkit.weights.load_for_classes`.
+    """
+    return load_for_classes(
+        model,
+        recipe.weights,
+        rebuild=lambda number: build_model(recipe, number, pretrained=False),
+        num_classes=len(classes),
+        classes=classes,
+    )
+
+
+def check_named_weights(recipe: Recipe) -> None:
+    """Refuse torchvision's weights that there are not, or of another network; downloads nothing.
+
+    Raises:
+        ValueError: no weights of this name, or not for the recipe's model.
+    """
+    name = str(torchvision_weights.find(recipe.weights)).partition(".")[0]
+    model = name.removesuffix("_Weights").lower().replace("deeplabv3", "deeplab_v3")
+    if recipe.model != model:
+        raise ValueError(
+            f"weights={recipe.weights!r} are for the model {model}, not for {recipe.model}"
+        )

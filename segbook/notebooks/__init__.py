@@ -1,0 +1,1 @@
+"""Notebooks executed headlessly, each in a run folder of its own."""

@@ -1,0 +1,89 @@
+"""The process that executes a notebook's cells: which Python, where, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+
+from segbook.runs.folder import TOKEN_VARIABLE
+from segbook.runs.process_family import Guard, kill_family
+
+
+class ThisPython(KernelSpecManager):
+    """One kernel: the Python that runs the command, whatever kernels are installed."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The same for every name."""
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, display_name="Python 3 (ipykernel)", language="python")
+
+
+class Kernel:
+    """What a run knows of its kernel process, and how it ends it.
+
+    Args:
+        environment: variables of the process, beyond those of this one.
+        folder: the folder it works in; None for the current one.
+        log: an open file for what the process writes past Jupyter: a crash's last words.
+
+    Attributes:
+        pid: the process, which leads a group of its own; 0 while there is none.
+        stop_reason: tells why the run was asked to stop, if it was.
+    """
+
+    def __init__(
+        self,
+        environment: dict[str, str] | None = None,
+        *,
+        folder: Path | None = None,
+        log: IO[Any] | None = None,
+    ) -> None:
+        self.environment = environment or {}
+        self.folder, self.log, self.pid = folder, log, 0
+        self.stop_reason: Callable[[], str | None] = lambda: None
+        self._token = self.environment.get(TOKEN_VARIABLE, "")
+        self._guard: Guard | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The process's environment, folder and streams, as ``start_kernel`` takes them."""
+        options: dict[str, Any] = {"env": {**os.environ, **self.environment}}
+        if self.folder:
+            options["cwd"] = str(self.folder)
+        if self.log:
+            options |= {"stdout": self.log, "stderr": self.log}
+        return options
+
+    def started(self, pid: int) -> None:
+        """Take note of the process, and have it guarded."""
+        self.pid = pid
+        if self._token:
+            self._guard = Guard(self._token, pid)
+
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the running cell."""
+        if self.pid:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the process and whatever it started, at once."""
+        if self.pid and self._token:
+            kill_family(self._token, self.pid)
+        elif self.pid:
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def ended(self) -> None:
+        """Kill what the process left behind and send the guard home."""
+        self.kill()
+        self.pid = 0
+        if self._guard:
+            self._guard.dismiss()
+            self._guard = None

@@ -1,0 +1,195 @@
+"""The parameters of a notebook: what its one ``parameters`` cell declares, and what a user sets.
+
+The cell is parsed, never run: plain assignments of literals, with or without a type.
+
+    steps: int = 100
+    lr: float = 0.01
+    data_root: str | None = None
+    crop: tuple[int, int] = (128, 160)
+
+A value has the type of the annotation, or of the default where there is none. It goes into the
+notebook as the ``repr`` of plain literals, so that no value can be code.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from segbook.notebooks import literals
+
+TAG, INJECTED_TAG = "parameters", "injected-parameters"
+
+
+class Parameter(NamedTuple):
+    """One declared parameter.
+
+    Attributes:
+        name: the variable.
+        kind: its type as written, or that of its default; "Any" for an undeclared None.
+        default: the declared value.
+    """
+
+    name: str
+    kind: str
+    default: Any
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.kind} = {self.default!r}"
+
+
+def declared(cells: Sequence[Mapping[str, Any]]) -> dict[str, Parameter]:
+    """The parameters that a notebook's cells declare, by name; empty without a tagged cell.
+
+    Raises:
+        ValueError: two tagged cells, or a line of the cell that is not ``name = literal``.
+    """
+    tagged = [cell for cell in cells if _has_tag(cell, TAG)]
+    if len(tagged) > 1:
+        raise ValueError(f"the notebook has {len(tagged)} cells tagged {TAG!r}; it may have one")
+    if not tagged:
+        return {}
+    source = _source(tagged[0])
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError as error:
+        raise ValueError(f"line {error.lineno} of the parameters cell: {error.msg}") from None
+    parameters = [_parameter(statement, source) for statement in statements]
+    return {parameter.name: parameter for parameter in parameters if parameter}
+
+
+def read(parameter: Parameter, text: str) -> Any:
+    """The value that ``name=text`` on a command line means.
+
+    Raises:
+        ValueError: the text is not of the parameter's type.
+    """
+    try:
+        return literals.from_text(text, parameter.kind, parameter.default)
+    except ValueError as error:
+        raise _refusal(parameter, text, error) from None
+
+
+def fit(parameter: Parameter, value: Any) -> Any:
+    """A value from a file as the parameter's type: ``"1e-3"`` is a float, 2.5 is no int.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    try:
+        return literals.fit(value, parameter.kind, parameter.default)
+    except ValueError as error:
+        raise _refusal(parameter, value, error) from None
+
+
+def values(
+    parameters: Mapping[str, Parameter], *, texts: Sequence[str] = (), file: Path | None = None
+) -> dict[str, Any]:
+    """What a user set, checked: ``name=text`` pairs, which win, and a YAML file of parameters.
+
+    Raises:
+        ValueError: an unknown name (the valid ones are listed), a value of another type, or a
+            file that cannot be read.
+    """
+    given: dict[str, Any] = {}
+    for name, value in (_read_yaml(file) if file else {}).items():
+        given[str(name)] = fit(_lookup(parameters, str(name)), value)
+    for pair in texts:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"a parameter is given as name=value, got {pair!r}")
+        given[name.strip()] = read(_lookup(parameters, name.strip()), text)
+    return given
+
+
+def inject(cells: list[Any], given: Mapping[str, Any], *, new_cell: Any) -> None:
+    """Put the values into a notebook, in a cell of their own behind the declared defaults.
+
+    Args:
+        cells: the notebook's cells, changed in place; an earlier run's values are dropped.
+        given: plain literals by name.
+        new_cell: makes a code cell of a source: ``nbformat.v4.new_code_cell``.
+    """
+    cells[:] = [cell for cell in cells if not _has_tag(cell, INJECTED_TAG)]
+    if not given:
+        return
+    lines = ["# Parameters of this run", *(f"{name} = {value!r}" for name, value in given.items())]
+    cell = new_cell("\n".join(lines))
+    cell["metadata"]["tags"] = [INJECTED_TAG]
+    position = next(i for i, other in enumerate(cells) if _has_tag(other, TAG))
+    cells.insert(position + 1, cell)
+
+
+def _has_tag(cell: Mapping[str, Any], tag: str) -> bool:
+    return cell.get("cell_type") == "code" and tag in cell.get("metadata", {}).get("tags", [])
+
+
+def _source(cell: Mapping[str, Any]) -> str:
+    return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+
+
+def _parameter(statement: ast.stmt, source: str) -> Parameter | None:
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return None  # a text in place of a comment
+    kind = None
+    if isinstance(statement, ast.AnnAssign):
+        target, value = statement.target, statement.value
+        kind = ast.unparse(statement.annotation).strip("'\"")
+    elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target, value = statement.targets[0], statement.value
+    else:
+        target, value = None, None
+    try:
+        if not isinstance(target, ast.Name) or value is None:
+            raise ValueError
+        default = ast.literal_eval(value)
+    except ValueError:
+        line = (ast.get_source_segment(source, statement) or "").splitlines()[0]
+        raise ValueError(
+            f"line {statement.lineno} of the parameters cell is no `name = literal`: {line}. "
+            "Compute in the cells behind it."
+        ) from None
+    return Parameter(target.id, kind or literals.kind_of(default), default)
+
+
+def _lookup(parameters: Mapping[str, Parameter], name: str) -> Parameter:
+    if name in parameters:
+        return parameters[name]
+    if not parameters:
+        raise ValueError(f"unknown parameter {name!r}: the notebook has no cell tagged {TAG!r}")
+    close = difflib.get_close_matches(name, parameters, n=len(parameters), cutoff=0.5)
+    ordered = close + [other for other in parameters if other not in close]
+    lines = "\n".join(f"  {parameters[other]}" for other in ordered)
+    raise ValueError(f"unknown parameter {name!r}. The notebook has:\n{lines}")
+
+
+def _refusal(parameter: Parameter, value: Any, error: Exception) -> ValueError:
+    why = f" ({error})" if str(error) else ""
+    given = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+    return ValueError(f"{parameter.name} is declared as {parameter.kind}, got {given}{why}")
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError("aliases (*name) are not allowed; write the value out")
+            return super().compose_node(parent, index)
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, Loader)  # noqa: S506 a SafeLoader
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no YAML of plain values: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold `name: value` lines, got {type(content).__name__}")
+    return content

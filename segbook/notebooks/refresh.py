@@ -1,0 +1,51 @@
+"""Execute notebooks in place with their default parameters, as they are committed.
+
+python -m segbook.notebooks.refresh notebooks/*.ipynb
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+
+from segbook.notebooks.executor import CellFailedError, SegbookEngine
+from segbook.notebooks.kernel import Kernel
+
+
+def refresh(path: Path) -> float:
+    """Execute a notebook and save it with its outputs; its run folders are thrown away.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        CellFailedError: a cell raised an exception; the notebook on disk shows it.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as runs:
+        variables = {"SEGBOOK_RUNS": runs, "TQDM_DISABLE": "1"}  # a finished bar says nothing
+        kernel = Kernel(variables, folder=path.parent.resolve())
+        SegbookEngine.execute_notebook(notebook, "python3", save_path=path, kernel=kernel)
+    return time.monotonic() - began
+
+
+def main(paths: list[str]) -> int:
+    """Refresh each notebook; the exit code is the number of those that failed."""
+    failed = 0
+    for path in map(Path, paths):
+        try:
+            seconds = refresh(path)
+            print(f"{path}: {seconds:.0f} s, {path.stat().st_size / 1024:.0f} KiB", flush=True)
+        except CellFailedError as error:
+            failed += 1
+            print(f"{path}: {error}", *error.traceback[-15:], sep="\n", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""The learning ladder of a recipe: its network, loss and optimizer on a few small pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segbook.builders.data import build_data, count_classes
+from segbook.builders.loss import build_loss
+from segbook.builders.model import build_model, load_start
+from segbook.builders.optimizer import build_optimizer
+from segbook.builders.subset import Few
+from segbook.recipes.recipe import Recipe
+from segkit import data, random_state, transforms
+from segkit.doctor import Finding, ladder
+from segkit.doctor.rehearsal import rehearse
+from segkit.engine.freeze import freeze
+
+SIDE = 160
+"""Pixels of the longer side of a crop, where the network takes such small ones."""
+TRAINED, HELD_OUT, BATCH = 24, 8, 4
+WEIGHED = 64
+"""Masks from which class weights are taken."""
+
+
+def learn(
+    recipe: Recipe, *, sets: Mapping[str, Any] | None = None, steps: int = 100
+) -> Iterator[ladder.Rung]:
+    """Climb the learning ladder with a recipe; see `segkit.doctor.ladder.climb`.
+
+    Crops are small and show as much of a scene as they can; there is neither augmentation nor a
+    schedule. It takes about as long as 400 steps of 4 such crops.
+
+    Args:
+        recipe: whose network, loss, optimizer, learning rate and seed are taken.
+        sets: its data sets by split; None builds them.
+        steps: as `segkit.doctor.ladder.climb` takes them.
+
+    Raises:
+        ValueError: the recipe cannot be built, or there are too few pairs.
+    """
+    sets = sets or build_data(recipe)
+    num_classes = sets["train"].num_classes
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def model() -> nn.Module:
+        network = build_model(recipe, num_classes)
+        if recipe.weights:
+            load_start(recipe, network, sets["train"].classes)
+        freeze(network, recipe.freeze)
+        return network.to(device)
+
+    crop = _crop(recipe, num_classes)
+    with random_state.preserved():
+        counts = count_classes(recipe, Few(sets["train"], WEIGHED, keep=False))
+        loss = build_loss(recipe, model(), counts)
+    return ladder.climb(
+        model,
+        _draw(sets["train"], TRAINED, crop),
+        _draw(sets["val"], HELD_OUT, crop),
+        build_optimizer=lambda network: build_optimizer(recipe, network),
+        loss=loss,
+        steps=steps,
+        batch_size=BATCH,
+        pretrained=bool(recipe.weights),
+        seed=recipe.seed,
+    )
+
+
+def to_finding(rung: ladder.Rung) -> Finding:
+    """A rung as the doctor's other findings: broken ones are errors, a bad start a warning."""
+    severity = "note" if rung.passed else "warning" if rung.name == ladder.START else "error"
+    return Finding(
+        severity,
+        f"learning_{rung.name}",
+        rung.what,
+        ""
+        if rung.passed
+        else "a training that cannot do this has a fault, whatever its loss curve looks like",
+        "; or ".join(rung.causes),
+    )
+
+
+def _crop(recipe: Recipe, num_classes: int) -> tuple[int, int]:
+    """The recipe's crop, smaller where that is large and the network takes it."""
+    factor = SIDE / max(recipe.crop)
+    if factor >= 1:
+        return recipe.crop
+    small = (round(recipe.crop[0] * factor), round(recipe.crop[1] * factor))
+    with torch.device("meta"):
+        network = build_model(recipe, num_classes, pretrained=False)
+    return recipe.crop if rehearse(network, (BATCH, 3, *small)).refusal else small
+
+
+def _draw(dataset: Any, count: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Some pairs, evenly spread, each scaled so that it just fills the crop."""
+    chosen = Few(dataset, count, keep=False)
+
+    def fill(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        scale = max(crop[0] / mask.shape[0], crop[1] / mask.shape[1])
+        return transforms.train(crop, (scale, scale), flip=0, jitter=0)(image, mask)
+
+    pairs = list(data.sequential(chosen.with_transform(fill), len(chosen)))
+    return torch.cat([images for images, _ in pairs]), torch.cat([labels for _, labels in pairs])

@@ -1,0 +1,1 @@
+"""Finished runs, to be read by others: published, and side by side."""

@@ -1,0 +1,225 @@
+"""Finished runs side by side: what they have in common once, what they differ in as a table."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from segbook.builders.model import build_model
+from segbook.recipes import Recipe
+from segbook.reports.publish import per_cent, rerun_command, result_of
+from segbook.runs.folder import FINISHED, RunFolder
+from segkit.metrics import POLICIES
+from segkit.metrics.policies import check_policy
+
+NAMES = ("name", "note", "paper_miou", "data_root")
+"""Fields of a recipe that change nothing in the training, once the data is the same."""
+COMMON = ("data", "crop", "scale", "batch_size", "steps", "optimizer", "lr", "schedule", "seed")
+"""Fields worth a line where all runs share them."""
+NEEDED = {
+    "recipe": dict, "data_manifest": dict, "precision": str, "threads": int, "result": dict,
+    "result.miou": int | float, "result.policy": str, "result.classes": list,
+}  # fmt: skip
+"""What ``run.json`` must hold, and as what."""
+NEEDED_OF_TEST = {
+    "result.test": dict, "result.test.miou": int | float, "result.test.accuracy": int | float,
+}  # fmt: skip
+NEEDED_OF_TRAIN = {"recipe_name": str, "overrides": dict}
+NEEDED_OF_NOTEBOOK = {"notebook": str, "overrides": dict}
+
+
+class Described(NamedTuple):
+    """A finished run: its folder, its ``run.json`` and the recipe in it."""
+
+    folder: RunFolder
+    run: dict[str, Any]
+    recipe: Recipe
+
+
+def compare(folders: list[RunFolder]) -> str:
+    """The runs as Markdown, the best by validation first.
+
+    Args:
+        folders: finished runs on the same data.
+
+    Raises:
+        ValueError: no runs, one that is not finished or lacks what is compared, or runs of several
+            data sets or policies.
+    """
+    if not folders:
+        raise ValueError("name the runs to compare: segbook compare RUN RUN …")
+    runs = sorted(map(described, folders), key=rank)
+    recipes = [run.recipe for run in runs]
+    for field in ("data", "policy"):
+        if len({getattr(recipe, field) for recipe in recipes}) > 1:
+            values = ", ".join(f"{run.folder.name}: {getattr(run.recipe, field)}" for run in runs)
+            raise ValueError(f"the runs differ in {field} ({values}): they do not compare")
+    if len({json.dumps(run["data_manifest"], sort_keys=True) for _, run, _ in runs}) > 1:
+        folders_of_data = ", ".join(
+            f"{run.folder.name}: {run.recipe.data_root or run.recipe.data}" for run in runs
+        )
+        raise ValueError(
+            f"the runs saw different versions of the data ({folders_of_data}): they do not compare"
+        )
+    first, fields = recipes[0], [recipe.to_dict() for recipe in recipes]
+    differ = [
+        field
+        for field in fields[0]
+        if field not in (*NAMES, "model")
+        and len({json.dumps(f[field], sort_keys=True) for f in fields}) > 1
+    ]
+    untested = [folder.name for folder, run, _ in runs if "test" not in run["result"]]
+    splits = ["val"] if untested else ["val", "test"]
+    # A second run of one recipe differs in its name alone.
+    told_apart = {(f["model"], *(json.dumps(f[field]) for field in differ)) for f in fields}
+    named = len(told_apart) < len(runs)
+    heads = ["run"] * named + ["network", *differ, "parameters", "GFLOPs", "CPU minutes"]
+    heads += [f"{split} mIoU" for split in splits] + ["test accuracy"] * ("test" in splits)
+    lines = [
+        "| " + " | ".join(heads) + " |",
+        "|---" * (1 + named + len(differ)) + "|---:" * (len(heads) - 1 - named - len(differ)) + "|",
+        *(
+            "| " + " | ".join([run.folder.name] * named + cells(run, differ, splits)) + " |"
+            for run in runs
+        ),
+    ]
+    common = {field: getattr(first, field) for field in COMMON if field not in differ}
+    lines += [
+        "",
+        f"- mIoU policy `{first.policy}`: {POLICIES[first.policy]}. By the weights that were best "
+        "on validation; images whole, one scale, no flip.",
+        "- In common: " + ", ".join(f"{field} {spell(v)}" for field, v in common.items()) + ".",
+    ]
+    if not {"weights", "weights_backbone"} & set(differ):
+        start = first.weights or first.weights_backbone or "random weights"
+        lines.append(f"- From {spell(start)}.")
+    if 0 < len(untested) < len(runs):
+        lines.append(f"- Test is not shown: there is none of {', '.join(untested)}.")
+    lines += [
+        "- GFLOPs of one whole image in evaluation, a multiply-add counted as two; parameters with "
+        "the auxiliary heads.",
+        f"- Precision: {several(run['precision'] for _, run, _ in runs)}; threads: "
+        f"{several(run['threads'] for _, run, _ in runs)}; CPU minutes are the process's, of "
+        "training steps.",
+        "- Commits: " + several((run.get("git_commit") or "unknown")[:12] for _, run, _ in runs),
+        "",
+        "```",
+        *(rerun_command(run, folder) for folder, run, _ in runs),
+        "segbook compare " + " ".join(folder.name for folder, *_ in runs),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def described(folder: RunFolder) -> Described:
+    """A finished run that has all that is compared.
+
+    Raises:
+        ValueError: the run is not finished, lacks something, or was measured by another policy
+            than its recipe's.
+    """
+    run = folder.read()
+    if run.get("status") != FINISHED:
+        raise ValueError(f"run {folder.name} is {run.get('status')}: segbook resume {folder.name}")
+    needed = dict(NEEDED)
+    if "test" in (run.get("result") or {}):
+        needed |= NEEDED_OF_TEST
+    if run.get("kind") == "train":
+        needed |= NEEDED_OF_TRAIN
+    elif "notebook" in run:
+        needed |= NEEDED_OF_NOTEBOOK
+    absent = [path for path, kind in needed.items() if not isinstance(look_up(run, path), kind)]
+    if absent:
+        raise ValueError(
+            f"run {folder.name} does not compare: its run.json has no usable {', '.join(absent)}. "
+            "Only runs of segbook's training do; leave it out or train it again"
+        )
+    try:
+        recipe = Recipe.from_dict(run["recipe"])
+        check_policy(recipe.policy)
+    except ValueError as error:
+        raise ValueError(f"the recipe of run {folder.name}: {error}") from None
+    result = run["result"]
+    policies = {result["policy"], result.get("test", {}).get("policy", recipe.policy)}
+    if policies != {recipe.policy}:
+        raise ValueError(
+            f"run {folder.name} was measured by {several(policies)}, but its recipe says "
+            f"{recipe.policy}: its figures do not compare; leave it out or train it again"
+        )
+    return Described(folder, run, recipe)
+
+
+def look_up(fields: Any, path: str) -> Any:
+    """What a dotted path leads to in nested dicts, or None."""
+    for key in path.split("."):
+        fields = fields.get(key) if isinstance(fields, dict) else None
+    return fields
+
+
+def rank(described: Described) -> float:
+    """Sorts the best by validation first, and what has no score last."""
+    miou = described.run["result"]["miou"]
+    return math.inf if math.isnan(miou) else -miou
+
+
+def cells(described: Described, differ: list[str], splits: list[str]) -> list[str]:
+    """One run's line."""
+    from segbook.builders.data import build_data
+    from segbook.certificates import measure  # the flop counter is slow to import
+
+    _, run, recipe = described
+    result = run["result"]
+    with torch.device("meta"):
+        model = build_model(recipe, len(result["classes"]), pretrained=False)
+    size = build_data(recipe)["val"].raw(0)[1].shape
+    cpu = run.get("cpu_seconds")
+    fields = recipe.to_dict()
+    scores = [result["miou"]]
+    if "test" in splits:
+        scores += [result["test"]["miou"], result["test"]["accuracy"]]
+    return [
+        recipe.model,
+        *(spell(fields[field]) for field in differ),
+        f"{sum(p.numel() for p in model.parameters()):,}",
+        f"{measure.flops(model, tuple(size)) / 1e9:.1f}",
+        f"{cpu / 60:.1f}" if isinstance(cpu, int | float) else "?",
+        *(per_cent(score) for score in scores),
+    ]
+
+
+def spell(value: Any) -> str:
+    """A recipe's value as a text that no table breaks at: ``rates=(3, 6, 9)``; nothing if empty."""
+    if isinstance(value, dict):
+        return ", ".join(f"{spell(key)}={spell(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        end = ",)" if len(value) == 1 else ")"
+        return "(" + ", ".join(map(spell, value)) + end if value else ""
+    return re.sub(r"([\\|])", r"\\\1", " ".join(str(value).split()))
+
+
+def several(values: Iterable[Any]) -> str:
+    """Each value once, sorted."""
+    return ", ".join(sorted({spell(value) for value in values}))
+
+
+def write_comparison(folders: list[RunFolder], out: Path) -> Path:
+    """Write ``README.md`` and ``results.json`` of several runs into a folder, to publish.
+
+    Returns:
+        The path of the Markdown file.
+    """
+    text = compare(folders)
+    out.mkdir(parents=True, exist_ok=True)
+    results = [result_of(described(folder).run) for folder in folders]
+    for result in results:  # JSON has no NaN
+        result["miou"] = {split: v for split, v in result["miou"].items() if not math.isnan(v)}
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    path = out / "README.md"
+    path.write_text(f"# {out.name}\n\n{text}", encoding="utf-8")
+    return path

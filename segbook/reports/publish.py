@@ -1,0 +1,226 @@
+"""What a finished run comes to, as a folder to publish: Markdown and pictures, under a megabyte."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from segbook import figures
+from segbook.recipes import Recipe
+from segbook.runs.folder import FINISHED, RunFolder
+from segbook.runs.stopping import format_duration
+from segbook.training.evaluation import best_model, evaluate
+from segbook.training.state import build
+from segkit import engine, transforms
+from segkit.data import catalog as data_catalog
+from segkit.doctor.finding import counted
+from segkit.metrics import POLICIES
+
+
+def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
+    """Write a page, ``results.json``, curves, per-class bars and the worst test images.
+
+    Args:
+        folder: a finished run.
+        out: where to; made if it is missing.
+        count: how many of the worst images.
+
+    Returns:
+        The path of the Markdown file.
+
+    Raises:
+        ValueError: the run is not finished.
+    """
+    described = folder.read()
+    if (status := described.get("status")) != FINISHED:
+        raise ValueError(
+            f"run {folder.name} is {status}; a summary is of a finished run: "
+            f"segbook resume {folder.name}"
+        )
+    recipe = Recipe.from_dict(described.get("recipe") or {})
+    state = build(recipe, folder)
+    out.mkdir(parents=True, exist_ok=True)
+    split = "test" if "test" in state.sets else "val"
+    shown = state.sets[split]
+    classes, palette = shown.classes, shown.palette
+    network = best_model(state, folder)
+    normalised = shown.with_transform(transforms.evaluate())
+
+    def predicted(index: int) -> Any:
+        return engine.predict(network, normalised[index][0][None])[0]
+
+    def tested() -> Any:
+        for index in range(len(shown)):
+            yield shown.stem(index), *shown.raw(index), predicted(index)
+
+    scores = {
+        name: evaluate(network, recipe, state.sets[name], state.settings)
+        for name in ("val", "test")
+        if name in state.sets
+    }
+    image, mask = shown.raw(len(shown) // 2)
+    pictures = {
+        "curves.png": figures.curves(folder.metrics(), policy=recipe.policy),
+        "iou.png": figures.iou_bars(
+            scores[split].iou(),
+            classes,
+            compare=scores["val"].iou() if split == "test" else None,
+            names=(split, "val"),
+            policy=recipe.policy,
+        ),
+        "comparison.png": figures.comparison(
+            image, mask, predicted(len(shown) // 2), classes, palette
+        ),
+        "worst.png": figures.worst_images(tested(), classes, palette, count=count),
+    }
+    for name, figure in pictures.items():
+        save_small(figure, out / name)
+    text = markdown(described, recipe, scores, folder)
+    (out / "README.md").write_text(text, encoding="utf-8")
+    results = json.dumps([result_of(folder.read())], indent=1)
+    (out / "results.json").write_text(results + "\n", encoding="utf-8")
+    return out / "README.md"
+
+
+def result_of(described: dict[str, Any]) -> dict[str, Any]:
+    """What a finished run measured, as MODELS.md takes it from ``results.json``."""
+    recipe, result = described["recipe"], described["result"]
+    miou = {"val": result["miou"]}
+    if "test" in result:
+        miou["test"] = result["test"]["miou"]
+    return {
+        "model": recipe["model"],
+        "recipe": recipe["name"],
+        "data": recipe["data"],
+        "policy": result["policy"],
+        "miou": {split: round(value, 5) for split, value in miou.items()},
+        "commit": described.get("git_commit"),
+    }
+
+
+def save_small(figure: Any, path: Path, *, dpi: int = 80) -> None:
+    """Save a figure as a PNG of 256 colours: half the size; k-means keeps the rare classes'."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
+    image = Image.open(buffer).convert("RGB")
+    image.quantize(256, kmeans=3, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def markdown(
+    described: dict[str, Any], recipe: Recipe, scores: dict[str, Any], folder: RunFolder
+) -> str:
+    """The page: result, how it was made, per class, pictures."""
+    policy, result = recipe.policy, described["result"]
+    rows = [
+        f"| {name} | {100 * counts.miou(policy):.1f} | {100 * counts.pixel_accuracy():.1f} | "
+        f"{100 * counts.class_accuracy():.1f} |"
+        for name, counts in scores.items()
+    ]
+    classes = result["classes"]
+    per_class = {name: counts.iou().tolist() for name, counts in scores.items()}
+    class_rows = [
+        f"| {label} | " + " | ".join(per_cent(per_class[name][k]) for name in scores) + " |"
+        for k, label in enumerate(classes)
+    ]
+    others = [
+        f"| {name} | " + " | ".join(f"{100 * c.miou(name):.1f}" for c in scores.values()) + " |"
+        for name in POLICIES
+    ]
+    heads = " | ".join(scores)
+    dashes = "|".join("---" for _ in scores)
+    versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
+    log = (folder.path / "log.txt").read_text(encoding="utf-8").splitlines()
+    resumed = dict.fromkeys(
+        line[line.index("resumed at step") :] for line in log if "resumed at step" in line
+    )
+    start = recipe.weights or recipe.weights_backbone or "random weights"
+    tested = "test was counted once with them, images" if "test" in scores else "images"
+    commit = described.get("git_commit") or "not a checkout"
+    changed = " (with uncommitted changes)" if described.get("git_dirty") else ""
+    lines = [
+        f"# {recipe.name}",
+        "",
+        f"{recipe.model} on {recipe.data}, from {start}; {recipe.note}.",
+        "",
+        f"| split | mIoU ({policy}) | pixel accuracy | class accuracy |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        f"mIoU policy `{policy}`: {POLICIES[policy]}. The weights are those of step "
+        f"{result['step']} of {recipe.steps}, the best on validation; {tested} whole, one "
+        "scale, no flip.",
+        "",
+        "## How it was made",
+        "",
+        "```",
+        rerun_command(described, folder),
+        "```",
+        "",
+        f"- Seed {recipe.seed}; {described['precision']}; "
+        f"{counted(described['threads'], 'thread')}; {described['machine']}.",
+        f"- {format_duration(described['seconds'])} in training steps; validation, checkpoints and "
+        "whatever a kill threw away are not counted.",
+        f"- Attempts: {described.get('attempts', 1)}"
+        + "".join(f"; {line}" for line in resumed)
+        + ".",
+        f"- {versions}.",
+        f"- Commit {commit}{changed}.",
+        "- Data (SHA-256 over stems, sizes and masks): "
+        + ", ".join(f"{split} `{h[:12]}`" for split, h in described["data_manifest"].items())
+        + ".",
+        "",
+        "![curves](curves.png)",
+        "",
+        "## Per class",
+        "",
+        f"| IoU | {heads} |",
+        f"|---|{dashes}|",
+        *class_rows,
+        "",
+        "![IoU by class](iou.png)",
+        "",
+        "## The same predictions, by every policy",
+        "",
+        f"| mIoU policy | {heads} |",
+        f"|---|{dashes}|",
+        *others,
+        "",
+        "## Pictures",
+        "",
+        "![image, truth, prediction, error](comparison.png)",
+        "",
+        f"The worst images of {'test' if 'test' in scores else 'val'}, by their own mIoU:",
+        "",
+        "![worst images](worst.png)",
+        "",
+        credit_line(recipe.data),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def credit_line(name: str) -> str:
+    """Whose images a page shows and under what terms; empty where nobody needs to be named."""
+    entry = data_catalog.find(name)
+    sentences = filter(None, (entry.credit and f"Images: {entry.credit}", entry.licence))
+    return " ".join(f"{sentence}." for sentence in sentences)
+
+
+def per_cent(value: float) -> str:
+    """An IoU as per cent, or a dash where the class is absent."""
+    return "–" if value != value else f"{100 * value:.1f}"
+
+
+def rerun_command(described: dict[str, Any], folder: RunFolder) -> str:
+    """The command that makes this run again."""
+    if described.get("kind") == "train":
+        changes = [f"--set {shlex.quote(f'{k}={v}')}" for k, v in described["overrides"].items()]
+        return " ".join(["segbook train", described["recipe_name"], *changes])
+    if "notebook" not in described:
+        return f"# run {folder.name} was started by hand, in a notebook"
+    changes = [f"-p {shlex.quote(f'{k}={v}')}" for k, v in described["overrides"].items()]
+    return " ".join(["segbook run", f"notebooks/{Path(described['notebook']).name}", *changes])

@@ -1,0 +1,117 @@
+"""What a training measures of its network and writes down: validation, test, the loss's means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from segbook.builders.batches import eval_batches
+from segbook.builders.model import build_model
+from segbook.recipes.recipe import Recipe
+from segbook.runs.folder import RunFolder
+from segbook.training.state import BEST, TrainingState
+from segkit import engine
+from segkit.engine import distributed
+from segkit.metrics import ConfusionMatrix
+from segkit.weights import load_weights, save_weights
+
+
+def evaluate(
+    model: nn.Module, recipe: Recipe, dataset: Any, settings: engine.Settings
+) -> ConfusionMatrix:
+    """Count a split's pixels, images whole and at their own size.
+
+    Where several processes train together all of them must call it; each gets all counts.
+    """
+    return engine.evaluate(
+        model,
+        eval_batches(recipe, dataset),
+        num_classes=dataset.num_classes,
+        precision=settings.precision,
+        channels_last=settings.channels_last,
+    )
+
+
+def validate(state: TrainingState, folder: RunFolder, show: Callable[[str], None]) -> None:
+    """Evaluate on the val split, write the scores down, and keep the weights if they are the best.
+
+    Raises:
+        ValueError: no pixel of the val split is labelled.
+    """
+    recipe, val_set = state.recipe, state.sets["val"]
+    found = scores(evaluate(state.averaged, recipe, val_set, state.settings), recipe.policy)
+    miou = found["miou"]
+    if miou != miou:
+        raise ValueError(
+            "no pixel of the val split is labelled, so there is nothing to choose the best "
+            "weights by: look at its masks (is everything 255, void?)"
+        )
+    folder.append_metrics(
+        step=state.step,
+        val_miou=round(miou, 5),
+        policy=recipe.policy,
+        val_accuracy=round(found["accuracy"], 5),
+        seconds=round(state.seconds, 1),
+    )
+    if miou > state.best.get("miou", -1.0):
+        state.best = {**found, "step": state.step, "classes": list(val_set.classes)}
+        if distributed.rank() == 0:
+            save_weights(state.averaged, folder.checkpoints / BEST, header=state.header())
+        distributed.wait()  # all may read it from here on
+    show(
+        f"step {state.step}/{recipe.steps}  val mIoU {100 * miou:.1f} ({recipe.policy})  "
+        f"best {100 * state.best['miou']:.1f}  {state.seconds:.0f} s"
+    )
+
+
+def best_model(state: TrainingState, folder: RunFolder) -> nn.Module:
+    """The network with the weights that were best on validation; before that, the current one."""
+    path = folder.checkpoints / BEST
+    if not path.exists():
+        return state.averaged
+    model = build_model(state.recipe, state.num_classes, pretrained=False)
+    load_weights(model, path)
+    model.to(state.device)
+    if state.settings.channels_last:
+        model.to(memory_format=torch.channels_last)
+    return model.eval()
+
+
+def evaluate_best(state: TrainingState, folder: RunFolder, split: str = "test") -> ConfusionMatrix:
+    """Evaluate the best weights on a split, and store the scores in ``run.json``."""
+    recipe = state.recipe
+    counts = evaluate(best_model(state, folder), recipe, state.sets[split], state.settings)
+    result = dict(folder.read().get("result") or {})
+    folder.update(result={**result, split: scores(counts, recipe.policy)})
+    return counts
+
+
+def scores(counts: ConfusionMatrix, policy: str) -> dict[str, Any]:
+    """An evaluation's scores: mIoU under a policy, pixel accuracy, and each class's IoU."""
+    return {
+        "miou": counts.miou(policy),
+        "policy": policy,
+        "accuracy": counts.pixel_accuracy(),
+        "iou": [None if v != v else round(v, 5) for v in counts.iou().tolist()],
+    }
+
+
+def summarise(window: list[engine.Step]) -> dict[str, Any]:
+    """One record of several steps: means, the last learning rate, and the time of all."""
+    count = len(window)
+    parts = {
+        name: round(sum(step.parts[name] for step in window) / count, 5) for name in window[0].parts
+    }
+    return {
+        "step": window[-1].index,
+        "loss": round(sum(step.loss for step in window) / count, 5),
+        "parts": parts,
+        "lr": window[-1].lr,
+        "images_per_second": round(sum(s.images_per_second for s in window) / count, 2),
+        "waited": round(sum(s.waited for s in window) / sum(s.seconds for s in window), 4),
+        "time": round(time.time(), 1),
+    }

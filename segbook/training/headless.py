@@ -1,0 +1,132 @@
+"""Training a recipe without a notebook, in a run folder of its own; needs no Jupyter."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from segbook import recipes
+from segbook.builders.check import check
+from segbook.runs.attempt import attempt
+from segbook.runs.folder import FAILED, RunFolder
+from segbook.runs.provenance import environment
+from segbook.runs.stopping import REASONS, RunStopped, Stopper
+from segbook.training.loop import fit
+from segbook.training.processes import check_processes, started_by_hand, train_in
+from segbook.training.state import TrainingState
+from segkit.engine import distributed
+
+
+def create(
+    recipe_name: str,
+    changes: Mapping[str, str],
+    *,
+    name: str | None = None,
+    time_limit: float | None = None,
+    processes: int = 1,
+    state: TrainingState | None = None,
+) -> RunFolder:
+    """Make the run folder of a training; nothing is trained.
+
+    Args:
+        recipe_name: a name of `segbook.recipes.names`.
+        changes: value by field, as typed.
+        name: the run's name; default the recipe's.
+        time_limit: seconds for each attempt; None for no limit.
+        processes: how many processes of this machine train it together; a resume takes as many.
+        state: the recipe as it was built already; None checks whether it can be.
+
+    Raises:
+        ValueError: no such recipe or field, a value of another type, or a recipe that cannot be
+            built: an unknown model, missing data, weights of another network; or a number of
+            processes that cannot share its batches.
+    """
+    recipe = recipes.override(recipes.get(recipe_name), changes)
+    if state is None:
+        check(recipe)
+    check_processes(recipe, processes)
+    return RunFolder.create(
+        name or recipe_name,
+        kind="train",
+        recipe_name=recipe_name,
+        overrides=dict(changes),
+        recipe=recipe.to_dict(),
+        steps=recipe.steps,
+        time_limit=time_limit,
+        processes=processes,
+        **environment(),
+    )
+
+
+def execute(
+    folder: RunFolder,
+    *,
+    state: TrainingState | None = None,
+    show: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train to the end, from the folder's newest checkpoint where there is one.
+
+    Args:
+        folder: made by `create`.
+        state: the recipe as it was built already; None builds it.
+        show: is told what happens, a line at a time.
+
+    Returns:
+        ``run.json`` at the end; "status" is "finished", "failed" or "stopped".
+
+    Raises:
+        RunBusyError: another process trains it.
+        ValueError: the recipe in ``run.json`` is damaged.
+    """
+    described = folder.read()
+    recipe = recipes.Recipe.from_dict(described.get("recipe") or {})
+    processes = described.get("processes") or 1
+    by_hand = started_by_hand()
+    request = _Request()
+    stopper = Stopper(
+        request if processes == 1 and not by_hand else _interrupt,
+        _interrupt,
+        limit=described.get("time_limit"),
+    )
+    with stopper.watch(), attempt(folder, stopper) as outcome:
+        if processes > 1 and not by_hand:
+            error = train_in(processes, folder, stopper)
+            outcome |= {"status": FAILED, "error": error} if error else {}
+            outcome["result"] = folder.read().get("result")
+        else:
+            progress = sys.stderr.isatty()
+            try:
+                with distributed.losses_explained():
+                    outcome["result"] = fit(
+                        recipe, folder, state=state, show=show, progress=progress, stop=request.due
+                    )
+            except KeyboardInterrupt:
+                if not by_hand or stopper.reason != REASONS[signal.SIGTERM]:
+                    raise
+                raise RunStopped(
+                    f"{stopper.reason}; torchrun sends it, too, where another process ended: "
+                    "see what it said"
+                ) from None
+    return folder.read()
+
+
+class _Request:
+    """A polite request to stop: between two steps once there are steps, at once before."""
+
+    stepping = made = False
+
+    def __call__(self) -> None:
+        if not self.stepping:
+            raise KeyboardInterrupt
+        self.made = True
+
+    def due(self) -> bool:
+        """Whether to stop now; asked after each step."""
+        self.stepping = True
+        return self.made
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt

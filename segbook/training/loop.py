@@ -1,0 +1,174 @@
+"""The loop of every training, whoever started it: a notebook, the command line, one of processes.
+
+    folder = RunFolder.for_notebook(recipe.name)
+    state = build(recipe, folder)
+    for step in train(state, folder):    # goes on from the newest checkpoint of the folder
+        ...
+    counts = evaluate_best(state, folder)  # by the weights that were best on validation
+
+What a step does is in `segkit.engine.train`; what is done between two steps is here. Needs torch,
+but neither Jupyter nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from segbook.builders.batches import train_batches
+from segbook.builders.loss import build_loss
+from segbook.builders.optimizer import build_schedule
+from segbook.preflight.gate import preflight
+from segbook.recipes.recipe import Recipe
+from segbook.runs.folder import FINISHED, RUNNING, RunFolder
+from segbook.training.evaluation import evaluate_best, summarise, validate
+from segbook.training.forecast import Forecast
+from segbook.training.record import log_line, recorded
+from segbook.training.state import TrainingState, build, resume, save
+from segkit import engine
+
+LOG_EVERY = 10
+"""Steps between two records of the loss."""
+SHOW_EVERY = 10.0
+"""Seconds between two lines about a training whose progress bar nobody would see."""
+
+
+def train(
+    state: TrainingState,
+    folder: RunFolder,
+    *,
+    show: Callable[[str], None] = print,
+    batches: Callable[..., Iterator[tuple[torch.Tensor, torch.Tensor]]] = train_batches,
+) -> Generator[engine.Step, None, None]:
+    """Train to the last step, from the folder's newest checkpoint where there is one.
+
+    Writes metrics, checkpoints and the best weights on the way. Leaving the loop early, an
+    exception or a signal leaves the run ``stopped`` or ``failed`` and its checkpoints whole.
+
+    Args:
+        state: as `build` made it.
+        folder: of the run.
+        show: is told what happens, a line at a time.
+        batches: the stream of batches, `segbook.builders.batches.train_batches` or another.
+
+    Raises:
+        PreflightError: the doctor found what it must fail by.
+        RunBusyError: another process is writing the folder.
+    """
+    recipe, settings = state.recipe, state.settings
+    log = functools.partial(log_line, folder, show)
+    engine.keep_memory()
+    with recorded(state, folder):
+        for remark in state.remarks:
+            log(remark)
+        # The doctor looks before anything is computed, and stops what must fail.
+        preflight(recipe, folder, state.sets, state.model, log)
+        for line in resume(state, folder):
+            log(line)
+        settings = state.settings  # a resumed run keeps its precision
+        folder.update(precision=settings.precision, settings=str(settings))
+        folder.forget_after(state.step)
+        stream = engine.train(
+            cast(nn.Module, torch.compile(state.model)) if recipe.compile else state.model,
+            batches(recipe, state.sets["train"], start=state.step, show=log),
+            loss=build_loss(recipe, state.model, state.class_counts()),
+            optimizer=state.optimizer,
+            schedule=build_schedule(recipe),
+            steps=recipe.steps,
+            start=state.step,
+            accumulate=recipe.accumulate,
+            clip=recipe.clip,
+            ema=state.ema,
+            precision=settings.precision,
+            scaler=state.scaler,
+            channels_last=settings.channels_last,
+        )
+        forecast = Forecast(state, folder, log)
+        window: list[engine.Step] = []
+        began = time.process_time()
+        for step in stream:
+            state.step = step.index
+            state.seconds += step.seconds
+            state.cpu_seconds += time.process_time() - began
+            window.append(step)
+            last = step.index == recipe.steps
+            # Log the mean loss of the steps since the last record.
+            if last or step.index == 1 or step.index % LOG_EVERY == 0:
+                folder.append_metrics(**summarise(window))
+                window = []
+            # Validate; the best weights so far are kept.
+            if last or (recipe.evaluate_every and step.index % recipe.evaluate_every == 0):
+                validate(state, folder, log)
+            # Save, so that a kill loses little, and the best weights have their checkpoint.
+            if last or step.index % recipe.save_every == 0 or state.best.get("step") == step.index:
+                save(state, folder)
+            forecast.add(step)
+            with forecast.elsewhere():
+                yield step
+            began = time.process_time()
+        if not state.best:  # a run that was finished before, resumed without its best
+            validate(state, folder, log)
+        forecast.finish()
+        folder.update(
+            status=FINISHED,
+            step=state.step,
+            seconds=round(state.seconds, 1),
+            cpu_seconds=round(state.cpu_seconds, 1),
+            result={"split": "val", **state.best},
+        )
+
+
+def fit(
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    state: TrainingState | None = None,
+    show: Callable[[str], None] = print,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Train a recipe to its end without a notebook, then test it once.
+
+    Args:
+        recipe: what to train.
+        folder: of the run.
+        state: the recipe as it was built already; None builds it.
+        show: is told what happens, a line at a time.
+        progress: whether a progress bar is drawn on standard error.
+        stop: is asked after each step; True writes a checkpoint and raises KeyboardInterrupt.
+
+    Returns:
+        The run's result: "miou", "policy" and "split" of validation, and "test".
+    """
+    from tqdm import tqdm
+
+    with folder.own():
+        state = state or build(recipe, folder)
+        log = (lambda line: tqdm.write(line)) if progress else show
+        bar = tqdm(total=recipe.steps, unit="step", disable=not progress, dynamic_ncols=True)
+        with bar, contextlib.closing(train(state, folder, show=log)) as steps:
+            shown = -math.inf
+            for step in steps:
+                bar.update(step.index - bar.n)
+                bar.set_postfix(loss=f"{step.loss:.3f}", images=f"{step.images_per_second:.1f}/s")
+                if not progress and time.monotonic() - shown >= SHOW_EVERY:
+                    shown = time.monotonic()
+                    show(
+                        f"step {step.index}/{recipe.steps}  loss {step.loss:.3f}  "
+                        f"{step.images_per_second:.1f} images/s"
+                    )
+                if stop():
+                    raise KeyboardInterrupt
+        if "test" in state.sets:
+            folder.update(status=RUNNING)  # a kill from here on is no finished run
+            counts = evaluate_best(state, folder)
+            folder.update(status=FINISHED)
+            show(f"test mIoU {100 * counts.miou(recipe.policy):.1f} ({recipe.policy})")
+    return folder.read().get("result") or {}  # of several processes only the first writes it

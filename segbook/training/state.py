@@ -1,0 +1,233 @@
+"""A training between two steps: what is built, how far it is, and what a checkpoint holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from segbook.builders.check import check_settings
+from segbook.builders.data import build_data, count_classes
+from segbook.builders.model import build_model, load_start, model_arguments
+from segbook.builders.optimizer import build_optimizer, build_settings
+from segbook.preflight.gate import has_begun
+from segbook.recipes.recipe import Recipe
+from segbook.runs.folder import RunFolder
+from segkit import engine, random_state, transforms
+from segkit.engine import distributed
+from segkit.engine.freeze import freeze
+from segkit.weights import read_header
+
+BEST = "best.safetensors"
+"""The weights that were best on validation, beside the checkpoints."""
+
+
+@dataclass
+class TrainingState:
+    """What the next step of a training depends on, and the data that it is about.
+
+    Attributes:
+        recipe: what is trained and how.
+        sets: the data sets by split: "train", "val", and "test" where its labels are known.
+        settings: precision, memory format, fused optimizer.
+        model: the network that is trained.
+        ema: the moving average of its weights; None for none.
+        optimizer: over the weights that are trained.
+        scaler: of float16's gradients.
+        counts: what class weights are made from; None as long as nobody has counted.
+        step: optimizer steps made.
+        saved: the step of the newest checkpoint.
+        seconds: wall time of those steps, of all attempts.
+        cpu_seconds: processor time of those steps.
+        best: the scores of the best validation, with its "step"; empty before the first.
+        remarks: lines for the log about how this was built.
+    """
+
+    recipe: Recipe
+    sets: dict[str, Any]
+    settings: engine.Settings
+    model: nn.Module
+    ema: AveragedModel | None
+    optimizer: Optimizer
+    scaler: GradScaler
+    counts: list[Tensor] | None = None
+    step: int = 0
+    saved: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    best: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.sets["train"].num_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network that is evaluated: the moving average, or the network itself."""
+        return self.ema.module if self.ema else self.model
+
+    def class_counts(self) -> list[Tensor]:
+        """What class weights are made from, read from all masks once a run."""
+        if self.counts is None:
+            self.counts = count_classes(self.recipe, self.sets["train"])
+        return self.counts
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds, with the random numbers of all processes, who all call this."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "best": self.best,
+            "precision": self.settings.precision,
+            "counts": self.class_counts(),
+            "model": dict(self.model.state_dict()),
+            "ema": dict(self.ema.state_dict()) if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "other_processes": distributed.gather(random_state.state())[1:],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> str:
+        """Become what `state_dict` saw.
+
+        With another number of processes than before it sees the same batches and goes on from the
+        same weights, but what is random inside the network, its dropout, goes another way.
+
+        Returns:
+            What there is to say about that; usually nothing.
+        """
+        self.step = self.saved = state["step"]
+        self.seconds, self.best = state["seconds"], state["best"]
+        self.cpu_seconds = state.get("cpu_seconds", 0.0)
+        self.counts = state.get("counts")
+        remark = ""
+        if state["precision"] != self.settings.precision:
+            remark = f", in {state['precision']} as it began"
+            self.settings = self.settings._replace(precision=state["precision"])
+            self.scaler = build_scaler(self.settings, self.device)
+        self.model.load_state_dict(state["model"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for weight, slots in self.optimizer.state.items():
+            for name, value in slots.items():
+                # Fused kernels walk through memory: an average lies there as its weight does.
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    slots[name] = torch.empty_like(weight).copy_(value)
+        self.scaler.load_state_dict(state["scaler"])
+        others = state.get("other_processes", [])
+        rank, world_size, before = distributed.rank(), distributed.world_size(), len(others) + 1
+        if 0 < rank < before:
+            random_state.restore(others[rank - 1])
+        elif rank:  # a new process: numbers of its own, else it would repeat the first one's
+            random_state.seed((self.recipe.seed + self.step + rank) % 2**32)
+        if world_size != before:
+            now = f"{world_size} process{'es' * (world_size > 1)}"
+            remark += f", with {now} after {before}: dropout goes another way"
+        return remark
+
+    def header(self) -> dict[str, Any]:
+        """What is needed to use the weights: stored in their file."""
+        train_set = self.sets["train"]
+        return {
+            "builder": self.recipe.model,
+            "arguments": {"num_classes": self.num_classes, **model_arguments(self.recipe)},
+            "classes": list(train_set.classes),
+            "palette": [list(colour) for colour in train_set.palette],
+            "normalisation": {"mean": list(transforms.MEAN), "std": list(transforms.STD)},
+            "metric": {
+                "name": "mIoU",
+                "policy": self.best.get("policy"),
+                "value": self.best.get("miou"),
+                "split": "val",
+            },
+            "recipe": self.recipe.name,
+            "step": self.step,
+        }
+
+
+def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
+    """Build a recipe: its data, network, optimizer; nothing is trained, and no picture decoded.
+
+    Args:
+        recipe: what to train and how.
+        folder: where it will be trained. Where that has a checkpoint, no pretrained weights are
+            loaded, for the checkpoint's will replace them.
+
+    Raises:
+        ValueError: it cannot be built; the message names the field.
+    """
+    check_settings(recipe)
+    sets = build_data(recipe)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # this process's own
+    settings = build_settings(recipe, device)
+    begun = folder is not None and has_begun(folder)
+    remarks = []
+    random_state.seed(recipe.seed)
+    model = build_model(recipe, sets["train"].num_classes, pretrained=not begun)
+    if recipe.weights and not begun:
+        remarks.append(str(load_start(recipe, model, sets["train"].classes)))
+    if frozen := freeze(model, recipe.freeze):
+        remarks.append(frozen)
+    model = distributed.synchronise_norms(model, recipe.sync_bn, device).to(device)
+    if settings.channels_last:
+        model.to(memory_format=torch.channels_last)
+    state = TrainingState(
+        recipe=recipe,
+        sets=sets,
+        settings=settings,
+        model=model,
+        ema=engine.averaged(model, recipe.ema) if recipe.ema else None,
+        optimizer=build_optimizer(recipe, model, fused=settings.fused),
+        scaler=build_scaler(settings, device),
+        remarks=remarks,
+    )
+    if distributed.rank():  # all built the same network, but each drops out its own units
+        random_state.seed((recipe.seed + distributed.rank()) % 2**32)
+    return state
+
+
+def build_scaler(settings: engine.Settings, device: torch.device) -> GradScaler:
+    """The gradient scaler, which only float16 needs."""
+    return GradScaler(device.type, enabled=settings.precision == "float16")
+
+
+def save(state: TrainingState, folder: RunFolder) -> None:
+    """Write a checkpoint of everything that the next step depends on; all processes call this."""
+    content = state.state_dict()
+    if distributed.rank() == 0:
+        engine.save_checkpoint(folder.checkpoints, content)
+    state.saved = state.step
+    folder.update(step=state.step, seconds=round(state.seconds, 1))
+
+
+def resume(state: TrainingState, folder: RunFolder) -> list[str]:
+    """Go on from the folder's newest whole checkpoint, where there is one.
+
+    Returns:
+        Lines for the log.
+    """
+    lines: list[str] = []
+    found = engine.load_checkpoint(folder.checkpoints, tell=lines.append)
+    if found is None:
+        return lines
+    remark = state.load_state_dict(found)
+    path = folder.checkpoints / BEST
+    if state.best and not (path.exists() and read_header(path)["step"] == state.best["step"]):
+        state.best = {}  # a kill came between the best weights and their checkpoint
+        remark += "; the best weights are of a later step and will be chosen anew"
+    folder.update(step=state.step)
+    return [*lines, f"resumed at step {state.step} of {state.recipe.steps}{remark}"]

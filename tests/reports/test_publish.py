@@ -1,0 +1,61 @@
+"""A finished run as a page: figures that fit its own record, pictures that are small."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from segbook import recipes
+from segbook.reports.publish import credit_line, write_summary
+from segbook.runs.folder import RunFolder
+from segbook.training.loop import fit
+from segkit import data
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    whole = data.SyntheticStreets
+    monkeypatch.setattr(
+        data,
+        "SyntheticStreets",
+        lambda split, *, size, length: whole(split, size=size, length=length or 6),
+    )
+    recipe = recipes.override(
+        recipes.get("pp_liteseg_t_synthetic"),
+        {"image_size": (64, 64), "crop": (64, 64), "length": 6, "batch_size": 2, "steps": 3,
+         "warmup": 1, "evaluate_every": 1, "precision": "float32"},
+    )  # fmt: skip
+    folder = RunFolder.create(
+        "tiny", root=tmp_path, kind="train", recipe_name=recipe.name, overrides={"steps": "3"}
+    )
+    result = fit(recipe, folder, show=lambda text: None, progress=False)
+    return folder, result
+
+
+def test_the_page(finished, tmp_path):
+    folder, result = finished
+    page = write_summary(folder, tmp_path / "page", count=2).read_text()
+    assert f"| val | {100 * result['miou']:.1f} |" in page
+    assert f"| test | {100 * result['test']['miou']:.1f} |" in page
+    assert "segbook train pp_liteseg_t_synthetic --set steps=3" in page
+    assert "- Seed 0; float32; 1 thread;" in page
+    for name in ("Road", "Bicyclist", "per_image_absent_0"):
+        assert f"| {name} |" in page
+    pictures = list((tmp_path / "page").glob("*.png"))
+    assert {p.stem for p in pictures} == {"curves", "iou", "comparison", "worst"}
+    assert sum(p.stat().st_size for p in pictures) < 1_000_000
+    for picture in pictures:
+        assert f"({picture.name})" in page
+        assert min(Image.open(picture).size) > 100
+
+
+def test_only_of_a_finished_run(finished, tmp_path):
+    folder, _ = finished
+    folder.update(status="stopped")
+    with pytest.raises(ValueError, match="is stopped"):
+        write_summary(folder, tmp_path / "page")
+
+
+def test_pictures_of_others_are_credited():
+    assert credit_line("camvid").startswith("Images: CamVid, G. Brostow")
+    assert credit_line("synthetic") == credit_line("folder") == ""
