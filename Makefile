@@ -1,5 +1,5 @@
 # make run    installs what is missing and trains PP-LiteSeg, headlessly, with a report at the end
-# make test   the same environment; lint, unit, contract and notebook tests
+# make test   the same environment; lint, unit, contract and notebook tests, in ten minutes
 # make lab    JupyterLab in notebooks/
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null 2>&1 && \
@@ -10,16 +10,18 @@ DATA ?= synthetic
 DATA_ROOT ?= data
 
 # Tests run with one thread each: two threads on a busy machine can be fifteen times slower.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Each of two processes begins with half of the tests; the first that is done takes from the other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=30
+BOTH := -n 2 --dist worksteal
 
 RECIPE_synthetic := -p recipe=pp_liteseg_t_synthetic
 RECIPE_camvid := -p recipe=pp_liteseg_t_camvid_cpu -p data_root=$(DATA_ROOT)/camvid
 
-.PHONY: help install run lab test test-fast test-parity lint notebooks bench clean
+.PHONY: help install run lab test test-fast test-all test-notebooks lint notebooks bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "also: make test-fast | test-parity | lint | notebooks (execute and save them) | bench | clean"
+	@echo "also: make test-fast (two minutes) | test-all (everything) | lint | notebooks (execute and save them) | bench | clean"
 
 install: $(VENV)/.installed
 
@@ -42,24 +44,29 @@ run: install
 lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
-test: lint
-	$(PYTEST) -n 2 --dist loadfile -m "not browser" tests
-	$(PYTEST) -m browser tests
-	@runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && set -x && SEGBOOK_RUNS=$$runs $(PYTEST) -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=600 \
-		--nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
-
 test-fast: lint
-	$(PYTEST) -n 2 --dist loadfile -m "not slow and not browser and not data" tests
+	$(PYTEST) $(BOTH) -m "not slow and not full and not browser and not data" tests
 
-# Numbers against other implementations, which no user needs: they come as an extra.
-test-parity: install
+test: lint
+	$(PYTEST) $(BOTH) -m "not full and not browser" tests
+	@$(MAKE) --no-print-directory test-notebooks
+
+# Everything once, with the other implementations to compare numbers with, which no user needs.
+test-all: lint
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[parity]'
-	$(PYTEST) -n 2 --dist load tests/parity tests/backbones/test_catalog_and_timm.py
-	$(BIN)/segbook certify --all --check
+	$(PYTEST) $(BOTH) -m "not browser" tests
+	$(PYTEST) -m browser tests
+	@$(MAKE) --no-print-directory test-notebooks
+
+# The cells of a notebook share a kernel: a file stays in one process.
+test-notebooks: install
+	@runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && set -x && SEGBOOK_RUNS=$$runs $(PYTEST) -n 2 --dist loadfile --nbval \
+		--nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 notebooks: install
 	$(BIN)/python -m segbook.notebooks.refresh notebooks/*.ipynb

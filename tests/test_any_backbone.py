@@ -69,6 +69,7 @@ def test_shape_gradient_and_round_trip(name, backbone, tmp_path):
         assert torch.equal(loaded(images).logits, model.eval()(images).logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in MODELS if "backbone" in options_of(n)])
 def test_every_variant_takes_another_backbone(name):
     with torch.device("meta"):
@@ -78,6 +79,7 @@ def test_every_variant_takes_another_backbone(name):
     assert logits.shape == (1, K, 64, 96)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*PLAIN, *STEM, *DILATED])
 def test_the_backbones_that_an_error_names_do_fit(name):
     for backbone in FIT:
@@ -85,6 +87,7 @@ def test_the_backbones_that_an_error_names_do_fit(name):
             build(name, backbone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*PLAIN, *STEM, *DILATED])
 @pytest.mark.parametrize("backbone", ["vit_b_16", "timm:vit_tiny_patch16_224"])
 def test_a_plain_vit_fits_nowhere(name, backbone):
@@ -94,6 +97,7 @@ def test_a_plain_vit_fits_nowhere(name, backbone):
         build(name, backbone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["stdc1", "hrnet_w18", "timm:swin_tiny_patch4_window7_224"])
 @pytest.mark.parametrize("name", DILATED)
 def test_what_cannot_be_dilated_is_refused(name, backbone):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segbook import bench
+from segbook.bench import promises
 
 
 def clocked(*seconds: float):
@@ -32,7 +33,12 @@ def test_a_missed_promise_is_said():
 
 
 @pytest.mark.slow
-def test_all_of_them_run():
+def test_all_of_them_run(monkeypatch):
+    def once(name, ours, theirs, *, wanted, pairs, clock=None):
+        ours(), theirs()
+        return bench.Ratio(name, 1.0, 1.0, 1.0, wanted, pairs)
+
+    monkeypatch.setattr(promises, "compare", once)  # which the tests above are of
     lines: list[str] = []
     bench.main(lines.append, quick=True)
     text = "\n".join(lines)

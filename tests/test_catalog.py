@@ -123,6 +123,7 @@ def test_model_card_of_pp_liteseg():
     assert card["aux"] == {"p4": 1.0, "p5": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_card_is_complete(name):
     card = model_card(name)
@@ -130,6 +131,7 @@ def test_every_card_is_complete(name):
     assert "https://" in card["paper"]
 
 
+@pytest.mark.slow
 def test_importing_segkit_offers_the_catalog_and_needs_no_screen():
     program = (
         "import sys, segkit\n"

@@ -81,6 +81,7 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     assert run.name in done.stdout
 
 
+@pytest.mark.slow
 def test_training_needs_no_jupyter_and_no_matplotlib(tmp_path):
     code = """
 import sys

@@ -1,11 +1,14 @@
-"""What every network promises, checked for every name in the catalog.
+"""What every network promises.
 
-Shapes are checked on the meta device, which costs nothing at any size; what needs numbers runs on
-small images, one network in memory at a time.
+The cheap half is for every name in the catalog: on the meta device, where a network has shapes and
+a graph and no numbers. The half that needs numbers, an export or a compiler is for the smallest
+variant of each network: its larger ones run the same code. The certificates' tests run every name
+at odd sizes and at its paper's size.
 """
 
 import inspect
 import math
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -19,43 +22,39 @@ from segkit.outputs import SegOutput
 K = 5
 SIZE = (33, 47)
 
-# One of each kind, and quick: the fast set. The others are marked slow.
-FAST = {
-    "bisenet_v2",
-    "deeplab_v3_plus_mobilenet_v2",
-    "espnet",
-    "fast_scnn",
-    "fcn8s_resnet18",
-    "fcn_hrnet_w18_small",
-    "linknet_resnet18",
-    "lraspp_mobilenet_v3_large",
-    "no_new_net",
-    "pp_liteseg_t",
-    "segformer_b0",
-    "stdc1_seg",
-    "u2netp",
-    "unet_plus_plus",
-    "unet_resnet18",
-}
+
+def network_of(name):
+    """The class that a builder says it returns: the first, where a backbone makes it another."""
+    returned = get_type_hints(MODELS[name])["return"]
+    return (get_args(returned) or (returned,))[0]
 
 
-@pytest.fixture(params=list(MODELS))
+NETWORKS: dict[type[nn.Module], list[str]] = {}
+for _name in MODELS:
+    NETWORKS.setdefault(network_of(_name), []).append(_name)
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
 def name(request):
-    """Every network, for what costs nothing."""
-    return request.param
-
-
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in MODELS],
-)
-def variant(request):
-    """Every network, for what takes a second."""
+    """Every name."""
     return request.param
 
 
 @pytest.fixture(scope="module")
+def meta(name):
+    """Every name's network, without numbers."""
+    return on_meta(name)
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS), ids=lambda network: network.__name__)
+def variant(request):
+    """The name of each network's smallest variant."""
+    return min(NETWORKS[request.param], key=lambda name: parameters(on_meta(name)))
+
+
+@pytest.fixture(scope="module")
 def model(variant):
+    """Each network's smallest variant, every weight of which matters."""
     torch.manual_seed(0)
     model = MODELS[variant](num_classes=K)
     for key, p in model.named_parameters():
@@ -68,13 +67,17 @@ def model(variant):
 @pytest.fixture(autouse=True)
 def _leave_no_gradients(request):
     yield
-    if "model" in request.fixturenames:
-        request.getfixturevalue("model").zero_grad(set_to_none=True)
+    for fixture in {"meta", "model"} & set(request.fixturenames):
+        request.getfixturevalue(fixture).zero_grad(set_to_none=True)
 
 
 def on_meta(name, **arguments):
     with torch.device("meta"):
         return MODELS[name](**{"num_classes": K, **arguments})
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
 
 
 def size_for(model, size):
@@ -111,39 +114,8 @@ def assert_step(model, precision=None):
     assert [name for name, p in learning.items() if p.dim() > 1 and not p.grad.any()] == []
 
 
-# The builder
-
-
-def test_builder_takes_keywords_and_builds_without_weights(name):
-    assert {"num_classes", "in_channels", "weights"} <= set(options_of(name))
-    signature = inspect.signature(MODELS[name])
-    kinds = {p.kind for p in signature.parameters.values()}
-    assert kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
-    assert signature.return_annotation is not inspect.Signature.empty
-    with pytest.raises(TypeError, match="num_classes"):
-        MODELS[name]()
-    with pytest.raises(TypeError, match="'colour'"), torch.device("meta"):
-        MODELS[name](num_classes=K, colour=3)
-
-
-def test_one_class_is_refused_with_the_way_out(name):
-    with pytest.raises(ValueError, match="num_classes=2"):
-        on_meta(name, num_classes=1)
-
-
-@pytest.mark.parametrize("in_channels", [1, 4])
-def test_images_may_have_another_number_of_channels(name, in_channels):
-    model = on_meta(name, in_channels=in_channels).eval()
-    images = images_for(model, (64, 96), batch=1, channels=in_channels, device="meta")
-    assert model(images).logits.shape == (1, K, *images.shape[2:])
-
-
-# Shapes
-
-
-@pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 97), (97, 64), (512, 1024)])
-def test_logits_have_the_size_of_the_images(name, size):
-    model = on_meta(name)
+def assert_shapes(model, size):
+    """Of logits and auxiliary outputs in both modes; gives what train mode returned."""
     images = images_for(model, size, device="meta")
 
     output = model.eval()(images)
@@ -162,25 +134,94 @@ def test_logits_have_the_size_of_the_images(name, size):
         else:  # not class scores: a NamedTuple with a loss of its own
             assert aux._fields
             assert model.aux_losses[key].loss is not None
+    return output
 
 
-def test_paper_size_is_built_without_memory(name):
-    model = on_meta(name, num_classes=19)
-    assert all(tensor.is_meta for tensor in model.state_dict().values())
-    assert sum(p.numel() for p in model.parameters()) > 100_000
+# Every name
 
 
-# Numbers
+def test_builder_takes_keywords_and_builds_without_weights(name):
+    assert {"num_classes", "in_channels", "weights"} <= set(options_of(name))
+    kinds = {p.kind for p in inspect.signature(MODELS[name]).parameters.values()}
+    assert kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+    with pytest.raises(TypeError, match="num_classes"):
+        MODELS[name]()
+    with pytest.raises(TypeError, match="'colour'"), torch.device("meta"):
+        MODELS[name](num_classes=K, colour=3)
+
+
+@pytest.mark.slow
+def test_one_class_is_refused_with_the_way_out(name):
+    with pytest.raises(ValueError, match="num_classes=2"):
+        on_meta(name, num_classes=1)
+
+
+@pytest.mark.slow
+def test_builds_the_network_that_it_says_without_memory(name, meta):
+    """The annotation is also what this suite finds each network's variants by."""
+    assert type(meta) is network_of(name)
+    assert type(meta).__mro__[1] is nn.Module
+    assert all(tensor.is_meta for tensor in meta.state_dict().values())
+    assert parameters(meta) > 100_000
+
+
+@pytest.mark.slow
+def test_shapes_and_a_graph_from_every_parameter(meta):
+    output = assert_shapes(meta, SIZE)
+    parts = [part if isinstance(part, tuple) else (part,) for part in output.aux.values()]
+    sum(tensor.sum() for tensor in (output.logits, *sum(parts, ()))).backward()
+    learning = {key: p for key, p in meta.named_parameters() if p.requires_grad}
+    assert [key for key, p in learning.items() if p.grad is None] == []
+
+
+@pytest.mark.slow
+def test_images_may_have_four_channels(name):
+    model = on_meta(name, in_channels=4).eval()
+    images = images_for(model, (64, 96), batch=1, channels=4, device="meta")
+    assert model(images).logits.shape == (1, K, *images.shape[2:])
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_state_dict_is_all_that_eval_needs(name):
+    """A tensor that it lacks stays on the meta device, where nothing can be computed with it."""
+    model = on_meta(name).eval()
+    state = {
+        key: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)  # which takes no memory
+        for key, tensor in model.state_dict().items()
+    }
+    model.load_state_dict(state, strict=True, assign=True)
+    logits = model(images_for(model, (32, 32), batch=1)).logits
+    assert not logits.is_meta
+    assert logits.isfinite().all()
+
+
+# The smallest variant of each network
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(32, 32), (65, 97), (97, 64)])
+def test_logits_have_the_size_of_the_images(variant, size):
+    assert_shapes(on_meta(variant), size)
+
+
+@pytest.mark.slow
+def test_images_may_be_grey(variant):
+    model = on_meta(variant, in_channels=1).eval()
+    images = images_for(model, (64, 96), batch=1, channels=1, device="meta")
+    assert model(images).logits.shape == (1, K, *images.shape[2:])
 
 
 def test_a_training_step_reaches_every_parameter(model):
     assert_step(model)
 
 
+@pytest.mark.slow
 def test_a_training_step_in_bfloat16_is_finite(model):
     assert_step(model, precision=torch.bfloat16)
 
 
+@pytest.mark.slow
 def test_one_image_in_training_works_or_names_the_cure(model):
     model.train()
     try:
@@ -192,6 +233,7 @@ def test_one_image_in_training_works_or_names_the_cure(model):
         assert logits.isfinite().all()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_eval_does_not_mix_the_images_of_a_batch(model):
     model.eval()
@@ -203,8 +245,9 @@ def test_eval_does_not_mix_the_images_of_a_batch(model):
     torch.testing.assert_close(alone, together, atol=1e-5 * max(scale, 1.0), rtol=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
-def test_state_dict_holds_all_that_eval_needs(variant, model):
+def test_a_state_dict_gives_the_same_logits(variant, model):
     model.eval()
     twin = on_meta(variant).eval()
     twin.load_state_dict(model.state_dict(), strict=True, assign=True)
@@ -212,6 +255,7 @@ def test_state_dict_holds_all_that_eval_needs(variant, model):
     torch.testing.assert_close(twin(images).logits, model(images).logits, atol=0, rtol=0)
 
 
+@pytest.mark.full
 @torch.no_grad()
 def test_export_gives_the_same_logits_at_two_sizes(model):
     model.eval()
@@ -221,6 +265,7 @@ def test_export_gives_the_same_logits_at_two_sizes(model):
         torch.testing.assert_close(program(images).logits, model(images).logits)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("training", [True, False])
 def test_compiles_without_graph_breaks(variant, training):
     torch.compiler.reset()  # variants share their code, and one code is compiled eight times only
@@ -230,7 +275,3 @@ def test_compiles_without_graph_breaks(variant, training):
     output = compiled(images)
     assert output.logits.shape == (2, K, *images.shape[2:])
     assert set(output.aux) == (set(model.aux_losses) if training else set())
-
-
-def test_networks_share_no_base_class(model):
-    assert type(model).__mro__[1] is nn.Module

@@ -61,9 +61,7 @@ def test_the_library_is_not_ignored():
     assert not [line for line in lines if line.strip("/ ") == "lib"]
 
 
-@pytest.mark.parametrize(
-    "target", ["run", "test", "test-fast", "test-parity", "lab", "lint", "bench"]
-)
+@pytest.mark.parametrize("target", ["run", "test", "test-fast", "test-all", "lab", "lint", "bench"])
 def test_what_the_readme_calls_exists(target):
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
@@ -74,8 +72,7 @@ def test_ci_calls_what_the_readme_tells_users_to_call():
     script = (ROOT / ".ci" / "run").read_text()
     assert "set -euo pipefail" in script
     assert "make run" in script
-    assert "make test" in script
-    assert "make test-parity" in script
+    assert "make test-all" in script
 
 
 def test_figures_and_modules_travel_in_the_wheel():

@@ -91,7 +91,7 @@ def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False
                 (left / width, bottom / height, (_WIDE - 0.12) / width, _TALL / height)
             )
             _draw(axes, tile)
-            [*_, name] = textwrap.wrap(_without(str(tile.path), folder), 30)  # its end tells more
+            name = _without(str(tile.path), folder)[-30:]  # its end tells more
             count = f" · {tile.place.pixels:,} px" if tile.place and tile.place.pixels else ""
             axes.set_title(name + count, fontsize=7.5, color=INK, pad=3)
     return figure

@@ -9,6 +9,7 @@ from segkit.backbones import BACKBONES, create_backbone
 from segkit.outputs import Stages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_every_name_gives_a_backbone_for_any_channels(name):
     assert BACKBONES[name].__name__ == name

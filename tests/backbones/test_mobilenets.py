@@ -33,6 +33,7 @@ def test_parameters_are_those_of_the_releases(build, options, count):
         assert parameters(build(**options)) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", ALL)
 @pytest.mark.parametrize("output_stride", [32, 16, 8])
 @pytest.mark.parametrize("size", [(64, 96), (33, 47)])

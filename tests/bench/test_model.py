@@ -77,6 +77,7 @@ def result():
     )
 
 
+@pytest.mark.slow
 def test_the_result_has_every_field(result):
     assert json.loads(json.dumps(result)) == result
     assert result["machine"].keys() == {"device", "threads", "torch", "peak_gflops"}
@@ -148,6 +149,7 @@ def test_what_cannot_be_measured_is_told(arguments, words):
     assert words in found.output + str(found.exception)
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_line_of_json():
     arguments = ["model", "espnet_c", "--size", "32x32", "--runs", "1", "--classes", "2"]
     found = CliRunner().invoke(bench, [*arguments, "--json", "--device", "cpu"])

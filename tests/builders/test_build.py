@@ -128,7 +128,7 @@ def test_only_the_scores_start_anew(tmp_path, model, modules):
     assert all(module in line for module in modules)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", MODELS)
 def test_the_scores_of_every_network_are_found(name):
     def rebuild(number):

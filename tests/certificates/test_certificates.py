@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from segbook.certificates import models_md
-from segbook.certificates.certify import complaints, facts_of, measured, read
+from segbook.certificates import measure
+from segbook.certificates.certify import CLASSES, complaints, facts_of, measured, on_meta, read
 from segbook.certificates.facts import facts
 from segbook.certificates.parity import load_pairs
+from segbook.cli import main
 from segkit.backbones import BACKBONES
 from segkit.catalog import MODELS
 
@@ -25,6 +27,12 @@ def test_is_green_and_of_this_code(name):
     assert complaints(read(name, ROOT), own) == [], f"segbook certify {name}"
 
 
+@pytest.mark.slow
+def test_has_the_parameters_that_it_says(name):
+    assert measure.parameters(on_meta(name, num_classes=CLASSES)) == read(name, ROOT)["parameters"]
+
+
+@pytest.mark.full
 def test_says_what_is_measured_now(name):
     certificate = read(name, ROOT)
     for key, value in measured(name, facts_of(name)).items():
@@ -52,6 +60,8 @@ def test_no_certificate_is_left_over():
     assert written == set(MODELS)
 
 
-def test_models_md_is_what_the_certificates_say():
-    text = (ROOT / "MODELS.md").read_text(encoding="utf-8")
-    assert text == models_md.render(ROOT), "segbook certify NAME writes it"
+@pytest.mark.slow
+def test_the_command_finds_them_and_models_md_as_they_should_be(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(main, ["certify", "--all", "--check"])
+    assert result.exit_code == 0, result.output

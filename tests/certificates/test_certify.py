@@ -158,7 +158,10 @@ def test_command_writes_a_certificate_and_keeps_what_it_cannot_measure(tmp_path,
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "docs" / "certificates" / "pp_liteseg_t.json"
     before = json.loads(path.read_text())
-    path.write_text(json.dumps({**before, "parameters": {"total": 1}}))
+    path.write_text(json.dumps({**before, "parameters": {"total": 1}, "code": "0"}))
+    result = CliRunner().invoke(main, ["certify", "pp_liteseg_t", "--check"])
+    assert result.exit_code == 1
+    assert "its code has changed since (0, now" in result.output
 
     result = CliRunner().invoke(main, ["certify", "pp_liteseg_t", "--no-parity"])
     assert result.exit_code == 0, result.output

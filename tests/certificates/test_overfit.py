@@ -32,7 +32,7 @@ QUICK = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.data
 @pytest.mark.parametrize("name", list(MODELS))
 def test_learns_two_real_images_by_heart(name, camvid_root):

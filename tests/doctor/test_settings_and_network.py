@@ -73,7 +73,7 @@ def test_saved_bytes_are_those_of_a_real_step():
 
 
 @pytest.mark.parametrize("name", sorted(set(MODELS) - {"no_new_net"}))
-@pytest.mark.slow
+@pytest.mark.full
 def test_every_network_can_be_run_dry(name):
     found = dry_run(meta(name), (2, 3, 256, 352))
     assert (found.refusal, found.foreign, found.without_gradient) == ("", "", ())

@@ -70,6 +70,7 @@ def test_the_same_logits_and_labels_in_float32(family):
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not bf16, reason="this torch has no bfloat16 convolutions here")
 def test_nearly_the_same_in_bfloat16(family):
     network, expected, _ = family

@@ -94,6 +94,7 @@ def test_disk_is_last_previous_and_best():
     assert some_costs().disk(tiny(steps=16, save_every=24, evaluate_every=8)) == 2300
 
 
+@pytest.mark.slow
 def test_a_run_foresees_itself(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
     told = []
@@ -113,6 +114,7 @@ def test_a_run_foresees_itself(tmp_path):
     assert (accuracy.name, accuracy.seconds) == (folder.name, said["seconds"])
 
 
+@pytest.mark.slow
 def test_a_short_run_says_nothing(tmp_path):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
     told = []
@@ -180,6 +182,7 @@ def test_time_spent_elsewhere_is_not_the_trainings(tmp_path, monkeypatch):
     assert folder.read()["forecast"]["error"] == 0.2
 
 
+@pytest.mark.slow
 def test_measuring_a_recipe_leaves_nothing_behind(tmp_path, monkeypatch):
     root = tmp_path / "runs"
     root.mkdir()
@@ -219,6 +222,7 @@ def test_a_larger_crop_costs_more():
     assert all(torch.equal(value, before[k]) for k, value in state.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_loader_processes_are_measured_too():
     report = measure(tiny(workers=1), steps=5)
     assert report.parts["reading the data"] == 0, "they read while it trains"

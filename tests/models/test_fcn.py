@@ -79,6 +79,7 @@ def test_upscore_without_extension_is_a_bare_transposed_convolution():
     torch.testing.assert_close(upscore(x), bare(x), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paper_border", [False, True])
 @pytest.mark.parametrize("stride", [8, 16, 32])
 @pytest.mark.parametrize("size", [(32, 32), (33, 63), (97, 34)])
@@ -127,6 +128,7 @@ def test_scores_lie_where_they_were_seen(stride, layers, paper_border):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(58, 90), (61, 75)])
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_paper_border_is_the_authors_network(stride, height, width):
@@ -277,6 +279,7 @@ def test_fcn_refuses():
         fcn.fcn_resnet50(num_classes=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fcn_resnet50", "fcn_resnet101"])
 def test_dilated_fcn_is_torchvisions(name):
     torch.manual_seed(0)

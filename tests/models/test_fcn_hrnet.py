@@ -30,6 +30,7 @@ REFERENCE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", REFERENCE)
 def test_parameters_and_computation_are_those_of_mmsegmentation(build):
     total, backbone, head, gflops = REFERENCE[build]

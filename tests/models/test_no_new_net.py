@@ -106,6 +106,7 @@ def test_one_voxel_keeps_the_shift():
     assert logits.isfinite().all()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_export_and_compile():
     model = small().eval()

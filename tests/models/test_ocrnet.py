@@ -62,6 +62,7 @@ MMSEG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", MMSEG)
 def test_parameters_and_computation_on_hrnet_are_those_of_mmsegmentation(build):
     total, backbone, heads, gflops = MMSEG[build]

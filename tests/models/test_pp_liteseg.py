@@ -140,6 +140,7 @@ def test_without_sppm_a_1x1_convolution_takes_its_place():
     assert not any(isinstance(module, SPPM) for module in model.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fld", [True, False])
 @pytest.mark.parametrize("sppm", [True, False])
 @pytest.mark.parametrize("attention", ["spatial", "channel", None])
@@ -289,6 +290,7 @@ def test_channels_last_holds_to_the_head_and_logits_are_planes():
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_export_serves_any_size():
     model = thin(attention=ChannelAttention).eval()
     free = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}

@@ -182,6 +182,7 @@ def test_a_missing_notebook_names_its_neighbours(make, tmp_path):
         notebook.create(julia)
 
 
+@pytest.mark.slow
 def test_papermill_itself_can_use_the_engine(make, tmp_path):
     """Papermill loads the entry point while it is itself being imported."""
     installed = tmp_path / "site" / "segbook-0.dist-info"

@@ -9,7 +9,7 @@ import torch
 from segbook.certificates.parity import Pair, compare, largest, load_pairs
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("pair", load_pairs(Path(__file__).parent), ids=lambda pair: pair.id)
 def test_the_same_weights_give_the_same_numbers(pair):
     pytest.importorskip(pair.package, reason="pip install 'segbook[parity]'")

@@ -83,6 +83,7 @@ def test_a_good_recipe_has_neither_errors_nor_warnings():
     assert checks(findings, "warning") == set(), "\n".join(map(str, findings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -110,6 +111,7 @@ def test_frozen_norms_may_see_tiny_batches():
     assert "tiny_batchnorm" not in faults(changed(**fields, freeze="backbone_norms"))
 
 
+@pytest.mark.slow
 def test_normalisation_of_the_weights_file(tmp_path):
     from segkit import create_model
 

@@ -32,6 +32,7 @@ def finished(tmp_path, monkeypatch):
     return folder, result
 
 
+@pytest.mark.slow
 def test_the_page(finished, tmp_path):
     folder, result = finished
     page = write_summary(folder, tmp_path / "page", count=2).read_text()
@@ -49,6 +50,7 @@ def test_the_page(finished, tmp_path):
         assert min(Image.open(picture).size) > 100
 
 
+@pytest.mark.slow
 def test_only_of_a_finished_run(finished, tmp_path):
     folder, _ = finished
     folder.update(status="stopped")

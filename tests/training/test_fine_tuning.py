@@ -77,6 +77,7 @@ def halves(tmp_path):
     return str(tmp_path / "halves")
 
 
+@pytest.mark.slow
 def test_a_run_on_other_classes_says_what_starts_anew(streets, halves, tmp_path):
     best = streets.checkpoints / "best.safetensors"
     folder = RunFolder.create("tuned", root=tmp_path, kind="train")
@@ -108,6 +109,7 @@ def test_a_resumed_run_goes_on_from_its_checkpoint(streets, tmp_path):
     assert not [line for line in told if line.startswith("weights from")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["backbone", "backbone_norms"])
 def test_a_frozen_backbone_stays_through_a_run_with_validations(streets, tmp_path, freeze):
     best = streets.checkpoints / "best.safetensors"

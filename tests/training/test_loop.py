@@ -97,6 +97,7 @@ def test_the_best_weights_can_be_used_alone(tmp_path):
     assert model(torch.zeros(1, 3, 64, 64)).logits.shape == (1, 11, 64, 64)
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_its_test_is_not_finished(tmp_path, monkeypatch):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
 
@@ -144,6 +145,7 @@ def test_a_resume_that_fails_at_once_forgets_no_step(tmp_path, monkeypatch):
     assert (described["status"], described["step"]) == ("failed", 1)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_class_weights(tmp_path, monkeypatch):
     folder = RunFolder.create("tiny", root=tmp_path, kind="train")
     first = build(tiny(class_weights="median"))
@@ -163,6 +165,7 @@ def test_a_resumed_run_keeps_its_class_weights(tmp_path, monkeypatch):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_weights_of_the_backbone_are_taken_once(tmp_path, monkeypatch):
     asked = []
 

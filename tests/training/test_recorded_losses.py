@@ -88,6 +88,7 @@ def run(case, root):
     return {"losses": [loss.hex() for loss in losses], "weights": digest(folder)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_move_changes_no_bit(case, tmp_path):
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))

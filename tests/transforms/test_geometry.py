@@ -65,6 +65,7 @@ def test_equals_the_usual_order_on_one_window(scale, step, seed):
     assert torch.equal(labels, nearest[y : y + 16, x : x + 24])
 
 
+@pytest.mark.slow
 def test_same_distribution_as_the_usual_order():
     image, mask = ramp(40, 60)
     crop, scale, draws = (24, 30), (0.25, 1.5), 2000
