@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segbook.recipes.recipe import Phase, Recipe
+from segbook.recipes.recipe import Phase, Recipe, variant
 
 
 def pp_liteseg_t_camvid() -> Recipe:
@@ -52,10 +52,9 @@ def pp_liteseg_t_camvid_release() -> Recipe:
 
 def pp_liteseg_b_camvid() -> Recipe:
     """PP-LiteSeg-B on CamVid at 960x720: the same with the larger network."""
-    return replace(
+    return variant(
         pp_liteseg_t_camvid(),
-        name="pp_liteseg_b_camvid",
-        model="pp_liteseg_b",
+        "pp_liteseg_b",
         paper_miou=0.750,  # table 4
     )
 
@@ -86,10 +85,9 @@ def pp_liteseg_t_cityscapes() -> Recipe:
 
 def pp_liteseg_b_cityscapes() -> Recipe:
     """PP-LiteSeg-B on Cityscapes: the same with the larger network."""
-    return replace(
+    return variant(
         pp_liteseg_t_cityscapes(),
-        name="pp_liteseg_b_cityscapes",
-        model="pp_liteseg_b",
+        "pp_liteseg_b",
         note="PP-LiteSeg section 4.1; it reports 75.3 on images of half and 78.2 on those of three "
         "quarters of the size (table 2), where ours sees whole ones",
     )
@@ -108,10 +106,9 @@ def pp_liteseg_t_cityscapes_release() -> Recipe:
 
 def pp_liteseg_b_cityscapes_release() -> Recipe:
     """PP-LiteSeg-B on Cityscapes with the release's configuration for whole images."""
-    return replace(
+    return variant(
         pp_liteseg_t_cityscapes_release(),
-        name="pp_liteseg_b_cityscapes_release",
-        model="pp_liteseg_b",
+        "pp_liteseg_b",
         note="PaddleSeg's pp_liteseg_stdc2_cityscapes_1024x512_scale1.0_160k.yml, for which it "
         "reports 79.04",
     )
@@ -156,12 +153,7 @@ def pp_liteseg_t_camvid_cpu() -> Recipe:
 
 def pp_liteseg_b_camvid_cpu() -> Recipe:
     """PP-LiteSeg-B by the CPU recipe of PP-LiteSeg-T."""
-    return replace(
-        pp_liteseg_t_camvid_cpu(),
-        name="pp_liteseg_b_camvid_cpu",
-        model="pp_liteseg_b",
-        paper_miou=0.750,
-    )
+    return variant(pp_liteseg_t_camvid_cpu(), "pp_liteseg_b", paper_miou=0.750)
 
 
 def pp_liteseg_t_synthetic() -> Recipe:
@@ -194,4 +186,7 @@ def pp_liteseg_t_synthetic() -> Recipe:
 
 def pp_liteseg_b_synthetic() -> Recipe:
     """PP-LiteSeg-B on the embedded streets."""
-    return replace(pp_liteseg_t_synthetic(), name="pp_liteseg_b_synthetic", model="pp_liteseg_b")
+    return variant(
+        pp_liteseg_t_synthetic(),
+        "pp_liteseg_b",
+    )

@@ -292,3 +292,15 @@ def _spell(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(typing.get_args(kind))
     return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+
+
+def variant(base: Recipe, model: str, **changes: Any) -> Recipe:
+    """A recipe for another network of the same paper, named after it.
+
+    Args:
+        base: the recipe that is changed.
+        model: the network, in the place of the base's in the name too.
+        changes: other fields that differ.
+    """
+    name = base.name.replace(base.model, model)
+    return dataclasses.replace(base, name=name, model=model, **changes)
