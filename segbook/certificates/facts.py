@@ -1,12 +1,27 @@
-"""What others measured: the counts that our networks are held against, and the papers' sizes."""
+"""What others measured: the counts that our networks are held against, and the papers' sizes.
+
+``papers/NAME.yaml`` is about the networks of ``segkit/models/NAME.py``. Counts were obtained by
+building the other implementation unless the name says otherwise ("paper": copied from it), without
+running statistics. "ResNet aside": theirs has another stem, of three 3x3 convolutions, so what
+follows the ResNet is compared.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+
+import segkit.catalog
+
+
+FAMILIES = (
+    "FCN", "U-Net", "DeepLab", "Pyramid and context", "Object context", "Real time", "Transformers",
+)  # fmt: skip
+"""The sections of MODELS.md, in this order."""
 
 
 class Reference(NamedTuple):
@@ -39,7 +54,7 @@ class Facts(NamedTuple):
     """What is known about an entry of the catalogue besides its code.
 
     Attributes:
-        family: its section in MODELS.md.
+        family: its section in MODELS.md, one of `FAMILIES`.
         size: (H, W) that its paper works at, or (D, H, W).
         references: counts to match.
         others: who has which variant under the same name.
@@ -57,18 +72,24 @@ class Facts(NamedTuple):
 
 @cache
 def facts() -> dict[str, Facts]:
-    """The facts of every entry, by name, in the order of MODELS.md."""
-    text = resources.files(__package__).joinpath("facts.yaml").read_text(encoding="utf-8")
-    found = {}
-    for family, entries in yaml.safe_load(text).items():
-        for name, fields in entries.items():
-            fields["references"] = tuple(
-                Reference(
-                    **{k: tuple(v) if isinstance(v, list) else v for k, v in reference.items()}
-                )
-                for reference in fields.get("references", ())
-            )
-            fields["size"] = tuple(fields["size"])
-            fields["lr"] = float(fields.get("lr", 1e-3))
-            found[name] = Facts(family=family, **fields)
-    return found
+    """The facts of every entry, by name, in the order of MODELS.md: by family, then by year."""
+    files = resources.files(__package__).joinpath("papers").iterdir()
+    papers = {Path(file.name).stem: yaml.safe_load(file.read_text("utf-8")) for file in files}
+
+    def order(stem: str) -> tuple[int, int, str]:
+        year = getattr(segkit.models, stem).PAPER.year
+        return FAMILIES.index(papers[stem]["family"]), year, stem
+
+    return {
+        name: _read(papers[stem]["family"], **fields)
+        for stem in sorted(papers, key=order)
+        for name, fields in papers[stem]["networks"].items()
+    }
+
+
+def _read(family: str, *, size: list[int], references: Any = (), **fields: Any) -> Facts:
+    read = tuple(
+        Reference(**{k: tuple(v) if isinstance(v, list) else v for k, v in reference.items()})
+        for reference in references
+    )
+    return Facts(family, tuple(size), read, **fields)
