@@ -17,7 +17,6 @@ import yaml
 
 import segkit.catalog
 
-
 FAMILIES = (
     "FCN", "U-Net", "DeepLab", "Pyramid and context", "Object context", "Real time", "Transformers",
 )  # fmt: skip
