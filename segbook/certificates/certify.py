@@ -156,9 +156,8 @@ def held_against(name: str, reference: Reference) -> dict[str, Any]:
         if not key.startswith(tuple(f"{part}." for part in reference.without))
         and (not reference.only or key.startswith(tuple(f"{part}." for part in reference.only)))
     )
-    entry = {**reference._asdict(), "without": [*reference.without], "only": [*reference.only]}
     return {
-        **{key: value for key, value in entry.items() if value not in ([], {}, "")},
+        **{key: value for key, value in reference._asdict().items() if value not in ((), {}, "")},
         "ours": ours,
         "agrees": ours - reference.parameters == reference.difference,
     }

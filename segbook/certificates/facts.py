@@ -8,14 +8,13 @@ follows the ResNet is compared.
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-
-import segkit.catalog
 
 FAMILIES = (
     "FCN", "U-Net", "DeepLab", "Pyramid and context", "Object context", "Real time", "Transformers",
@@ -42,8 +41,8 @@ class Reference(NamedTuple):
     parameters: int
     classes: int = 19
     in_channels: int = 3
-    without: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    without: Sequence[str] = ()
+    only: Sequence[str] = ()
     options: dict[str, Any] = {}  # noqa: RUF012 (never changed)
     difference: int = 0
     why: str = ""
@@ -62,8 +61,8 @@ class Facts(NamedTuple):
     """
 
     family: str
-    size: tuple[int, ...]
-    references: tuple[Reference, ...] = ()
+    size: Sequence[int]
+    references: Sequence[Reference] = ()
     others: str = ""
     lr: float = 1e-3
     coarse: str = ""
@@ -72,23 +71,16 @@ class Facts(NamedTuple):
 @cache
 def facts() -> dict[str, Facts]:
     """The facts of every entry, by name, in the order of MODELS.md: by family, then by year."""
-    files = resources.files(__package__).joinpath("papers").iterdir()
-    papers = {Path(file.name).stem: yaml.safe_load(file.read_text("utf-8")) for file in files}
+    files = (Path(__file__).parent / "papers").glob("*.yaml")
+    papers = {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
 
     def order(stem: str) -> tuple[int, int, str]:
-        year = getattr(segkit.models, stem).PAPER.year
+        year = importlib.import_module(f"segkit.models.{stem}").PAPER.year
         return FAMILIES.index(papers[stem]["family"]), year, stem
 
-    return {
-        name: _read(papers[stem]["family"], **fields)
-        for stem in sorted(papers, key=order)
-        for name, fields in papers[stem]["networks"].items()
-    }
-
-
-def _read(family: str, *, size: list[int], references: Any = (), **fields: Any) -> Facts:
-    read = tuple(
-        Reference(**{k: tuple(v) if isinstance(v, list) else v for k, v in reference.items()})
-        for reference in references
-    )
-    return Facts(family, tuple(size), read, **fields)
+    found = {}
+    for stem in sorted(papers, key=order):
+        for name, fields in papers[stem]["networks"].items():
+            references = [Reference(**reference) for reference in fields.pop("references", ())]
+            found[name] = Facts(papers[stem]["family"], references=references, **fields)
+    return found

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
-
-Build = Callable[..., nn.Module]
 
 
 def parameters(model: nn.Module) -> dict[str, int]:
@@ -76,7 +74,7 @@ def activation_bytes(model: nn.Module, size: Sequence[int], *, in_channels: int 
 def shapes(
     model: nn.Module, sizes: Sequence[Sequence[int]], *, in_channels: int = 3
 ) -> dict[str, list[int]]:
-    """The shape of the logits of one image at several sizes, spelled "33x47"."""
+    """The shape of the logits of one image at several sizes, each named as in "33x47"."""
     model.eval()
     found = {}
     for size in sizes:

@@ -179,6 +179,8 @@ def _randomise(model: nn.Module) -> None:
         if isinstance(module, BATCH_NORMS) and module.affine:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.2, 0.2)
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     for parameter in model.parameters():
