@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segbook.recipes.recipe import Phase, Recipe, variant
+from segbook.recipes.unet import unet_synthetic
 
 
 def pp_liteseg_t_camvid() -> Recipe:
@@ -158,29 +159,14 @@ def pp_liteseg_b_camvid_cpu() -> Recipe:
 
 def pp_liteseg_t_synthetic() -> Recipe:
     """PP-LiteSeg-T on the embedded streets: minutes on two CPU cores."""
-    return Recipe(
+    return replace(
+        unet_synthetic(),
         name="pp_liteseg_t_synthetic",
         model="pp_liteseg_t",
-        data="synthetic",
-        image_size=(128, 160),
-        length=400,
-        crop=(128, 160),
-        scale=(0.75, 1.5),
-        jitter=0.3,
-        batch_size=8,
         steps=1000,
-        optimizer="adamw",
-        lr=2e-3,
-        weight_decay=0.02,
-        schedule="poly",
-        warmup=20,
-        loss="cross_entropy",
-        class_weights="inverse_log",
-        clip=5.0,
         ema=0.99,
         evaluate_every=250,
         save_every=100,
-        note="ours: small images, from scratch",
     )
 
 
