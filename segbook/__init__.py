@@ -4,4 +4,4 @@ Importing this package imports nothing else, so that ``segbook --help`` answers 
 you need from ``segbook.recipes``, ``segbook.runs``, ``segbook.figures`` and ``segbook.widgets``.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

@@ -36,12 +36,11 @@ from segbook.runs.lock import RunBusyError
 from segbook.training.command import prove_resume, train
 
 
-class Refusal(click.ClickException):
+def refusal(message: str, exit_code: int) -> click.ClickException:
     """An error with its exit code."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    error = click.ClickException(message)
+    error.exit_code = exit_code  # pyright: ignore[reportAttributeAccessIssue]: click's own way
+    return error
 
 
 class Program(click.Group):
@@ -52,21 +51,21 @@ class Program(click.Group):
         try:
             return super().invoke(ctx)
         except RunBusyError as error:
-            raise Refusal(str(error), EXIT_BUSY) from None
+            raise refusal(str(error), EXIT_BUSY) from None
         except ValueError as error:
-            raise Refusal(str(error), EXIT_USAGE) from None
+            raise refusal(str(error), EXIT_USAGE) from None
         except ModuleNotFoundError as error:
-            raise Refusal(
+            raise refusal(
                 f"{error}. Running notebooks needs more than training does: "
                 "pip install 'segbook[notebooks]'",
                 EXIT_USAGE,
             ) from None
         except KeyboardInterrupt:
-            raise Refusal("stopped by Ctrl-C", EXIT_STOPPED) from None
+            raise refusal("stopped by Ctrl-C", EXIT_STOPPED) from None
         except BrokenPipeError:
             raise  # click ends quietly
         except OSError as error:
-            raise Refusal(str(error), EXIT_FAILED) from None
+            raise refusal(str(error), EXIT_FAILED) from None
 
 
 @click.group(cls=Program, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

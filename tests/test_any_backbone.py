@@ -193,8 +193,8 @@ def test_a_header_looks_no_backbone_up_elsewhere(tmp_path, backbone):
 
 
 def test_a_recipe_names_a_backbone(tmp_path):
-    from segbook.runs.build import build_model, check, model_arguments
-
+    from segbook.builders.check import check
+    from segbook.builders.model import build_model, model_arguments
     from segbook.recipes import Recipe
 
     def recipe(**fields):

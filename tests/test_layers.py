@@ -1,4 +1,4 @@
-"""The layers of segkit, and that the check of them can fail."""
+"""The layers of both packages, and that the check of them can fail."""
 
 from __future__ import annotations
 
@@ -37,14 +37,19 @@ def test_imports_point_one_way():
 
 def test_a_bad_import_is_found(tmp_path):
     root = copy(tmp_path)
-    with open(root / "lib/segkit/outputs.py", "a") as file:
-        file.write("\nfrom segkit import engine\n")
-    assert lint(root).returncode == 1
+    for low, high in (("lib/segkit/outputs", "segkit import engine"),
+                      ("segbook/runs/lock", "segbook.training import loop")):  # fmt: skip
+        with open(root / f"{low}.py", "a") as file:
+            file.write(f"\nfrom {high}\n")
+    done = lint(root)
+    assert done.returncode == 1
+    for package in ("segkit", "segbook"):
+        assert f"{package} imports point one way BROKEN" in done.stdout
 
 
 def test_a_stray_module_is_found(tmp_path):
     root = copy(tmp_path)
-    (root / "lib/segkit/utils.py").write_text('"""A drawer for everything."""\n')
+    (root / "segbook/utils.py").write_text('"""A drawer for everything."""\n')
     done = lint(root)
     assert done.returncode != 0
     assert "utils" in done.stdout + done.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -21,7 +21,7 @@ def train_batches(
     *,
     start: int = 0,
     show: Callable[[str], None] = lambda line: None,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """The endless stream of batches through the recipe's phases.
 
     Args:

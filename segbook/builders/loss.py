@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -42,7 +43,7 @@ def build_loss(
     def main(logits: Tensor, labels: Tensor) -> Tensor:
         return function(logits, labels, **weighted)
 
-    aux = dict(model.aux_losses)
+    aux: dict[str, losses.AuxLoss] = dict(cast(Any, model).aux_losses)  # by contract
     if recipe.aux_weight is not None:
         aux = {name: term._replace(weight=recipe.aux_weight) for name, term in aux.items()}
     return losses.combine(main, aux)

@@ -9,6 +9,7 @@ from torch import nn
 
 from segbook.recipes.recipe import Recipe
 from segkit import engine
+from segkit.engine.schedules import Schedule
 
 
 def build_optimizer(
@@ -69,7 +70,7 @@ def group_weights(recipe: Recipe, model: nn.Module) -> list[dict[str, Any]]:
     ]
 
 
-def build_schedule(recipe: Recipe) -> engine.schedules.Schedule:
+def build_schedule(recipe: Recipe) -> Schedule:
     """The recipe's learning-rate schedule."""
     if recipe.schedule == "poly":
         return engine.poly(recipe.steps, power=recipe.power, warmup=recipe.warmup)

@@ -16,6 +16,8 @@ from segkit.builder import own_backbone
 ROOT = Path(segkit.__file__).parent
 PARTS = ("models", "backbones", "nn")
 """The packages that a network is made of; losses and weights do not change what it computes."""
+IGNORED = ("annotation", "returns", "kind", "type_comment", "ctx")
+"""Fields of a syntax tree that do not change what is computed."""
 
 
 def files(builder: Callable[..., Any]) -> list[Path]:
@@ -63,8 +65,8 @@ def _defining(package: Path, names: set[str]) -> list[Path]:
 def code_hash(builder: Callable[..., Any]) -> str:
     """Sixteen hexadecimal digits over the code of a builder's network.
 
-    Comments, docstrings, formatting and the paper's facts do not count. Where a file holds several
-    networks, a change to one counts for all of them.
+    Comments, docstrings, annotations, formatting and the paper's facts do not count. Where a file
+    holds several networks, a change to one counts for all of them.
     """
     digest = hashlib.sha256()
     for path in files(builder):
@@ -86,7 +88,7 @@ def _canonical(node: Any) -> str:
     for name, value in ast.iter_fields(node):
         if isinstance(value, list) and name == "body":
             value = [child for child in value if not _is_docstring(child)]
-        if value is None or value == [] or name in ("kind", "type_comment", "ctx"):
+        if value is None or value == [] or name in IGNORED:
             continue
         fields.append(f"{name}={_canonical(value)}")
     return f"{type(node).__name__}({','.join(fields)})"

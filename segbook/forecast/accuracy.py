@@ -38,8 +38,8 @@ def accuracies(root: Path | None = None) -> list[Accuracy]:
     for folder in all_runs(root=root):
         with contextlib.suppress(ValueError, KeyError):  # damaged: `segbook list` says so
             described = folder.read()
-            said = described.get("forecast") or {}
-            if described.get("status") == FINISHED and "actual" in said:
-                numbers = [float(said[key]) for key in Accuracy._fields[1:]]
+            forecast = described.get("forecast") or {}
+            if described.get("status") == FINISHED and "actual" in forecast:
+                numbers = [float(forecast[key]) for key in Accuracy._fields[1:]]
                 found.append(Accuracy(folder.name, *numbers))
     return found

@@ -10,7 +10,7 @@ import sys
 import click
 
 from segbook.recipes.command import changed, changes_option
-from segbook.runs.stopping import spell_duration
+from segbook.runs.stopping import format_duration
 
 
 @click.command()
@@ -30,7 +30,7 @@ def forecast(
     """
     if check == bool(recipe):
         raise click.UsageError("name a recipe, or give --check")
-    if check:
+    if not recipe:
         _check_forecasts(as_json)
         return
     from tqdm import tqdm
@@ -41,11 +41,11 @@ def forecast(
     total = len(chosen.schedule_of_crops()) + 2
     with tqdm(total=total, leave=False, disable=not sys.stderr.isatty()) as bar:
 
-        def tell(what: str) -> None:
+        def begin(what: str) -> None:
             bar.set_description(what)
             bar.update()
 
-        report = measure(chosen, steps=steps, tell=tell)
+        report = measure(chosen, steps=steps, begin=begin)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report), indent=1))
     else:
@@ -54,7 +54,7 @@ def forecast(
 
 def _describe(recipe, report) -> list[str]:
     from segbook.training.costs import times
-    from segbook.training.forecast import spell, spell_bytes
+    from segbook.training.forecast import format_bytes, format_forecast
 
     images = recipe.batch_size * recipe.accumulate
     validations = times(recipe.evaluate_every or recipe.steps, 0, recipe.steps)
@@ -67,18 +67,18 @@ def _describe(recipe, report) -> list[str]:
     lines = [f"{recipe.name}: {steps} of {images} image{'s' * (images > 1)}"]
     for phase in report.phases:
         lines += [
-            f"step of {phase.crop[0]}x{phase.crop[1]:<9}{spell_time(phase.seconds):>10}   "
-            f"({spell_time(phase.low)} to {spell_time(phase.high)}; "
-            f"CPU {spell_time(phase.cpu_seconds)})",
-            f"  the same batch    {spell_time(phase.same_batch):>10}   "
+            f"step of {phase.crop[0]}x{phase.crop[1]:<9}{format_time(phase.seconds):>10}   "
+            f"({format_time(phase.low)} to {format_time(phase.high)}; "
+            f"CPU {format_time(phase.cpu_seconds)})",
+            f"  the same batch    {format_time(phase.same_batch):>10}   "
             f"waiting for data: {100 * phase.waiting:.0f} % of a step, reading included",
         ]
     for part, seconds in report.parts.items():
-        lines.append(f"{part:<20}{spell_time(seconds):>10}   {notes.get(part, '')}".rstrip())
-    said = {key: getattr(report, key) for key in ("seconds", "low", "high", "memory", "disk")}
-    lines.append(f"{spell(said)}; starting up is not counted")
+        lines.append(f"{part:<20}{format_time(seconds):>10}   {notes.get(part, '')}".rstrip())
+    numbers = {key: getattr(report, key) for key in ("seconds", "low", "high", "memory", "disk")}
+    lines.append(f"{format_forecast(numbers)}; starting up is not counted")
     lines.append(
-        f"checkpoints: last, previous and best; {spell_bytes(report.writing)} more "
+        f"checkpoints: last, previous and best; {format_bytes(report.writing)} more "
         "while one is written"
         if report.disk
         else ""
@@ -90,9 +90,9 @@ def _often(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def spell_time(seconds: float) -> str:
-    """``310 ms`` below a second, else as `spell_duration`."""
-    return f"{1e3 * seconds:.0f} ms" if seconds < 1 else spell_duration(seconds)
+def format_time(seconds: float) -> str:
+    """``310 ms`` below a second, else as `format_duration`."""
+    return f"{1e3 * seconds:.0f} ms" if seconds < 1 else format_duration(seconds)
 
 
 def _check_forecasts(as_json: bool) -> None:
@@ -108,7 +108,7 @@ def _check_forecasts(as_json: bool) -> None:
     click.echo(f"{'RUN':<{width}}{'FORECAST':>14}{'ACTUAL':>14}{'ERROR':>9}   INTERVAL")
     for row in found:
         click.echo(
-            f"{row.name:<{width}}{spell_duration(row.seconds):>14}{spell_duration(row.actual):>14}"
+            f"{row.name:<{width}}{format_duration(row.seconds):>14}{format_duration(row.actual):>14}"
             f"{100 * row.error:>+7.1f} %   "
             f"{'held' if row.low <= row.actual <= row.high else 'missed'}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import statistics
@@ -14,14 +15,14 @@ from typing import Any
 
 from torch import Tensor
 
-from segbook.builders.data import build_augmentation
+from segbook.builders.batches import train_batches
 from segbook.builders.loss import build_loss
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder, runs_root
 from segbook.training import costs
 from segbook.training.costs import FEWEST, STEPS, WARM_UP
 from segbook.training.state import TrainingState, build
-from segkit import data, engine
+from segkit import engine
 
 HIGH_LOAD = 0.5
 """Processes a core that want to run, from which a machine counts as busy."""
@@ -78,7 +79,7 @@ class Report:
 
 
 def measure(
-    recipe: Recipe, *, steps: int = STEPS, tell: Callable[[str], None] = lambda text: None
+    recipe: Recipe, *, steps: int = STEPS, begin: Callable[[str], None] = lambda text: None
 ) -> Report:
     """Measure a recipe on this machine, in a temporary folder; nothing is left behind.
 
@@ -87,19 +88,19 @@ def measure(
     Args:
         recipe: what would be trained.
         steps: steps measured in each phase with its loader, and again on one batch.
-        tell: is told what is measured next.
+        begin: called with what is measured next.
 
     Raises:
         ValueError: fewer than 5 steps, or a recipe that cannot be built.
     """
     if steps < FEWEST:
         raise ValueError(f"steps={steps}: a forecast takes {FEWEST} steps or more")
-    busy = _spell_load()
+    busy = _load_remark()
     root = runs_root()  # where the checkpoints would go: that disk's speed counts
     with tempfile.TemporaryDirectory(
         prefix=".forecast-", dir=root if root.is_dir() else None
     ) as scratch:
-        tell("building")
+        begin("building")
         began = time.perf_counter()
         folder = RunFolder.create(recipe.name, root=scratch, kind="train")
         state = build(recipe, folder)
@@ -107,14 +108,14 @@ def measure(
         building = time.perf_counter() - began
         phases, computing, ratios, waited = [], [], [], 0.0
         for _, crop, scale in recipe.schedule_of_crops():
-            tell(f"steps of {crop[0]}x{crop[1]}")
+            begin(f"steps of {crop[0]}x{crop[1]}")
             phase, seen = _measure_phase(state, loss, crop, scale, steps)
             phases.append(phase)
             computing.append(costs.trimmed_mean([s.seconds - s.waited for s in seen]))
             waited = max(waited, costs.trimmed_mean([s.waited for s in seen]))
             mean = costs.trimmed_mean([s.seconds for s in seen])
             ratios += [s.seconds / mean for s in seen]
-        tell("validation and a checkpoint")
+        begin("validation and a checkpoint")
         measured = costs.measure_costs(state, folder, computing, waited, costs.tenths(ratios))
         parts = {"building": building, **measured.remaining(recipe, 0)}
         if "test" in state.sets:
@@ -124,7 +125,7 @@ def measure(
         memory = costs.peak_memory(state, read)
         cpu = sum(phase.cpu_seconds for phase in phases)
         wall = sum(p.seconds * (1 - p.waiting * (recipe.workers > 0)) for p in phases)
-        busy = costs.spell_busy(state, cpu, wall) or busy
+        busy = costs.busy_remark(state, cpu, wall) or busy
     total = sum(parts.values())
     return Report(
         phases=tuple(phases),
@@ -147,14 +148,8 @@ def _measure_phase(
     steps: int,
 ) -> tuple[Phase, list[engine.Step]]:
     recipe = state.recipe
-    stream = data.batches(
-        state.sets["train"].with_transform(build_augmentation(recipe, crop, scale)),
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        workers=recipe.workers,
-        timeout=recipe.worker_timeout,
-        bad_samples=recipe.bad_samples,
-    )
+    phase_alone = dataclasses.replace(recipe, phases=(), crop=crop, scale=scale)
+    stream = train_batches(phase_alone, state.sets["train"])
     newest: list[tuple[Tensor, Tensor]] = []
 
     def remembered() -> Iterator[tuple[Tensor, Tensor]]:
@@ -206,7 +201,7 @@ def _time_steps(
     return seen, time.process_time() - began
 
 
-def _spell_load() -> str:
+def _load_remark() -> str:
     """A word where the machine was busy in the minute before; else empty."""
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     return f"the machine was busy before: load {load:.1f} a core" if load > HIGH_LOAD else ""

@@ -9,10 +9,10 @@ import click
 from segbook.runs.command import (
     EPILOG,
     Duration,
+    echo_start,
     finish,
     limit_of,
     name_option,
-    say_begin,
     time_limit_option,
 )
 from segbook.runs.folder import FINISHED, find
@@ -47,7 +47,7 @@ def run(
     folder = runner.create(
         notebook, texts=texts, file=file, name=name, time_limit=limit_of(time_limit)
     )
-    say_begin(folder)
+    echo_start(folder)
     finish(folder, runner.execute(folder, html=not no_html))
 
 
@@ -64,9 +64,9 @@ def resume(run_name: str, time_limit: float | None, no_html: bool) -> None:
     folder = find(run_name)
     described = folder.read()
     if described.get("status") == FINISHED:
-        from segbook.runs.listing import spell_result
+        from segbook.runs.listing import format_result
 
-        result = spell_result(described.get("result"))
+        result = format_result(described.get("result"))
         click.echo(f"run {folder.name} is finished{f': {result}' if result else ''}")
         return
     kind = described.get("kind")
@@ -80,7 +80,7 @@ def resume(run_name: str, time_limit: float | None, no_html: bool) -> None:
     with folder.own():
         if time_limit is not None:
             folder.update(time_limit=limit_of(time_limit))
-        say_begin(folder)
+        echo_start(folder)
         if kind == "train":
             from segbook.training import headless
 

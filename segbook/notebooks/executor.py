@@ -123,7 +123,7 @@ class Client(NotebookClient):
         self._refuse_if_stopped()
         self.save()
         await self.async_start_new_kernel(**self.kernel.options())
-        self.kernel.started(self.km.provisioner.pid)
+        self.kernel.started(self._provisioner.pid)
         try:
             await self.async_start_new_kernel_client()
         except RuntimeError as error:
@@ -135,6 +135,11 @@ class Client(NotebookClient):
                     break
         finally:
             await self._async_cleanup_kernel()
+
+    @property
+    def _provisioner(self) -> Any:
+        assert self.km is not None  # made with this client
+        return self.km.provisioner  # that of a local process, which has a pid
 
     async def _run_cell(self, cell: nbformat.NotebookNode, index: int) -> bool:
         saver = asyncio.ensure_future(self._save_now_and_then())
@@ -157,7 +162,7 @@ class Client(NotebookClient):
             raise RunStopped(reason)
 
     async def _last_words(self, cell_index: int) -> str:
-        code = await self.km.provisioner.poll()
+        code = await self._provisioner.poll()
         how = f"ended with exit code {code}"
         if code is not None and code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
@@ -247,7 +252,7 @@ class SegbookEngine:
             nb,
             path=path,
             kernel=kernel or Kernel(),
-            show=show or (sys.stdout.write if log_output else lambda text: None),
+            show=show or (lambda text: print(text, end="") if log_output else None),
             warn=warn or (lambda line: print(line, file=sys.stderr)),
             startup_timeout=start_timeout,
             timeout=execution_timeout,

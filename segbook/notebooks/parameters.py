@@ -7,21 +7,32 @@ The cell is parsed, never run: plain assignments of literals, with or without a 
     data_root: str | None = None
     crop: tuple[int, int] = (128, 160)
 
-A value has the type of the annotation, or of the default where there is none. It goes into the
-notebook as the ``repr`` of plain literals, so that no value can be code.
+A value has the type of the annotation, or of the default where there is none or one that is not
+known here. It goes into the notebook as the ``repr`` of plain literals, so that no value can be
+code.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Optional, Union
 
-from segbook.notebooks import literals
+import msgspec
+
+from segbook import schema
 
 TAG, INJECTED_TAG = "parameters", "injected-parameters"
+TYPES = {"bool": bool, "int": int, "float": float, "str": str, "Any": Any, "set": set,
+         "list": list, "List": list, "Sequence": list, "tuple": tuple, "Tuple": tuple,
+         "dict": dict, "Dict": dict, "Mapping": dict,
+         "Literal": Literal, "Optional": Optional, "Union": Union}  # fmt: skip
+"""What an annotation may be made of, by name."""
+YAML_FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+"""A number to everybody but YAML 1.1, which wants a dot and a sign in it."""
 
 
 class Parameter(NamedTuple):
@@ -36,6 +47,16 @@ class Parameter(NamedTuple):
     name: str
     kind: str
     default: Any
+
+    @property
+    def type(self) -> Any:
+        """The type that a value must have."""
+        try:
+            kind = _evaluate(ast.parse(self.kind, mode="eval").body)
+            msgspec.json.Decoder(kind)  # a TypeError if msgspec does not know it
+            return kind
+        except (SyntaxError, TypeError, ValueError):
+            return Any if self.default is None else type(self.default)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.kind} = {self.default!r}"
@@ -61,30 +82,6 @@ def declared(cells: Sequence[Mapping[str, Any]]) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in parameters if parameter}
 
 
-def read(parameter: Parameter, text: str) -> Any:
-    """The value that ``name=text`` on a command line means.
-
-    Raises:
-        ValueError: the text is not of the parameter's type.
-    """
-    try:
-        return literals.from_text(text, parameter.kind, parameter.default)
-    except ValueError as error:
-        raise _refusal(parameter, text, error) from None
-
-
-def fit(parameter: Parameter, value: Any) -> Any:
-    """A value from a file as the parameter's type: ``"1e-3"`` is a float, 2.5 is no int.
-
-    Raises:
-        ValueError: it is of another type.
-    """
-    try:
-        return literals.fit(value, parameter.kind, parameter.default)
-    except ValueError as error:
-        raise _refusal(parameter, value, error) from None
-
-
 def values(
     parameters: Mapping[str, Parameter], *, texts: Sequence[str] = (), file: Path | None = None
 ) -> dict[str, Any]:
@@ -96,12 +93,12 @@ def values(
     """
     given: dict[str, Any] = {}
     for name, value in (_read_yaml(file) if file else {}).items():
-        given[str(name)] = fit(_lookup(parameters, str(name)), value)
+        given[str(name)] = _checked(_lookup(parameters, str(name)), value, schema.convert)
     for pair in texts:
         name, equals, text = pair.partition("=")
         if not equals:
             raise ValueError(f"a parameter is given as name=value, got {pair!r}")
-        given[name.strip()] = read(_lookup(parameters, name.strip()), text)
+        given[name.strip()] = _checked(_lookup(parameters, name.strip()), text, schema.from_text)
     return given
 
 
@@ -152,7 +149,25 @@ def _parameter(statement: ast.stmt, source: str) -> Parameter | None:
             f"line {statement.lineno} of the parameters cell is no `name = literal`: {line}. "
             "Compute in the cells behind it."
         ) from None
-    return Parameter(target.id, kind or literals.kind_of(default), default)
+    untyped = "Any" if default is None else type(default).__name__
+    return Parameter(target.id, kind or untyped, default)
+
+
+def _evaluate(annotation: ast.expr) -> Any:
+    """The type that an annotation means, read and not run."""
+    match annotation:
+        case ast.Constant(value=value) if value is None or value is ...:
+            return value
+        case ast.Name(id=name) | ast.Attribute(attr=name) if name in TYPES:
+            return TYPES[name]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Union[_evaluate(left), _evaluate(right)]  # noqa: UP007
+        case ast.Subscript(value=value, slice=index):
+            outer = _evaluate(value)
+            inner = index.elts if isinstance(index, ast.Tuple) else [index]
+            items = [ast.literal_eval(i) if outer is Literal else _evaluate(i) for i in inner]
+            return outer[items[0] if len(items) == 1 else tuple(items)]
+    raise ValueError(f"{ast.unparse(annotation)} is not known")
 
 
 def _lookup(parameters: Mapping[str, Parameter], name: str) -> Parameter:
@@ -166,10 +181,17 @@ def _lookup(parameters: Mapping[str, Parameter], name: str) -> Parameter:
     raise ValueError(f"unknown parameter {name!r}. The notebook has:\n{lines}")
 
 
-def _refusal(parameter: Parameter, value: Any, error: Exception) -> ValueError:
-    why = f" ({error})" if str(error) else ""
-    given = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
-    return ValueError(f"{parameter.name} is declared as {parameter.kind}, got {given}{why}")
+def _checked(parameter: Parameter, value: Any, read: Callable[[Any, Any], Any]) -> Any:
+    kind = parameter.type
+    try:
+        str(value).encode()  # an undecodable byte of the command line is a ValueError here
+        return read(value, kind)
+    except ValueError:
+        given = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+        takes = "quote it" if kind is str else f"it takes {schema.words(kind)}"
+        raise ValueError(
+            f"{parameter.name} is declared as {parameter.kind}, got {given} ({takes})"
+        ) from None
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
@@ -181,6 +203,7 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
                 raise ValueError("aliases (*name) are not allowed; write the value out")
             return super().compose_node(parent, index)
 
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, [*"-+0123456789"])
     try:
         with open(path, encoding="utf-8") as file:
             content = yaml.load(file, Loader)  # noqa: S506 a SafeLoader

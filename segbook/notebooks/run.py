@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from segbook.notebooks import parameters
-from segbook.notebooks.console import Console
+from segbook.notebooks.tee import Tee
 from segbook.runs.attempt import TRACEBACK_LINES, attempt
 from segbook.runs.folder import DISK_FULL, FAILED, RunFolder
 from segbook.runs.provenance import environment
@@ -91,7 +91,7 @@ def execute(folder: RunFolder, *, html: bool = True) -> dict[str, Any]:
     """
     from segbook.notebooks.kernel import Kernel
 
-    with folder.own() as variables, Console(folder) as console:
+    with folder.own() as variables, Tee(folder) as tee:
         described = folder.read()
         cwd = Path(described["cwd"])
         if not cwd.is_dir():
@@ -99,7 +99,7 @@ def execute(folder: RunFolder, *, html: bool = True) -> dict[str, Any]:
         kernel = Kernel(
             {**variables, **KERNEL_VARIABLES, "PYTHONPATH": _python_path(described)},
             folder=cwd,
-            log=console.log,
+            log=tee.log,
         )
         stopper = Stopper(kernel.interrupt, kernel.kill, limit=described.get("time_limit"))
         kernel.stop_reason = lambda: stopper.reason
@@ -110,13 +110,13 @@ def execute(folder: RunFolder, *, html: bool = True) -> dict[str, Any]:
                     os.replace(
                         folder.path / "notebook.ipynb", folder.path / f"notebook.{number}.ipynb"
                     )
-                outcome |= _execute(folder, kernel, console)
+                outcome |= _execute(folder, kernel, tee)
             if html:
-                _report(folder, Path(described["notebook"]).parent, console)
+                _report(folder, Path(described["notebook"]).parent, tee)
         return folder.read()
 
 
-def _execute(folder: RunFolder, kernel: Any, console: Console) -> dict[str, Any]:
+def _execute(folder: RunFolder, kernel: Any, tee: Tee) -> dict[str, Any]:
     """Execute ``source.ipynb``; the fields of ``run.json`` about what a cell did wrong."""
     import nbformat
     import papermill
@@ -135,8 +135,8 @@ def _execute(folder: RunFolder, kernel: Any, console: Console) -> dict[str, Any]
             progress_bar=False,
             save_path=folder.path / "notebook.ipynb",
             kernel=kernel,
-            show=console.write,
-            warn=console.line,
+            show=tee.write,
+            warn=tee.line,
         )
     except CellFailedError as error:
         return {"status": FAILED, "error": _cell_error(error)}
@@ -160,14 +160,14 @@ def _cell_error(error: Any) -> dict[str, Any]:
     }
 
 
-def _report(folder: RunFolder, beside: Path, console: Console) -> None:
+def _report(folder: RunFolder, beside: Path, tee: Tee) -> None:
     """Write the HTML report; a run does not fail for want of it."""
     from segbook.notebooks.html import write_html
 
     try:
         write_html(folder.path / "notebook.ipynb", folder.path / "notebook.html", beside=beside)
     except Exception as error:
-        console.line(f"no HTML report: {type(error).__name__}: {error}")
+        tee.line(f"no HTML report: {type(error).__name__}: {error}")
 
 
 def _read_notebook(path: Path) -> Any:

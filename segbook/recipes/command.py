@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import textwrap
 from collections.abc import Sequence
 
 import click
 
+from segbook import schema
 from segbook.recipes import Recipe, get, names, override
 
 changes_option = click.option(
@@ -37,9 +40,12 @@ def changed(recipe: str, changes: Sequence[str]) -> Recipe:
     return override(get(recipe), read_changes(changes))
 
 
-@click.command("recipes")
-def recipes() -> None:
+@click.group("recipes", invoke_without_command=True)
+@click.pass_context
+def recipes(ctx: click.Context) -> None:
     """List the recipes that `segbook train` knows."""
+    if ctx.invoked_subcommand:
+        return
     found = [get(name) for name in names()]
     width = max(len(recipe.name) for recipe in found) + 2
     for recipe in found:
@@ -47,3 +53,22 @@ def recipes() -> None:
             f"{recipe.name:<{width}}{recipe.model} on {recipe.data}, "
             f"{recipe.steps} steps of {recipe.batch_size * recipe.accumulate}"
         )
+
+
+@recipes.command("show")
+@click.argument("name")
+@changes_option
+def show(name: str, changes: tuple[str, ...]) -> None:
+    """Print each field of recipe NAME, what it takes and what it means.
+
+    A * marks what differs from the default, or has none.
+    """
+    recipe, kinds = changed(name, changes), schema.fields(Recipe)
+    for field in dataclasses.fields(Recipe):
+        value, kind, default = getattr(recipe, field.name), kinds[field.name], field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        differs = value != default
+        usual = f"   (default {default!r})" * (differs and default is not dataclasses.MISSING)
+        click.echo(f"{'*' if differs else ' '} {field.name} = {value!r}{usual}")
+        click.echo(textwrap.indent(textwrap.fill(schema.meaning(kind), 88), " " * 8))

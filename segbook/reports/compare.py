@@ -13,8 +13,7 @@ import torch
 
 from segbook.builders.model import build_model
 from segbook.recipes import Recipe
-from segbook.reports.publish import result_of, spell_command
-from segbook.reports.publish import spell as per_cent
+from segbook.reports.publish import per_cent, rerun_command, result_of
 from segbook.runs.folder import FINISHED, RunFolder
 from segkit.metrics import POLICIES
 from segkit.metrics.policies import check_policy
@@ -23,16 +22,11 @@ NAMES = ("name", "note", "paper_miou", "data_root")
 """Fields of a recipe that change nothing in the training, once the data is the same."""
 COMMON = ("data", "crop", "scale", "batch_size", "steps", "optimizer", "lr", "schedule", "seed")
 """Fields worth a line where all runs share them."""
-NEEDED = {
-    "recipe": dict, "data_manifest": dict, "precision": str, "threads": int, "result": dict,
-    "result.miou": int | float, "result.policy": str, "result.classes": list,
-}  # fmt: skip
-"""What ``run.json`` must hold, and as what."""
-NEEDED_OF_TEST = {
-    "result.test": dict, "result.test.miou": int | float, "result.test.accuracy": int | float,
-}  # fmt: skip
-NEEDED_OF_TRAIN = {"recipe_name": str, "overrides": dict}
-NEEDED_OF_NOTEBOOK = {"notebook": str, "overrides": dict}
+NEEDED = (
+    "recipe", "data_manifest", "precision", "threads", "result.miou", "result.policy",
+    "result.classes",
+)  # fmt: skip
+"""What ``run.json`` must hold; as what, `segbook.runs.folder.RunRecord` says."""
 
 
 class Described(NamedTuple):
@@ -111,7 +105,7 @@ def compare(folders: list[RunFolder]) -> str:
         "- Commits: " + several((run.get("git_commit") or "unknown")[:12] for _, run, _ in runs),
         "",
         "```",
-        *(spell_command(run, folder) for folder, run, _ in runs),
+        *(rerun_command(run, folder) for folder, run, _ in runs),
         "segbook compare " + " ".join(folder.name for folder, *_ in runs),
         "```",
     ]
@@ -128,14 +122,14 @@ def described(folder: RunFolder) -> Described:
     run = folder.read()
     if run.get("status") != FINISHED:
         raise ValueError(f"run {folder.name} is {run.get('status')}: segbook resume {folder.name}")
-    needed = dict(NEEDED)
+    needed = [*NEEDED]
     if "test" in (run.get("result") or {}):
-        needed |= NEEDED_OF_TEST
+        needed += ["result.test.miou", "result.test.accuracy"]
     if run.get("kind") == "train":
-        needed |= NEEDED_OF_TRAIN
+        needed += ["recipe_name", "overrides"]
     elif "notebook" in run:
-        needed |= NEEDED_OF_NOTEBOOK
-    absent = [path for path, kind in needed.items() if not isinstance(look_up(run, path), kind)]
+        needed += ["notebook", "overrides"]
+    absent = [path for path in needed if look_up(run, path) is None]
     if absent:
         raise ValueError(
             f"run {folder.name} does not compare: its run.json has no usable {', '.join(absent)}. "

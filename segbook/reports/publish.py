@@ -13,7 +13,7 @@ from PIL import Image
 from segbook import figures
 from segbook.recipes import Recipe
 from segbook.runs.folder import FINISHED, RunFolder
-from segbook.runs.stopping import spell_duration
+from segbook.runs.stopping import format_duration
 from segbook.training.evaluation import best_model, evaluate
 from segbook.training.state import build
 from segkit import engine, transforms
@@ -63,6 +63,7 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
         for name in ("val", "test")
         if name in state.sets
     }
+    image, mask = shown.raw(len(shown) // 2)
     pictures = {
         "curves.png": figures.curves(folder.metrics(), policy=recipe.policy),
         "iou.png": figures.iou_bars(
@@ -73,7 +74,7 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
             policy=recipe.policy,
         ),
         "comparison.png": figures.comparison(
-            *shown.raw(len(shown) // 2), predicted(len(shown) // 2), classes, palette
+            image, mask, predicted(len(shown) // 2), classes, palette
         ),
         "worst.png": figures.worst_images(tested(), classes, palette, count=count),
     }
@@ -123,7 +124,7 @@ def markdown(
     classes = result["classes"]
     per_class = {name: counts.iou().tolist() for name, counts in scores.items()}
     class_rows = [
-        f"| {label} | " + " | ".join(spell(per_class[name][k]) for name in scores) + " |"
+        f"| {label} | " + " | ".join(per_cent(per_class[name][k]) for name in scores) + " |"
         for k, label in enumerate(classes)
     ]
     others = [
@@ -157,12 +158,12 @@ def markdown(
         "## How it was made",
         "",
         "```",
-        spell_command(described, folder),
+        rerun_command(described, folder),
         "```",
         "",
         f"- Seed {recipe.seed}; {described['precision']}; "
         f"{counted(described['threads'], 'thread')}; {described['machine']}.",
-        f"- {spell_duration(described['seconds'])} in training steps; validation, checkpoints and "
+        f"- {format_duration(described['seconds'])} in training steps; validation, checkpoints and "
         "whatever a kill threw away are not counted.",
         f"- Attempts: {described.get('attempts', 1)}"
         + "".join(f"; {line}" for line in resumed)
@@ -209,12 +210,12 @@ def credit_line(name: str) -> str:
     return " ".join(f"{sentence}." for sentence in sentences)
 
 
-def spell(value: float) -> str:
+def per_cent(value: float) -> str:
     """An IoU as per cent, or a dash where the class is absent."""
     return "–" if value != value else f"{100 * value:.1f}"
 
 
-def spell_command(described: dict[str, Any], folder: RunFolder) -> str:
+def rerun_command(described: dict[str, Any], folder: RunFolder) -> str:
     """The command that makes this run again."""
     if described.get("kind") == "train":
         changes = [f"--set {shlex.quote(f'{k}={v}')}" for k, v in described["overrides"].items()]

@@ -79,7 +79,7 @@ def show(run_name: str, as_json: bool) -> None:
         click.echo(listing.page(folder))
 
 
-def say_begin(folder: RunFolder) -> None:
+def echo_start(folder: RunFolder) -> None:
     """Say where a run's files are, before its first line."""
     click.echo(f"run {short(folder.path)}")
 

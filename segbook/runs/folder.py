@@ -21,7 +21,9 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+import msgspec
 
 from segbook.runs import lock
 from segbook.runs.lock import FOLDER_VARIABLE, TOKEN_VARIABLE, RunBusyError, now
@@ -32,15 +34,6 @@ RUNNING, FINISHED, FAILED, STOPPED, INTERRUPTED = (
 """``stopped``: by the user or the time limit. ``interrupted``: it died without a word."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-FIELD_TYPES = {
-    "status": str, "kind": str, "created": str, "reason": str,
-    "attempts": int, "processes": int, "step": int, "steps": int,
-    "seconds": int | float, "seconds_total": int | float,
-    "recipe": dict, "parameters": dict, "overrides": dict, "versions": dict,
-    "data_manifest": dict, "result": dict, "error": dict | str, "forecast": dict,
-}  # fmt: skip
-"""What the fields of ``run.json`` hold that others read; any may be missing or null."""
-
 RESERVE_BYTES = 65536
 """Kept in each owned folder, so that the last word of a run still fits on a full disk."""
 
@@ -49,6 +42,48 @@ __all__ = [
     "TOKEN_VARIABLE", "RunBusyError", "RunFolder", "all_runs", "find", "now", "runs_root",
     "write_atomic",
 ]  # fmt: skip
+
+
+class Scores(TypedDict, total=False):
+    """What was measured on a split; any field may be missing or null."""
+
+    miou: float | None
+    accuracy: float | None
+    policy: str | None
+
+
+class Result(Scores, total=False):
+    """The scores on validation, and on test where there is one."""
+
+    classes: list[str] | None
+    test: Scores | None
+
+
+class RunRecord(TypedDict, total=False):
+    """The fields of ``run.json`` that others read; any may be missing or null."""
+
+    status: str | None
+    kind: str | None  # "train" or "notebook"
+    created: str | None  # ISO 8601
+    reason: str | None  # why it stopped
+    attempts: int | None
+    processes: int | None
+    threads: int | None
+    precision: str | None
+    step: int | None
+    steps: int | None
+    seconds: float | None  # in training steps
+    seconds_total: float | None
+    notebook: str | None
+    recipe_name: str | None
+    recipe: dict | None
+    parameters: dict | None
+    overrides: dict | None
+    versions: dict | None
+    data_manifest: dict | None
+    result: Result | None
+    error: dict | str | None
+    forecast: dict | None
 
 
 def runs_root() -> Path:
@@ -108,13 +143,14 @@ class RunFolder:
         root = Path(root) if root else runs_root()
         name = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "run"
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
-            path = root / f"{name}-{stamp}{suffix}"
+        path, number = root / f"{name}-{stamp}", 1
+        while True:
             try:
                 path.mkdir(parents=True)
                 break
-            except FileExistsError:
-                continue
+            except FileExistsError:  # the second of a second
+                number += 1
+                path = root / f"{name}-{stamp}-{number}"
             except OSError as error:
                 raise ValueError(
                     f"cannot make the run folder {path}: {error.strerror}. "
@@ -171,10 +207,8 @@ class RunFolder:
             described = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(described, dict):
                 raise ValueError("it holds no JSON object")
-            for field, kind in FIELD_TYPES.items():
-                if not isinstance(described.get(field), kind | None):
-                    raise ValueError(f"its {field!r} is {described[field]!r:.40}")
-        except ValueError as error:  # broken JSON and broken UTF-8 are ValueErrors, too
+            msgspec.convert(described, RunRecord)
+        except (ValueError, msgspec.ValidationError) as error:  # of JSON and of UTF-8, too
             raise ValueError(
                 f"{file} is damaged: {error}. Mend it by hand, or delete the folder."
             ) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segbook.runs.folder import FAILED, FINISHED, INTERRUPTED, STOPPED, RunFolder, all_runs
-from segbook.runs.stopping import spell_duration
+from segbook.runs.stopping import format_duration
 
 TAIL_BYTES = 65536
 """How much of ``metrics.jsonl`` is read to know where a run stands."""
@@ -116,11 +116,11 @@ def page(folder: RunFolder) -> str:
         "recipe": described.get("recipe_name") or (described.get("recipe") or {}).get("name"),
         "created": now.created,
         "step": f"{now.step or 0} of {now.steps}" if now.steps else None,
-        "time": _spell(described.get("seconds_total") or described.get("seconds")),
-        "result": spell_result(described.get("result")),
-        "error": spell_error(described.get("error")),
+        "time": _format_seconds(described.get("seconds_total") or described.get("seconds")),
+        "result": format_result(described.get("result")),
+        "error": format_run_error(described.get("error")),
         "data": ", ".join(f"{k} {v[:12]}" for k, v in _mapping(described, "data_manifest")),
-        "source": _spell_source(described),
+        "source": _format_source(described),
         "versions": ", ".join(f"{k} {v}" for k, v in _mapping(described, "versions")),
         "how to resume": "not needed" if now.status == FINISHED else advice(folder, described),
     }
@@ -131,11 +131,11 @@ def page(folder: RunFolder) -> str:
     return "\n".join([*lines, "", "files", *_files(folder)])
 
 
-def _spell(seconds: float | None) -> str | None:
-    return None if seconds is None else spell_duration(seconds)
+def _format_seconds(seconds: float | None) -> str | None:
+    return None if seconds is None else format_duration(seconds)
 
 
-def spell_result(result: dict[str, Any] | None) -> str | None:
+def format_result(result: dict[str, Any] | None) -> str | None:
     """``mIoU 52.3 (dataset, val); test 48.1``, or None where there is no mIoU."""
     if not result or result.get("miou") is None:
         return None
@@ -146,7 +146,7 @@ def spell_result(result: dict[str, Any] | None) -> str | None:
     return text
 
 
-def spell_error(error: dict[str, Any] | str | None) -> str | None:
+def format_run_error(error: dict[str, Any] | str | None) -> str | None:
     """One line: what went wrong, and in which cell."""
     if not isinstance(error, dict):
         return error
@@ -160,7 +160,7 @@ def _mapping(described: dict[str, Any], key: str) -> list[tuple[str, str]]:
     return [(k, str(v)) for k, v in (described.get(key) or {}).items()]
 
 
-def _spell_source(described: dict[str, Any]) -> str | None:
+def _format_source(described: dict[str, Any]) -> str | None:
     commit = described.get("git_commit")
     changed = " with changes that are not committed" if described.get("git_dirty") else ""
     return f"commit {commit[:12]}{changed}" if commit else None
@@ -168,13 +168,16 @@ def _spell_source(described: dict[str, Any]) -> str | None:
 
 def ending(folder: RunFolder, described: dict[str, Any]) -> list[str]:
     """Lines about how an attempt ended."""
-    lines = [f"{described['status']} after {spell_duration(described.get('seconds_total', 0.0))}"]
+    lines = [f"{described['status']} after {format_duration(described.get('seconds_total', 0.0))}"]
     if described.get("reason"):
         lines[0] += f": {described['reason']}"
     error = described.get("error")
     if isinstance(error, dict) and error.get("traceback"):
         lines += ["", *error["traceback"], ""]
-    return [*lines, *filter(None, (spell_error(error), spell_result(described.get("result"))))]
+    return [
+        *lines,
+        *filter(None, (format_run_error(error), format_result(described.get("result")))),
+    ]
 
 
 def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
@@ -218,12 +221,12 @@ def _files(folder: RunFolder) -> list[str]:
         relative = path.relative_to(folder.path)
         if path.is_file() and not any(part.startswith(".") for part in relative.parts):
             when = datetime.datetime.fromtimestamp(path.stat().st_mtime)
-            size = spell_bytes(path.stat().st_size)
+            size = format_bytes(path.stat().st_size)
             lines.append(f"  {str(relative):<32}{size:>10}  {when:%F %H:%M}")
     return lines
 
 
-def spell_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """A number of bytes for a reader: ``812 B``, ``14 kB``, ``130 MB``, ``1.9 GB``."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:

@@ -50,7 +50,7 @@ def read_duration(text: str) -> float | None:
     return seconds
 
 
-def spell_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as a person would say them: ``"1 h 05 min"``, ``"3 min 12 s"``, ``"4.2 s"``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -123,7 +123,7 @@ class Stopper:
                 os._exit(128 + number)
             return
         if self.reason is None:
-            limit = f"its time limit of {spell_duration(self.limit or 0)} was reached"
+            limit = f"its time limit of {format_duration(self.limit or 0)} was reached"
             self.reason = REASONS.get(signal.Signals(number), limit)
             signal.setitimer(signal.ITIMER_REAL, self.grace)
             self.interrupt()

@@ -10,10 +10,10 @@ import click
 from segbook.recipes.command import changed, changes_option, read_changes
 from segbook.runs.command import (
     EPILOG,
+    echo_start,
     finish,
     limit_of,
     name_option,
-    say_begin,
     time_limit_option,
 )
 from segbook.runs.folder import RunFolder
@@ -53,7 +53,7 @@ def train(
             processes=processes,
             state=state,
         )
-        say_begin(folder)
+        echo_start(folder)
         return folder
 
     def execute(folder: RunFolder, state: TrainingState | None = None) -> dict[str, Any]:
@@ -90,12 +90,12 @@ def prove_resume(recipe: str, changes: tuple[str, ...], steps: int, kill_at: int
     total, quiet = 2 * steps + 1, not sys.stderr.isatty()
     with tqdm(total=total, unit="step", leave=False, disable=quiet) as bar:
 
-        def tell(what: str, left: int) -> None:
+        def progress(what: str, left: int) -> None:
             bar.set_description(what)
             bar.total = bar.n + 1 + left
             bar.update()
 
-        proof = prove(chosen, steps=steps, kill_at=kill_at, tell=tell)
+        proof = prove(chosen, steps=steps, kill_at=kill_at, progress=progress)
     click.echo(
         f"{chosen.name}: {steps} steps in one go, and SIGKILL after step {proof.killed_at}, "
         f"resumed at step {proof.resumed_at}\n{proof.machine}\n"

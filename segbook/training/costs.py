@@ -200,13 +200,16 @@ def measure_evaluation(state: TrainingState, split: str) -> tuple[float, float, 
     if not recipe.workers:
         fresh, cached = (_pass(few.raw(index) for index in range(len(few))) for _ in range(2))
         reading = max(fresh - cached, 0.0) / len(few)
-    for _ in range(2):  # the first pass warms up
-        starts = []
-        batches = eval_batches(recipe, few)
+
+    def once() -> tuple[float, float]:
+        starts: list[float] = []
         began = time.perf_counter()
-        ended = _evaluate(state, _stamped(batches, starts))
-    start = starts[0] - began if recipe.workers and starts else 0.0
-    each = (ended - began - start) / len(few)
+        ended = _evaluate(state, _stamped(eval_batches(recipe, few), starts))
+        start = starts[0] - began if recipe.workers and starts else 0.0
+        return start, (ended - began - start) / len(few)
+
+    once()  # warms up
+    start, each = once()
     return start, each + reading, each
 
 
@@ -285,7 +288,7 @@ def high_water() -> int:
     return most if sys.platform == "darwin" else 1024 * most
 
 
-def spell_busy(state: TrainingState, cpu_seconds: float, seconds: float) -> str:
+def busy_remark(state: TrainingState, cpu_seconds: float, seconds: float) -> str:
     """A word where steps got less of a processor than on an idle machine; else empty.
 
     Args:

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from segbook.runs.folder import RunFolder
-from segbook.runs.listing import spell_bytes
-from segbook.runs.stopping import spell_duration
+from segbook.runs.listing import format_bytes
+from segbook.runs.stopping import format_duration
 from segbook.training import costs
 from segbook.training.costs import WARM_UP, measured_of
 from segbook.training.state import TrainingState
@@ -47,7 +47,7 @@ class Forecast:
         left = state.recipe.steps - state.step
         self.wanted = measured_of(left)
         self.steps: list[Step] = []
-        self.said: dict[str, Any] = {}
+        self.forecast: dict[str, Any] = {}
         if left:
             folder.update(forecast=None)  # what an earlier attempt foresaw did not happen
 
@@ -67,16 +67,16 @@ class Forecast:
 
     def add(self, step: Step) -> None:
         """Take note of one of the run's steps; the last one that is needed makes the forecast."""
-        if self.said or not self.wanted:
+        if self.forecast or not self.wanted:
             return
         if step.index - self.start == WARM_UP:
             self.cpu = self.state.cpu_seconds
         elif step.index - self.start > WARM_UP:
             self.steps.append(step)
         if len(self.steps) == self.wanted:
-            self._say()
+            self._make()
 
-    def _say(self) -> None:
+    def _make(self) -> None:
         state, recipe = self.state, self.state.recipe
         now = self.start + WARM_UP + self.wanted
         plan = recipe.schedule_of_crops()
@@ -93,7 +93,7 @@ class Forecast:
         )
         elapsed, rest = self.seconds, sum(measured.remaining(recipe, now).values())
         read = self.wanted * recipe.batch_size * recipe.accumulate
-        self.said = {
+        self.forecast = {
             "seconds": round(elapsed + rest, 1),
             "low": round(elapsed + rest * measured.fast, 1),
             "high": round(elapsed + rest * measured.slow, 1),
@@ -101,24 +101,24 @@ class Forecast:
             "memory": costs.peak_memory(state, read),
             "disk": measured.disk(recipe),
         }
-        self.folder.update(forecast=self.said)
+        self.folder.update(forecast=self.forecast)
         wall = sum(s.seconds - (s.waited if recipe.workers else 0) for s in self.steps)
-        busy = costs.spell_busy(state, state.cpu_seconds - self.cpu, wall)
-        self.show("forecast: " + spell(self.said) + (f"; {busy}" if busy else ""))
+        busy = costs.busy_remark(state, state.cpu_seconds - self.cpu, wall)
+        self.show("forecast: " + format_forecast(self.forecast) + (f"; {busy}" if busy else ""))
 
     def finish(self) -> None:
         """Record what it took, next to what was forecast."""
-        if self.said:
+        if self.forecast:
             actual = self.seconds
-            error = self.said["seconds"] / actual - 1
-            self.said |= {"actual": round(actual, 1), "error": round(error, 4)}
-            self.folder.update(forecast=self.said)
+            error = self.forecast["seconds"] / actual - 1
+            self.forecast |= {"actual": round(actual, 1), "error": round(error, 4)}
+            self.folder.update(forecast=self.forecast)
 
 
-def spell(said: dict[str, Any]) -> str:
+def format_forecast(forecast: dict[str, Any]) -> str:
     """``about 24 min 10 s (20 min 02 s to 29 min 00 s), 1.9 GB of memory, 130 MB of ...``."""
-    low, middle, high = (spell_duration(said[key]) for key in ("low", "seconds", "high"))
+    low, middle, high = (format_duration(forecast[key]) for key in ("low", "seconds", "high"))
     return (
-        f"about {middle} ({low} to {high}), {spell_bytes(said['memory'])} of memory, "
-        f"{spell_bytes(said['disk'])} of checkpoints"
+        f"about {middle} ({low} to {high}), {format_bytes(forecast['memory'])} of memory, "
+        f"{format_bytes(forecast['disk'])} of checkpoints"
     )

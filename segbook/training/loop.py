@@ -15,26 +15,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from segbook.builders.batches import train_batches
 from segbook.builders.loss import build_loss
 from segbook.builders.optimizer import build_schedule
 from segbook.preflight.gate import preflight
 from segbook.recipes.recipe import Recipe
-from segbook.runs.folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder
-from segbook.runs.provenance import environment
+from segbook.runs.folder import FINISHED, RUNNING, RunFolder
 from segbook.training.evaluation import evaluate_best, summarise, validate
 from segbook.training.forecast import Forecast
+from segbook.training.record import log_line, recorded
 from segbook.training.state import TrainingState, build, resume, save
 from segkit import engine
 
-HEADLESS_VARIABLE = "SEGBOOK_HEADLESS"
 LOG_EVERY = 10
 """Steps between two records of the loss."""
 SHOW_EVERY = 10.0
@@ -47,7 +46,7 @@ def train(
     *,
     show: Callable[[str], None] = print,
     batches: Callable[..., Iterator[tuple[torch.Tensor, torch.Tensor]]] = train_batches,
-) -> Iterator[engine.Step]:
+) -> Generator[engine.Step, None, None]:
     """Train to the last step, from the folder's newest checkpoint where there is one.
 
     Writes metrics, checkpoints and the best weights on the way. Leaving the loop early, an
@@ -64,9 +63,9 @@ def train(
         RunBusyError: another process is writing the folder.
     """
     recipe, settings = state.recipe, state.settings
-    log = functools.partial(_log, folder, show)
+    log = functools.partial(log_line, folder, show)
     engine.keep_memory()
-    with _recorded(state, folder):
+    with recorded(state, folder):
         for remark in state.remarks:
             log(remark)
         # The doctor looks before anything is computed, and stops what must fail.
@@ -77,7 +76,7 @@ def train(
         folder.update(precision=settings.precision, settings=str(settings))
         folder.forget_after(state.step)
         stream = engine.train(
-            torch.compile(state.model) if recipe.compile else state.model,
+            cast(nn.Module, torch.compile(state.model)) if recipe.compile else state.model,
             batches(recipe, state.sets["train"], start=state.step, show=log),
             loss=build_loss(recipe, state.model, state.class_counts()),
             optimizer=state.optimizer,
@@ -124,46 +123,6 @@ def train(
             cpu_seconds=round(state.cpu_seconds, 1),
             result={"split": "val", **state.best},
         )
-
-
-@contextlib.contextmanager
-def _recorded(state: TrainingState, folder: RunFolder) -> Iterator[None]:
-    """Own the folder, and write into ``run.json`` what is trained and how it ends."""
-    with folder.own() as variables:
-        # Else the process that started this kernel has described itself.
-        described: dict[str, Any] = environment() if variables else {}
-        try:
-            folder.update(
-                **described,
-                recipe=state.recipe.to_dict(),
-                seed=state.recipe.seed,
-                threads=torch.get_num_threads(),
-                data_manifest={split: subset.manifest() for split, subset in state.sets.items()},
-                status=RUNNING,
-                steps=state.recipe.steps,
-                error=None,
-            )
-            yield
-        except GeneratorExit:  # between two steps: the state is whole
-            if state.step > state.saved:
-                save(state, folder)
-            folder.update(status=STOPPED)
-            raise
-        except KeyboardInterrupt:  # maybe inside a step: the last checkpoint counts
-            folder.update(status=STOPPED)
-            raise
-        except BaseException as error:
-            described = {"name": type(error).__name__, "message": str(error)}
-            folder.update(status=FAILED, error=described)
-            folder.log(f"{type(error).__name__}: {error}")
-            raise
-
-
-def _log(folder: RunFolder, show: Callable[[str], None], line: str) -> None:
-    """Show a line, and log it where nobody logs what is shown, as for a notebook's run."""
-    show(line)
-    if HEADLESS_VARIABLE not in os.environ:
-        folder.log(line)
 
 
 def fit(

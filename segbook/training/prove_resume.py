@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterator
+from typing import IO, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from torch import Tensor
 from segbook.builders.check import check
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
-from segbook.training.trace import digest_of, read_trace
+from segbook.training.step_digests import digest_of, read_digests
 from segkit import engine
 from segkit.doctor.finding import counted
 
@@ -107,7 +107,7 @@ def prove(
     *,
     steps: int = 12,
     kill_at: int | None = None,
-    tell: Callable[[str, int], None] = lambda what, left: None,
+    progress: Callable[[str, int], None] = lambda what, left: None,
 ) -> Proof:
     """Train a recipe in one go and with a kill on the way, and compare.
 
@@ -117,7 +117,7 @@ def prove(
         recipe: what is trained.
         steps: of the whole training.
         kill_at: steps after which it is killed, somewhere inside the next; None for half.
-        tell: is told at each step what goes on and how many are left, of all processes together
+        progress: is told at each step what goes on and how many are left, of all processes together
             and as far as is known: the kill may leave another one to be repeated.
 
     Raises:
@@ -133,14 +133,14 @@ def prove(
             for name in ("whole", "broken")
         )
         for line in train(whole):
-            tell("in one go", 2 * steps + 1 - line["step"])
+            progress("in one go", 2 * steps + 1 - line["step"])
         killed_at = train_and_kill(
-            broken, kill_at, lambda step: tell("to be killed", steps + 1 - step)
+            broken, kill_at, lambda step: progress("to be killed", steps + 1 - step)
         )
         resumed_at = 0
         for line in train(broken):
             resumed_at = resumed_at or line["step"] - 1
-            tell("resumed", steps - line["step"])
+            progress("resumed", steps - line["step"])
         if not 0 < resumed_at <= killed_at:
             raise ValueError(
                 f"the killed training went on from step {resumed_at} of {killed_at}: "
@@ -149,16 +149,17 @@ def prove(
         return Proof(compare(whole, broken), killed_at, resumed_at, _describe(whole.read(), recipe))
 
 
-def train(folder: RunFolder) -> Iterator[dict[str, Any]]:
+def train(folder: RunFolder) -> Generator[dict[str, Any], None, None]:
     """Train in a process of its own and yield its lines; ``close`` kills it."""
     # Determinism on a GPU has to be asked for before CUDA starts.
     environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     with open(folder.path / "errors.txt", "w+", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "segbook.training.trace", str(folder.path)],
+            [sys.executable, "-m", "segbook.training.step_digests", str(folder.path)],
             stdout=subprocess.PIPE, stderr=errors, text=True, env=environment,
         )  # fmt: skip
         try:
+            assert process.stdout is not None  # it is a pipe
             for line in process.stdout:
                 yield json.loads(line)
             if process.wait() != 0:
@@ -166,24 +167,24 @@ def train(folder: RunFolder) -> Iterator[dict[str, Any]]:
                 raise ValueError(f"the training failed:\n{errors.read().strip()[-2000:]}")
         finally:
             process.kill()  # SIGKILL: it has no last word
-            process.stdout.close()
+            cast(IO[str], process.stdout).close()
             process.wait()
 
 
-def train_and_kill(folder: RunFolder, kill_at: int, tell: Callable[[int], None]) -> int:
+def train_and_kill(folder: RunFolder, kill_at: int, progress: Callable[[int], None]) -> int:
     """Kill a training inside some step after ``kill_at``; the last step that it finished.
 
-    ``tell`` is told each step's number.
+    ``progress`` is told each step's number.
     """
     before = time.perf_counter()
     with contextlib.closing(train(folder)) as lines:
         for line in lines:
-            tell(line["step"])
+            progress(line["step"])
             if line["step"] >= kill_at:
                 time.sleep(random.random() * min(time.perf_counter() - before, 60.0))
                 break
             before = time.perf_counter()
-    last = max(line["step"] for line in read_trace(folder))
+    last = max(line["step"] for line in read_digests(folder))
     if last == folder.read().get("steps"):
         raise ValueError(
             f"all {last} steps were made before the kill came; take more steps, or kill earlier"
@@ -192,9 +193,9 @@ def train_and_kill(folder: RunFolder, kill_at: int, tell: Callable[[int], None])
 
 
 def compare(whole: RunFolder, broken: RunFolder) -> list[Compared]:
-    """Compare two runs that `segbook.training.trace` made: each step, then the last checkpoints."""
-    wanted = {line["step"]: line for line in read_trace(whole)}
-    repeated = read_trace(broken)
+    """Compare two runs of `segbook.training.step_digests`: each step, then the last checkpoints."""
+    wanted = {line["step"]: line for line in read_digests(whole)}
+    repeated = read_digests(broken)
     rows = []
     for key, what in PER_STEP.items():
         wrong = [x["step"] for x in repeated if x[key] != wanted.get(x["step"], {}).get(key)]

@@ -19,7 +19,7 @@ from segbook.runs.folder import RunFolder
 from segbook.training import costs
 from segbook.training import forecast as forecasting
 from segbook.training.costs import Costs
-from segbook.training.forecast import Forecast, spell
+from segbook.training.forecast import Forecast, format_forecast
 from segbook.training.loop import fit, train
 from segbook.training.state import build
 from segkit import data
@@ -174,7 +174,7 @@ def test_time_spent_elsewhere_is_not_the_trainings(tmp_path, monkeypatch):
         now[0] = 100.0
     now[0] = 104.0
     assert forecast.seconds == 7.0
-    forecast.said = {"seconds": 8.4, "low": 7.0, "high": 9.0}
+    forecast.forecast = {"seconds": 8.4, "low": 7.0, "high": 9.0}
     forecast.finish()
     assert folder.read()["forecast"]["actual"] == 7.0
     assert folder.read()["forecast"]["error"] == 0.2
@@ -186,7 +186,7 @@ def test_measuring_a_recipe_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGBOOK_RUNS", str(root))
     told = []
     recipe = tiny(accumulate=2, phases="[(0.5, (64, 64), (0.5, 1.0)), (1.0, (96, 64), (0.5, 1.0))]")
-    report = measure(recipe, steps=5, tell=told.append)
+    report = measure(recipe, steps=5, begin=told.append)
     assert list(root.iterdir()) == []
     assert told == [
         "building",
@@ -269,15 +269,15 @@ def test_no_forecast_to_check_is_said():
 
 def test_what_is_said():
     said = {"seconds": 1450, "low": 1200, "high": 1740, "memory": 1.9e9, "disk": 130e6}
-    assert spell(said) == (
+    assert format_forecast(said) == (
         "about 24 min 10 s (20 min 00 s to 29 min 00 s), 1.9 GB of memory, 130 MB of checkpoints"
     )
 
 
 def test_a_busy_machine_gets_a_word():
     state = build(tiny())
-    assert costs.spell_busy(state, 9.5, 10.0) == ""
-    assert "computed for 50 % of their time" in costs.spell_busy(state, 5.0, 10.0)
+    assert costs.busy_remark(state, 9.5, 10.0) == ""
+    assert "computed for 50 % of their time" in costs.busy_remark(state, 5.0, 10.0)
 
 
 def test_a_pair_that_cannot_be_read_is_passed_over():

@@ -20,6 +20,8 @@ mode: Literal["fast", "slow", 3] = "fast"
 folder: Path = "runs"
 scales: list[float] = [1.0]
 sizes: tuple[int, ...] = ()
+rate: Literal[0.5, 1.0] = 0.5
+many: "t.Sequence[int] | None" = None
 '''
 
 
@@ -69,6 +71,8 @@ def test_the_tagged_cell_is_parsed_with_types_and_defaults(declared):
         ("folder=/tmp", "/tmp"),
         ("scales=[1, 2]", [1.0, 2.0]),
         ("sizes=(1, 2, 3)", (1, 2, 3)),
+        ("rate=1", 1.0),
+        ("many=[1, 2]", [1, 2]),
     ],
 )
 def test_a_text_is_read_as_the_declared_type(declared, text, value):
@@ -116,11 +120,11 @@ def test_a_file_gives_typed_values_and_the_command_line_wins(declared, tmp_path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("steps: 2.5", "steps is declared as int, got 2.5"),
+        ("steps: 2.5", r"steps is declared as int, got 2.5 \(it takes a whole number\)"),
         ("steps: '5'", "steps is declared as int"),
         ("name: 007", "quote it"),
         ("flag: 1", "flag is declared as bool"),
-        ("free: 2026-01-01", "no plain literal"),
+        ("free: 2026-01-01", "it takes a plain literal"),
         ("stps: 1", "unknown parameter 'stps'"),
         ("- 1", "name: value"),
         ("free: !!python/object/apply:os.system [ls]", "p.yaml is no YAML of plain values"),

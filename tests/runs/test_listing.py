@@ -71,8 +71,8 @@ def test_a_page_has_result_classes_files_and_what_to_do(finished):
 
 def test_errors_and_results_are_spelt():
     cell = {"name": "KeyError", "message": "'x'", "cell": 4, "execution_count": 2}
-    assert listing.spell_error(cell) == "KeyError in cell 4 (In [2]): 'x'"
-    assert listing.spell_error({"name": "OSError", "message": "m"}) == "OSError: m"
-    assert listing.spell_error("text") == "text"
-    assert listing.spell_error(None) is None
-    assert listing.spell_result({}) is None
+    assert listing.format_run_error(cell) == "KeyError in cell 4 (In [2]): 'x'"
+    assert listing.format_run_error({"name": "OSError", "message": "m"}) == "OSError: m"
+    assert listing.format_run_error("text") == "text"
+    assert listing.format_run_error(None) is None
+    assert listing.format_result({}) is None

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -166,7 +167,16 @@ def test_a_failed_write_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "content",
-    [b"{", b"[1]", b"\xff\xfe", b"", b'{"status": 5}', b'{"recipe": [1]}', b'{"steps": "9"}'],
+    [
+        b"{",
+        b"[1]",
+        b"\xff\xfe",
+        b"",
+        b'{"status": 5}',
+        b'{"recipe": [1]}',
+        b'{"steps": "9"}',
+        b'{"result": {"miou": "0.5"}}',
+    ],
 )
 def test_a_damaged_description_is_named_and_listed_as_such(run, content):
     (run.path / "run.json").write_bytes(content)
@@ -174,6 +184,14 @@ def test_a_damaged_description_is_named_and_listed_as_such(run, content):
         run.read()
     assert listing.row(run).status == "damaged"
     assert run.created() == ""
+
+
+def test_an_old_description_is_read_whatever_else_it_holds(run):
+    old = {"status": "finished", "steps": None, "result": {"miou": math.nan, "more": [1]}, "x": 1}
+    (run.path / "run.json").write_text(json.dumps(old))
+    read = run.read()
+    assert math.isnan(read["result"].pop("miou"))
+    assert read == {"status": "finished", "steps": None, "result": {"more": [1]}, "x": 1}
 
 
 def test_no_half_of_a_run_folder_is_left_on_a_full_disk(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from segbook.runs.stopping import Stopper, read_duration, spell_duration
+from segbook.runs.stopping import Stopper, format_duration, read_duration
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_no_durations(text):
 
 
 def test_durations_are_spelt():
-    spelt = [spell_duration(s) for s in (4.21, 192, 3599.9, 3900)]
+    spelt = [format_duration(s) for s in (4.21, 192, 3599.9, 3900)]
     assert spelt == ["4.2 s", "3 min 12 s", "1 h 00 min", "1 h 05 min"]
 
 

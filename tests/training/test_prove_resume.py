@@ -13,7 +13,7 @@ from segbook.runs.folder import RunFolder
 from segbook.training import command as commands
 from segbook.training import prove_resume as proving
 from segbook.training.prove_resume import Compared, Proof, compare, prove, shortened
-from segbook.training.trace import TRACE, digest_of, read_trace, record
+from segbook.training.step_digests import DIGESTS, digest_of, read_digests, record
 from segkit.engine import save_checkpoint
 
 RECIPE = recipes.get("pp_liteseg_t_synthetic")
@@ -23,7 +23,7 @@ def folder_with(tmp_path, name, *, lines=None, state=None):
     folder = RunFolder.create(name, root=tmp_path)
     if lines is None:
         lines = [line(step) for step in (1, 2, 3)]
-    (folder.path / TRACE).write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    (folder.path / DIGESTS).write_text("".join(json.dumps(entry) + "\n" for entry in lines))
     save_checkpoint(folder.checkpoints, {**a_state(), **(state or {})})
     return folder
 
@@ -101,9 +101,9 @@ def test_each_bit_of_the_state_is_compared(tmp_path, state, difference):
 
 def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path):
     folder = folder_with(tmp_path, "killed")
-    with open(folder.path / TRACE, "a") as file:
+    with open(folder.path / DIGESTS, "a") as file:
         file.write('{"step": 4, "lo\n\n' + json.dumps(line(4)) + "\n")
-    assert [entry["step"] for entry in read_trace(folder)] == [1, 2, 3, 4]
+    assert [entry["step"] for entry in read_digests(folder)] == [1, 2, 3, 4]
 
 
 def test_digests_see_bits():
@@ -129,7 +129,7 @@ def test_a_line_for_each_step_with_what_it_saw(tmp_path, capsys):
     recipe = recipes.override(RECIPE, {**changes, "model": "espnet", "accumulate": 2})
     folder = RunFolder.create("whole", root=tmp_path, recipe=shortened(recipe, 4, 2).to_dict())
     record(folder)
-    for line in read_trace(folder):
+    for line in read_digests(folder):
         assert len(line["images"]) == len(line["labels"]) == 2
     assert len(capsys.readouterr().out.splitlines()) == 4
 
@@ -142,9 +142,9 @@ def test_what_is_left_of_a_proof_ends_at_nothing(monkeypatch, resumed_at):
         whole = folder.name.startswith("whole")
         return ({"step": step} for step in range(1 if whole else resumed_at + 1, 13))
 
-    def train_and_kill(folder, kill_at, tell):
+    def train_and_kill(folder, kill_at, progress):
         for step in range(1, kill_at + 1):
-            tell(step)
+            progress(step)
         return kill_at
 
     monkeypatch.setattr(proving, "train", train)
@@ -152,7 +152,7 @@ def test_what_is_left_of_a_proof_ends_at_nothing(monkeypatch, resumed_at):
     monkeypatch.setattr(proving, "compare", lambda *folders: [])
     monkeypatch.setattr(proving, "_describe", lambda *described: "")
     told = []
-    proof = prove(RECIPE, tell=lambda what, left: told.append(left))
+    proof = prove(RECIPE, progress=lambda what, left: told.append(left))
     assert proof.resumed_at == resumed_at
     assert told == [step for step in range(24, -1, -1) if resumed_at == 5 or step != 6]
 
@@ -176,9 +176,9 @@ def test_the_bar_ends_full(monkeypatch):
             self.n += 1
             assert self.n <= self.total
 
-    def proof(recipe, *, steps, kill_at, tell):
+    def proof(recipe, *, steps, kill_at, progress):
         for left in (6, 5, 4, 2, 1, 0):  # a step less than expected
-            tell("resumed", left)
+            progress("resumed", left)
         return Proof([], 2, 1, "")
 
     bars = []

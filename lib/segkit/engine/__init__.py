@@ -1,14 +1,15 @@
 """Training, evaluation and prediction: loops that can be read, and functions around them."""
 
 from segkit.engine.checkpoint import load_checkpoint, save_checkpoint
+from segkit.engine.ema import averaged
 from segkit.engine.evaluate import evaluate
 from segkit.engine.freeze import freeze
 from segkit.engine.ghost import ghost_batches
-from segkit.engine.memory import keep_memory
+from segkit.engine.memory import OutOfMemoryError, keep_memory
 from segkit.engine.predict import predict, predict_probs
 from segkit.engine.schedules import constant, cosine, poly
 from segkit.engine.settings import Settings, best_precision, default_settings
-from segkit.engine.train import NonFiniteLossError, OutOfMemoryError, Step, averaged, train
+from segkit.engine.train import NonFiniteLossError, Step, train
 
 __all__ = [
     "NonFiniteLossError",

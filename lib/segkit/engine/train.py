@@ -16,16 +16,17 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from segkit.engine import distributed
+from segkit.engine.memory import explain_out_of_memory
 from segkit.engine.schedules import Schedule
 from segkit.outputs import SegOutput
 
@@ -59,41 +60,6 @@ class NonFiniteLossError(ArithmeticError):
     """The loss is not a finite number; the weights are those before the step."""
 
 
-class OutOfMemoryError(MemoryError):
-    """A step did not fit into memory; the message says what to lower."""
-
-
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of a network's weights and running statistics.
-
-    The average's memory grows with training, decay_n = min(decay, (1 + n) / (10 + n)), so that the
-    first, random weights are forgotten early. Evaluate ``averaged(...).module``.
-
-    Args:
-        model: the network that will be trained.
-        decay: share of the old average kept at each step, in (0, 1).
-
-    Raises:
-        ValueError: decay outside (0, 1).
-
-    Source: Polyak and Juditsky, 1992; the ramp is that of TensorFlow's ExponentialMovingAverage.
-    """
-    if not 0 < decay < 1:
-        raise ValueError(f"the decay of a moving average lies in (0, 1), got {decay}")
-
-    @torch.no_grad()
-    def average(old: list[Tensor], new: list[Tensor], updates: Tensor) -> None:
-        count = int(updates)
-        kept = min(decay, (1 + count) / (10 + count))
-        if old[0].is_floating_point():
-            get_ema_multi_avg_fn(kept)(old, new, updates)
-        else:  # BatchNorm's counters
-            for counter, newest in zip(old, new, strict=True):
-                counter.copy_(newest)
-
-    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-
-
 def train(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
@@ -109,7 +75,7 @@ def train(
     precision: str = "float32",
     scaler: GradScaler | None = None,
     channels_last: bool = False,
-) -> Iterable[Step]:
+) -> Generator[Step, None, None]:
     """Train a network, one optimizer step for each turn of the ``for`` loop around it.
 
     Args:
@@ -177,7 +143,7 @@ def train(
                 # Processes exchange their gradients with the last batch of a step only.
                 last = turn == accumulate - 1
                 exchange = contextlib.nullcontext() if last else distributed.no_sync(network)
-                with exchange, _memory_explained(index + 1, batch[0]):
+                with exchange, explain_out_of_memory(index + 1, batch[0]):
                     images = _to_device(batch[0], device, memory_format=memory_format)
                     labels = _to_device(batch[1], device)
                     # Autocast for the network; the loss is always taken in float32.
@@ -198,7 +164,8 @@ def train(
             # The step's one exchange between processes, and its one wait for the device.
             means = sums.averaged()
             _refuse_non_finite(means, index + 1)
-            with _memory_explained(index + 1, batch[0]):  # the first makes the optimizer's state
+            # The first step makes the optimizer's state, for which memory may not suffice.
+            with explain_out_of_memory(index + 1, batch[0]):
                 scaler.step(optimizer)
             scaler.update()
             # BatchNorm's running statistics are those of the first process, as on one GPU.
@@ -213,8 +180,8 @@ def train(
             )  # fmt: skip
     finally:
         model.train(was_training)
-        if hasattr(iterator, "close"):
-            iterator.close()  # ends the loader's workers
+        if close := getattr(iterator, "close", None):
+            close()  # ends the loader's workers
 
 
 _TOTAL, _NORM = "", " gradient"
@@ -285,31 +252,3 @@ def _train_mode(model: nn.Module) -> None:
     for module in model.modules():
         if getattr(module, "frozen", False):
             module.eval()
-
-
-@contextlib.contextmanager
-def _memory_explained(step: int, images: Tensor) -> Iterator[None]:
-    """Name what to lower where memory ends; a CPU's allocator has no error class of its own."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        ours = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        # oneDNN's words, which may have another reason where memory has no limit.
-        failed = "could not create a primitive" in str(error) and _memory_is_limited()
-        if not (ours or failed) and "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemoryError(
-            f"memory ended in step {step} on a batch of shape {tuple(images.shape)}: lower "
-            "batch_size and raise accumulate by the same factor (the step stays the same), take a "
-            f"smaller crop, or precision='bfloat16'. ({str(error).partition(chr(10))[0]:.200})"
-        ) from error
-
-
-def _memory_is_limited() -> bool:
-    """Whether this process may not have all the memory that it asks for (``ulimit -v``)."""
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return False
-    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-    return any(limit != resource.RLIM_INFINITY for limit in limits)

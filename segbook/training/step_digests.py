@@ -1,6 +1,6 @@
 """One process of `segbook prove-resume`: it trains a run and writes a line for each step.
 
-    python -m segbook.training.trace RUN_FOLDER
+    python -m segbook.training.step_digests RUN_FOLDER
 
 Floats are written as hexadecimal numbers, which lose no bit; images, labels and the states of the
 random number generators as hashes.
@@ -28,13 +28,13 @@ from segkit import random_state
 
 VALIDATED = 4
 """Images of the validation: a proof needs no more, and Cityscapes has 500."""
-TRACE = "trace.jsonl"
+DIGESTS = "steps.jsonl"
 
 
-def read_trace(folder: RunFolder) -> list[dict[str, Any]]:
+def read_digests(folder: RunFolder) -> list[dict[str, Any]]:
     """The lines of all processes that trained a run; one that a kill cut short is left out."""
     lines = []
-    for text in (folder.path / TRACE).read_text(encoding="utf-8").splitlines():
+    for text in (folder.path / DIGESTS).read_text(encoding="utf-8").splitlines():
         with contextlib.suppress(json.JSONDecodeError):
             lines.append(json.loads(text))
     return lines
@@ -43,7 +43,7 @@ def read_trace(folder: RunFolder) -> list[dict[str, Any]]:
 def digest_of(tensor: Tensor) -> str:
     """SHA-256 of a tensor's bytes."""
     content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content.tobytes()).hexdigest()
 
 
 def record(folder: RunFolder) -> None:
@@ -61,8 +61,8 @@ def record(folder: RunFolder) -> None:
                 seen["labels"].append(digest_of(labels))
                 yield images, labels
 
-    with open(folder.path / TRACE, "a", encoding="utf-8") as trace:
-        trace.write("\n")  # a kill may have cut the last line short
+    with open(folder.path / DIGESTS, "a", encoding="utf-8") as file:
+        file.write("\n")  # a kill may have cut the last line short
         for step in train(state, folder, show=lambda line: None, batches=batches):
             line = {
                 "step": step.index,
@@ -72,8 +72,8 @@ def record(folder: RunFolder) -> None:
                 "rng": random_state.digest(),
             }
             text = json.dumps(line) + "\n"
-            trace.write(text)
-            trace.flush()
+            file.write(text)
+            file.flush()
             sys.stdout.write(text)
             sys.stdout.flush()
             for digests in seen.values():

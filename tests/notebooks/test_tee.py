@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from segbook.notebooks.console import Console
+from segbook.notebooks.tee import Tee
 from segbook.runs.folder import RunFolder
 
 
@@ -17,9 +17,9 @@ def run(tmp_path):
 
 
 def test_text_goes_to_the_terminal_and_to_the_log(run, capsys):
-    with Console(run) as console:
-        console.write("half a ")
-        console.line("line \u03c0")
+    with Tee(run) as tee:
+        tee.write("half a ")
+        tee.line("line \u03c0")
     assert capsys.readouterr().out == "half a line \u03c0\n"
     assert (run.path / "log.txt").read_text() == "half a line \u03c0\n"
 
@@ -29,18 +29,18 @@ def test_a_full_disk_does_not_end_the_run(run, capsys):
     with pytest.raises(OSError, match="space") as caught, open("/dev/full", "w") as file:
         file.write("x")
     assert caught.value.errno == errno.ENOSPC
-    with Console(run) as console:
-        console.line("seen")
+    with Tee(run) as tee:
+        tee.line("seen")
     assert capsys.readouterr().out == "seen\n"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_reader_that_goes_away_does_not_end_the_run(run, encoding):
     code = (
-        "import sys; from segbook.notebooks.console import Console\n"
+        "import sys; from segbook.notebooks.tee import Tee\n"
         "from segbook.runs.folder import RunFolder\n"
-        "with Console(RunFolder(sys.argv[1])) as console:\n"
-        "    for _ in range(3): console.line('\u03c0' * 9)\n"
+        "with Tee(RunFolder(sys.argv[1])) as tee:\n"
+        "    for _ in range(3): tee.line('\u03c0' * 9)\n"
     )
     reader, writer = os.pipe()
     os.close(reader)

@@ -10,7 +10,7 @@ from types import TracebackType
 from segbook.runs.folder import RunFolder
 
 
-class Console:
+class Tee:
     """Writes to the terminal and to a run's log. Neither a closed pipe nor a full disk raises.
 
     Args:
@@ -23,7 +23,7 @@ class Console:
     def __init__(self, folder: RunFolder) -> None:
         self.log = open(folder.path / "log.txt", "ab", buffering=0)  # noqa: SIM115
 
-    def __enter__(self) -> Console:
+    def __enter__(self) -> Tee:
         return self
 
     def __exit__(
