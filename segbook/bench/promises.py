@@ -155,6 +155,7 @@ def transform_times(pairs: int) -> Iterator[Ratio]:
     from torchvision import transforms as v1
     from torchvision import tv_tensors
     from torchvision.transforms import v2
+    from torchvision.transforms.v2 import functional as v2f
 
     from segkit import transforms
 
@@ -172,16 +173,25 @@ def transform_times(pairs: int) -> Iterator[Ratio]:
     jitter = v1.ColorJitter(0.4, 0.4, 0.4)
     finish = v1.Compose([jitter, v1.ToTensor(), v1.Normalize(transforms.MEAN, transforms.STD)])
 
-    def with_pil() -> None:
+    def scaled() -> tuple[int, int]:
         factor = smallest + (largest - smallest) * float(torch.rand(()))
-        tall, wide = round(height * factor), round(width * factor)
+        return round(height * factor), round(width * factor)
+
+    def window(tall: int, wide: int) -> tuple[int, int]:
+        top, left = (
+            torch.randint(0, tall - crop[0] + 1, ()),
+            torch.randint(0, wide - crop[1] + 1, ()),
+        )
+        return int(top), int(left)
+
+    def with_pil() -> None:
+        tall, wide = scaled()
         x = picture.resize((wide, tall), Image.Resampling.BILINEAR)
         y = label_picture.resize((wide, tall), Image.Resampling.NEAREST)
         border = (0, 0, max(0, crop[1] - wide), max(0, crop[0] - tall))
         if any(border):
             x, y = ImageOps.expand(x, border), ImageOps.expand(y, border, fill=255)
-        top = int(torch.randint(0, x.height - crop[0] + 1, ()))
-        left = int(torch.randint(0, x.width - crop[1] + 1, ()))
+        top, left = window(x.height, x.width)
         box = (left, top, left + crop[1], top + crop[0])
         x, y = x.crop(box), y.crop(box)
         if torch.rand(()) < 0.5:
@@ -190,18 +200,24 @@ def transform_times(pairs: int) -> Iterator[Ratio]:
         torch.from_numpy(np.array(y)).long()
 
     tv_image, tv_mask = tv_tensors.Image(image), tv_tensors.Mask(mask)
-    with_v2 = v2.Compose(
+    finish_v2 = v2.Compose(
         [
-            v2.ScaleJitter((height, width), (smallest, largest), antialias=True),
-            v2.RandomCrop(
-                crop, pad_if_needed=True, fill={tv_tensors.Image: 0, tv_tensors.Mask: 255}
-            ),
             v2.RandomHorizontalFlip(),
             v2.ColorJitter(0.4, 0.4, 0.4),
             v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}, scale=True),
             v2.Normalize(list(transforms.MEAN), list(transforms.STD)),
         ]
     )
+
+    def with_v2() -> None:
+        tall, wide = scaled()
+        x = v2f.resize(tv_image, [tall, wide], antialias=True)
+        y = v2f.resize(tv_mask, [tall, wide])
+        border = [0, 0, max(0, crop[1] - wide), max(0, crop[0] - tall)]
+        if any(border):
+            x, y = v2f.pad(x, border), v2f.pad(y, border, fill=255)
+        top, left = window(x.shape[-2], x.shape[-1])
+        finish_v2(v2f.crop(x, top, left, *crop), v2f.crop(y, top, left, *crop))
 
     def several(one: Work) -> Work:
         def run() -> None:
@@ -211,7 +227,7 @@ def transform_times(pairs: int) -> Iterator[Ratio]:
 
         return run
 
-    for name, other in (("PIL", with_pil), ("torchvision v2", lambda: with_v2(tv_image, tv_mask))):
+    for name, other in (("PIL", with_pil), ("torchvision v2", with_v2)):
         yield compare(
             f"transform 2048x1024 -> 512x1024, {images} images | {name}",
             several(lambda: ours(image, mask)),
