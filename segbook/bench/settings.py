@@ -93,8 +93,8 @@ def settings_table(recipe: Recipe, rows: list[Measured]) -> str:
     width = max(len(row.name) for row in rows) + 2
     lines = [f"{recipe.name}: a step by each setting; how many times faster than the rule's"]
     for row in rows:
-        ratio = row.ratio if row.changes else "the rule"
-        lines.append(f"{row.name:<{width}}{1e3 * row.seconds:8.1f} ms   {ratio}")
+        faster = row.ratio if row.changes else "the rule"
+        lines.append(f"{row.name:<{width}}{1e3 * row.seconds:8.1f} ms   {faster}")
     best = max(rows[1:], key=lambda row: row.ratio.low, default=None)
     if best is None or best.ratio.low <= 1:
         return "\n".join([*lines, "no setting is faster than the rule beyond noise"])

@@ -70,11 +70,17 @@ class Facts(NamedTuple):
 
 @cache
 def facts() -> dict[str, Facts]:
-    """The facts of every entry, by name, in the order of MODELS.md: by family, then by year."""
+    """The facts of every entry, by name, in the order of MODELS.md: by family, then by year.
+
+    Raises:
+        ValueError: a file with a family that is not one of `FAMILIES`.
+    """
     files = (Path(__file__).parent / "papers").glob("*.yaml")
     papers = {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
 
     def order(stem: str) -> tuple[int, int, str]:
+        if papers[stem]["family"] not in FAMILIES:
+            raise ValueError(f"the family of {stem}.yaml is not one of {', '.join(FAMILIES)}")
         year = importlib.import_module(f"segkit.models.{stem}").PAPER.year
         return FAMILIES.index(papers[stem]["family"]), year, stem
 
