@@ -130,7 +130,7 @@ class _Subject:
         device: str,
         image: Path | None,
     ) -> None:
-        self.name, self.size = name, size
+        self.name = name
         self.random = name in MODELS
         if self.random:
             torch.manual_seed(0)
@@ -140,7 +140,7 @@ class _Subject:
         self.plain = plain
         self.fast = fast = optimize_for_inference(plain, precision=precision)
         channels = next(p for p in plain.parameters() if p.ndim > 1).shape[1]
-        self.large = large = _picture(image, channels, [2 * side for side in size]).to(device)
+        large = _picture(image, channels, [2 * side for side in size]).to(device)
         self.images = images = _resize(large, size)
         alone = copy.deepcopy(plain)
         take_resize(alone, images.to("meta"))
