@@ -1,76 +1,23 @@
-"""What the benchmarks share: functions timed in turn, and the ratios of their times.
+"""How the benchmarks time: one after the other in turn, so that neighbours disturb all alike.
 
-In turn, because a machine changes while it is measured, and a ratio of neighbours in time does not.
+Ratios are taken within a round, in which each has been called once: a machine changes while it is
+measured, and a ratio of neighbours in time does not.
 """
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, Literal, NamedTuple, TypeVar
 
-
-@dataclass(frozen=True)
-class Ratio:
-    """One line of the table.
-
-    Attributes:
-        name: what is compared.
-        ours: CPU seconds of ours, median.
-        theirs: CPU seconds of the other, median.
-        ratio: theirs / ours, median over the pairs: how many times faster ours is.
-        wanted: smallest ratio that we promise.
-        pairs: how many pairs were timed.
-    """
-
-    name: str
-    ours: float
-    theirs: float
-    ratio: float
-    wanted: float
-    pairs: int
-
-    @property
-    def kept(self) -> bool:
-        """Whether the promise is kept."""
-        return self.ratio >= self.wanted
-
-    def __str__(self) -> str:
-        mark = "ok" if self.kept else "MISSED"
-        return (
-            f"{self.name:58s} {1e3 * self.ours:9.1f} {1e3 * self.theirs:9.1f} "
-            f"{self.ratio:7.2f}x  >= {self.wanted:4.2f}x  {mark}"
-        )
-
-
-def compare(
-    name: str,
-    ours: Callable[[], Any],
-    theirs: Callable[[], Any],
-    *,
-    wanted: float,
-    pairs: int,
-    clock: Callable[[], float] = time.process_time,
-) -> Ratio:
-    """Time two functions in turn, after one warm-up each."""
-    ours(), theirs()
-    seconds: list[tuple[float, float]] = []
-    for _ in range(pairs):
-        began = clock()
-        ours()
-        middle = clock()
-        theirs()
-        seconds.append((middle - began, clock() - middle))
-    return Ratio(
-        name,
-        statistics.median(a for a, _ in seconds),
-        statistics.median(b for _, b in seconds),
-        statistics.median(b / a for a, b in seconds),
-        wanted,
-        pairs,
-    )
+Work = Callable[[], Any]
+Key = TypeVar("Key", bound=Hashable)
+Clock = Literal["wall", "cpu"]
 
 
 class Sample(NamedTuple):
@@ -78,120 +25,168 @@ class Sample(NamedTuple):
 
     Attributes:
         wall: seconds that passed; on a GPU those between two events on it.
-        cpu: seconds of all threads of this process; None on a GPU.
+        cpu: seconds of all threads, and of processes that were waited for; None on a GPU.
     """
 
     wall: float
     cpu: float | None
 
+    def seconds(self, clock: Clock) -> float:
+        """Those of a clock; of the wall where there is no other."""
+        return self.wall if clock == "wall" or self.cpu is None else self.cpu
 
-class Timing(NamedTuple):
-    """What several calls took.
+
+class Spread(NamedTuple):
+    """How many times faster one way is than another.
 
     Attributes:
-        wall: seconds, median.
-        p5: the 5th percentile of the wall seconds.
-        p95: the 95th percentile of the wall seconds.
-        cpu: seconds of all threads, median; None on a GPU.
-        runs: how many calls.
-        busy: whether the threads got less than nine tenths of the processors they asked for.
+        median: over the rounds.
+        low: a quarter of the rounds are below it.
+        high: a quarter of the rounds are above it.
     """
 
-    wall: float
-    p5: float
-    p95: float
-    cpu: float | None
-    runs: int
-    busy: bool
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:5.2f}x ({self.low:.2f}-{self.high:.2f})"
 
 
-def sampler(device: str) -> Callable[[Callable[[], Any]], Sample]:
-    """What times one call on a device: "cpu" or "cuda"."""
-    if device != "cuda":
+def on_cpu(work: Work) -> Sample:
+    """Time one call."""
+    if isinstance(work, Apart):
+        return work.sample()
+    wall, cpu = time.perf_counter(), _cpu_seconds()
+    work()
+    return Sample(time.perf_counter() - wall, _cpu_seconds() - cpu)
 
-        def on_cpu(work: Callable[[], Any]) -> Sample:
-            wall, cpu = time.perf_counter(), time.process_time()
-            work()
-            return Sample(time.perf_counter() - wall, time.process_time() - cpu)
 
-        return on_cpu
-
+def on_gpu(work: Work) -> Sample:
+    """Time what one call does on the current GPU."""
     import torch
 
-    def on_gpu(work: Callable[[], Any]) -> Sample:
-        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
-        began.record()
-        work()
-        ended.record()
-        torch.cuda.synchronize()
-        return Sample(began.elapsed_time(ended) / 1e3, None)
-
-    return on_gpu
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    began.record()
+    work()
+    ended.record()
+    torch.cuda.synchronize()
+    return Sample(began.elapsed_time(ended) / 1e3, None)
 
 
-def warm_up(work: Callable[[], Any], sample: Callable[..., Sample], *, most: float = 10.0) -> int:
-    """Call until a call is no longer faster than every call before it, by a twentieth or more.
-
-    Returns how many calls that took: at least three and half a second, unless `most` seconds are
-    over before.
-    """
-    seconds: list[float] = []
-    while sum(seconds) < most:
-        seconds.append(sample(work).wall)
-        warm = len(seconds) >= 3 and sum(seconds) >= 0.5
-        if warm and seconds[-1] > 0.95 * min(seconds[:-1]):
-            break
-    return len(seconds)
+def _cpu_seconds() -> float:
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
-def in_turn(
-    works: Mapping[str, Callable[[], Any]],
+def take_turns(
+    works: Mapping[Key, Work],
+    rounds: int,
     *,
-    runs: int,
-    sample: Callable[[Callable[[], Any]], Sample],
-    progress: Callable[[], Any] = lambda: None,
-) -> dict[str, list[Sample]]:
-    """Warm all functions up, then call them A B C A B C.
+    timer: Callable[[Work], Sample] = on_cpu,
+    tick: Callable[[], Any] = lambda: None,
+) -> dict[Key, list[Sample]]:
+    """Warm each up, by two calls or more until half a second is over; then call them in turn.
 
     Args:
-        works: the functions, by name.
-        runs: rounds.
-        sample: times one call (`sampler`).
-        progress: is called after each warm-up and each call: (runs + 1) * len(works) times.
+        works: functions by name.
+        rounds: how many calls of each are timed.
+        timer: times one call.
+        tick: is called after each warm-up and each call: (rounds + 1) * len(works) times.
 
     Returns:
-        ``runs`` samples of each function; those of a round are neighbours in time.
+        ``rounds`` samples of each; those of a round are neighbours in time.
     """
     for work in works.values():
-        warm_up(work, sample)
-        progress()
-    samples: dict[str, list[Sample]] = {name: [] for name in works}
-    for _ in range(runs):
-        for name, work in works.items():
-            samples[name].append(sample(work))
-            progress()
+        seconds = [timer(work).wall, timer(work).wall]
+        while sum(seconds) < 0.5:
+            seconds.append(timer(work).wall)
+        tick()
+    samples: dict[Key, list[Sample]] = {name: [] for name in works}
+    for number in range(rounds):
+        for name in list(works)[:: 1 if number % 2 == 0 else -1]:  # nobody is always last
+            samples[name].append(timer(works[name]))
+            tick()
     return samples
 
 
-def summarise(samples: Sequence[Sample], *, threads: int) -> Timing:
-    """Median and spread; busy where CPU seconds < 0.9 x wall seconds x threads."""
-    walls = sorted(sample.wall for sample in samples)
-    cpus = [sample.cpu for sample in samples if sample.cpu is not None]
-    last = len(walls) - 1
-    return Timing(
-        statistics.median(walls),
-        walls[round(0.05 * last)],
-        walls[round(0.95 * last)],
-        statistics.median(cpus) if cpus else None,
-        len(walls),
-        bool(cpus) and sum(cpus) < 0.9 * sum(walls) * threads,
-    )
+def median(samples: Sequence[Sample], clock: Clock) -> float:
+    """The median of the seconds."""
+    return statistics.median(sample.seconds(clock) for sample in samples)
 
 
-def paired_ratio(slow: Sequence[Sample], fast: Sequence[Sample]) -> tuple[float, float | None]:
-    """How many times faster the second is: median over the pairs of the wall, and of the CPU."""
-    pairs = list(zip(slow, fast, strict=True))
-    cpus = [a.cpu / b.cpu for a, b in pairs if a.cpu is not None and b.cpu]
-    wall = statistics.median(a.wall / b.wall for a, b in pairs)
-    return wall, statistics.median(cpus) if cpus else None
+def ratio(slow: Sequence[Sample], fast: Sequence[Sample], clock: Clock) -> Spread:
+    """How many times faster the second is, round by round."""
+    ratios = [a.seconds(clock) / b.seconds(clock) for a, b in zip(slow, fast, strict=True)]
+    if len(ratios) == 1:
+        return Spread(ratios[0], ratios[0], ratios[0])
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return Spread(middle, low, high)
+
+
+class Apart:
+    """A function in a process of its own, as a user's script would run it.
+
+    What one way does to its process, such as how it handles memory, is then its own affair.
+
+    Args:
+        build: makes the function, in the new process. It is forked: torch must not have computed
+            in this one with several threads.
+    """
+
+    def __init__(self, build: Callable[[], Work]) -> None:
+        context = multiprocessing.get_context("fork")
+        self._pipe, other_end = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(build, other_end, self._pipe), daemon=True
+        )
+        self._process.start()
+        other_end.close()
+
+    def __call__(self) -> Any:
+        """Call the function there.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            ValueError: the process has failed, and why.
+        """
+        return self._call()[0]
+
+    def sample(self) -> Sample:
+        """Call it, and time it there."""
+        return self._call()[1]
+
+    def _call(self) -> tuple[Any, Sample]:
+        try:
+            self._pipe.send(True)
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            answer = f"its process has ended with exit code {self._process.exitcode}"
+        if isinstance(answer, str):
+            raise ValueError(f"a step cannot be timed: {answer}")
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            self._pipe.send(False)
+        self._pipe.close()
+        self._process.join()
+
+
+def _serve(build: Callable[[], Work], pipe: Connection, parents_end: Connection) -> None:
+    """Call the function for each True that comes through the pipe, until the other end closes."""
+    parents_end.close()  # inherited: while it is open here, nobody notices that the parent is gone
+    work, results = None, []
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        while pipe.recv():
+            try:
+                work = work or build()
+                sample = on_cpu(lambda work=work: results.append(work()))
+                pipe.send((results.pop(), sample))
+            except Exception as error:
+                pipe.send(f"{type(error).__name__}: {error}")

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from segbook.bench.train import command as bench_train
 from segbook.recipes.command import changed, changes_option
 
 
@@ -38,9 +37,9 @@ def bench(ctx: click.Context, quick: bool) -> None:
     """
     if ctx.invoked_subcommand:
         return
-    from segbook import bench as benchmarks
+    from segbook.bench import promises
 
-    if not benchmarks.main(click.echo, quick=quick):
+    if not promises.main(click.echo, quick=quick):
         sys.exit(1)
 
 
@@ -81,26 +80,23 @@ def bench_model(
     import torch
     from tqdm import tqdm
 
-    from segbook.bench.model import bench_models
+    from segbook.bench.model import FORMS, SCOPES, bench_models
     from segbook.bench.table import table
 
     if threads:
         torch.set_num_threads(threads)
-    with tqdm(unit="call", leave=False, disable=not sys.stderr.isatty()) as bar:
-
-        def begin(total: int) -> Any:
-            bar.reset(total)
-            return bar.update
-
+    models = [name, against] if against else [name]
+    calls = len(models) * len(SCOPES) * len(FORMS) * (runs + 1)
+    with tqdm(total=calls, unit="call", leave=False, disable=not sys.stderr.isatty()) as bar:
         result = bench_models(
-            [name, against] if against else [name],
+            models,
             size=size,
             image=image,
             num_classes=classes,
             precision=precision,
             runs=runs,
             device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-            progress=begin,
+            tick=bar.update,
         )
     click.echo(json.dumps(result) if as_json else table(result))
 
@@ -124,6 +120,76 @@ def bench_settings(recipe: str, changes: tuple[str, ...], rounds: int) -> None:
     click.echo(settings.settings_table(chosen, rows))
 
 
-bench.add_command(bench_train, "train")
+@bench.command("train")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--rounds", default=9, show_default=True, help="Steps of each that are timed.")
+@click.option("--wall", is_flag=True, help="Wall time with all threads, not CPU time of one.")
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="CamVid's folder for `data`; else synthetic streets.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: JSON.")
+def bench_train(
+    names: tuple[str, ...], rounds: int, wall: bool, data_root: Path | None, as_json: bool
+) -> None:
+    """Time training steps against segmentation-models-pytorch's, in turn.
 
-__all__ = ["bench", "bench_model"]
+    NAME is unet_resnet18, deeplab_v3_resnet50, deeplab_v3_plus_resnet18, pp_liteseg_t, `options`
+    (memory format, precision, optimizer kernels, one by one) or `data` (cache, workers, and what
+    share of a step waits for data; in wall time). Without a NAME all of them.
+
+    Exit code 1 where a promise is broken.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from segbook.bench import train, train_data
+    from segbook.bench.train_cases import CASES, require_smp
+    from segkit.doctor.finding import counted
+
+    ways = {name: 3 if case.theirs else 2 for name, case in CASES.items()}
+    ways |= {"options": 9 + torch.cuda.is_available(), "data": len(train_data.WAYS)}
+    # In this order: no process may be forked after threads have computed.
+    chosen = [name for name in ways if name in names or not names]
+    if unknown := [name for name in names if name not in ways]:
+        raise ValueError(f"no comparison {unknown[0]!r}; choose from {', '.join(ways)}")
+    if any(name in CASES and CASES[name].theirs for name in chosen):
+        require_smp()
+    on_gpu = torch.cuda.is_available()
+    clock = "wall" if wall or on_gpu else "cpu"
+    threads = torch.get_num_threads()
+    if clock == "cpu":
+        torch.set_num_threads(1)
+    head = (
+        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, "
+        f"{counted(torch.get_num_threads(), 'thread')}, "
+        f"{'wall' if clock == 'wall' else 'CPU'} time of a step; median ratio (quartiles)"
+    )
+    rows = []
+    try:
+        steps = (rounds + 1) * sum(ways[name] for name in chosen)
+        with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
+            if not as_json:
+                tqdm.write(head)
+            for name in chosen:
+                bar.set_description(name)
+                if name == "data":
+                    found = train_data.compare_data(rounds, data_root, tick=bar.update)
+                elif name == "options":
+                    case = CASES["pp_liteseg_t"]
+                    found = train.compare_options(case, rounds, clock, tick=bar.update)
+                else:
+                    apart = sys.platform == "linux" and not on_gpu
+                    found = train.compare_case(
+                        CASES[name], rounds, clock, apart=apart, tick=bar.update
+                    )
+                rows += found
+                for row in () if as_json else found:
+                    tqdm.write(train.format_row(row))
+    finally:
+        torch.set_num_threads(threads)
+    if as_json:
+        click.echo(json.dumps({"machine": head, "rounds": rounds, "rows": rows}, indent=1))
+    if not all(row.get("kept", True) for row in rows):
+        sys.exit(1)

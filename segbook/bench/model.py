@@ -10,20 +10,21 @@ built, ``logits.argmax(1)``, no gradients) and in the fast one, that of
 from __future__ import annotations
 
 import copy
+import itertools
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from segbook.bench.clock import Sample, in_turn, paired_ratio, sampler, summarise
+from segbook.bench.clock import Sample, Work, median, on_cpu, on_gpu, ratio, take_turns
 from segbook.certificates.measure import flops
 from segkit.catalog import MODELS, create_model, load_model, model_card
 from segkit.engine.train import PRECISIONS
-from segkit.export.inference import InferenceNetwork, optimize_for_inference, take_resize
+from segkit.export.inference import optimize_for_inference, take_resize
 
 SCOPES = {
     "network": "network, as far as its own logits",
@@ -42,8 +43,8 @@ def bench_models(
     precision: str = "auto",
     runs: int = 20,
     device: str = "cpu",
-    sample: Callable[[Callable[[], Any]], Sample] | None = None,
-    progress: Callable[[int], Callable[[], Any]] = lambda total: lambda: None,
+    timer: Callable[[Work], Sample] | None = None,
+    tick: Callable[[], Any] = lambda: None,
 ) -> dict[str, Any]:
     """Measure one network, or several in turn.
 
@@ -55,8 +56,8 @@ def bench_models(
         precision: of the fast form, as `optimize_for_inference`.
         runs: rounds; each calls every form of every scope once.
         device: "cpu" or "cuda".
-        sample: times one call; default `clock.sampler`.
-        progress: is told how many steps there are, and gives what is called after each.
+        timer: times one call; default `on_cpu` or `on_gpu`.
+        tick: is called after each warm-up and each call.
 
     Returns:
         "machine" (device, threads, torch), "protocol", "models" (a list) and, of several, "ratios":
@@ -68,35 +69,39 @@ def bench_models(
     """
     _check(names, size, runs, device)
     subjects = [_Subject(name, size, num_classes, precision, device, image) for name in names]
+    timer = timer or (on_gpu if device == "cuda" else on_cpu)
     works = {
-        (index, scope, form): subject.works[scope, form]
-        for scope in SCOPES
-        for form in FORMS
+        (index, *way): subject.works[way]
+        for way in itertools.product(SCOPES, FORMS)
         for index, subject in enumerate(subjects)
     }
     with torch.inference_mode(False), torch.no_grad():
-        samples = in_turn(
-            works,
-            runs=runs,
-            sample=sample or sampler(device),
-            progress=progress(len(works) * (runs + 1)),
-        )
-        peaks = _peaks({"float32", *(subject.fast.precision for subject in subjects)}, device)
+        samples = take_turns(works, runs, timer=timer, tick=tick)
+        precisions = {"float32", *(subject.fast.precision for subject in subjects)}
+        peaks = {precision: _peak(precision, device, timer) for precision in precisions}
     threads = torch.get_num_threads()
     models = []
     for index, subject in enumerate(subjects):
-        own = {key[1:]: found for key, found in samples.items() if key[0] == index}
-        models.append(subject.describe() | {"scopes": _scopes(own, subject, peaks, threads)})
-    ratios = [
-        {
-            "model": names[index],
-            **{
-                scope: {
-                    form: _ratio(samples[index, scope, form], samples[0, scope, form])
-                    for form in FORMS
-                }
-                for scope in SCOPES
-            },
+        properties = subject.properties()
+        scopes: dict[str, Any] = {scope: {} for scope in SCOPES}
+        for scope, form in itertools.product(SCOPES, FORMS):
+            scopes[scope][form] = timing = summarise(samples[index, scope, form], threads)
+            if scope == "network":
+                peak = peaks[subject.fast.precision if form == "fast" else "float32"]
+                # CPU seconds where there are any: neighbours on the machine take none of them.
+                per_second = properties["flops"] / (timing["cpu"] or timing["wall"])
+                timing["share_of_peak"] = per_second / peak
+        for scope in SCOPES:
+            slow, fast = (samples[index, scope, form] for form in FORMS)
+            scopes[scope]["ratio"] = ratios(slow, fast)
+        models.append(properties | {"scopes": scopes})
+    against = [
+        {"model": names[index]}
+        | {
+            scope: {
+                form: ratios(samples[index, scope, form], samples[0, scope, form]) for form in FORMS
+            }
+            for scope in SCOPES
         }
         for index in range(1, len(names))
     ]
@@ -109,7 +114,7 @@ def bench_models(
         },
         "protocol": {"size": list(size), "batch": 1, "image": str(image or "random"), "runs": runs},
         "models": models,
-        "ratios": ratios,
+        "ratios": against,
     }
 
 
@@ -125,7 +130,7 @@ class _Subject:
         device: str,
         image: Path | None,
     ) -> None:
-        self.name, self.size = name, size
+        self.name = name
         self.random = name in MODELS
         if self.random:
             torch.manual_seed(0)
@@ -135,11 +140,11 @@ class _Subject:
         self.plain = plain
         self.fast = fast = optimize_for_inference(plain, precision=precision)
         channels = next(p for p in plain.parameters() if p.ndim > 1).shape[1]
-        self.large = large = _picture(image, channels, [2 * side for side in size]).to(device)
+        large = _picture(image, channels, [2 * side for side in size]).to(device)
         self.images = images = _resize(large, size)
         alone = copy.deepcopy(plain)
         take_resize(alone, images.to("meta"))
-        whole = tuple(large.shape[-2:])
+        whole = (2 * size[0], 2 * size[1])
 
         def plain_end_to_end() -> Tensor:
             logits = plain(_resize(large, size)).logits
@@ -155,14 +160,16 @@ class _Subject:
         }
 
     @torch.no_grad()
-    def describe(self) -> dict[str, Any]:
+    def properties(self) -> dict[str, Any]:
         """What it is, what it costs in numbers, and how many labels the fast form changes."""
-        fast: InferenceNetwork = self.fast
+        fast = self.fast
         changed = {
             scope: (self.works[scope, "plain"]() != self.works[scope, "fast"]()).float().mean()
             for scope in ("labels", "end_to_end")
         }
-        operations = _flops(self.plain, self.images)
+        images = self.images
+        plain = copy.deepcopy(self.plain).to("meta")
+        operations = flops(plain, images.shape[2:], in_channels=images.shape[1])
         return {
             "name": self.name,
             "weights": "random" if self.random else "trained",
@@ -188,53 +195,46 @@ def _check(names: Sequence[str], size: tuple[int, int], runs: int, device: str) 
         raise ValueError("this torch sees no CUDA GPU; give --device cpu")
 
 
-def _scopes(
-    samples: dict[tuple[str, str], list[Sample]],
-    subject: _Subject,
-    peaks: dict[str, float],
-    threads: int,
-) -> dict[str, Any]:
-    operations = _flops(subject.plain, subject.images)
-    scopes: dict[str, Any] = {}
-    for scope in SCOPES:
-        scopes[scope] = {}
-        for form in FORMS:
-            timing = summarise(samples[scope, form], threads=threads)
-            scopes[scope][form] = timing._asdict()
-            if scope == "network":
-                peak = peaks[subject.fast.precision if form == "fast" else "float32"]
-                # CPU seconds where there are any: neighbours on the machine take none of them.
-                per_second = operations / (timing.cpu or timing.wall)
-                scopes[scope][form]["share_of_peak"] = per_second / peak
-        scopes[scope]["ratio"] = _ratio(samples[scope, "plain"], samples[scope, "fast"])
-    return scopes
+def summarise(samples: Sequence[Sample], threads: int) -> dict[str, Any]:
+    """What several calls took.
+
+    Returns:
+        "wall" and "cpu", median seconds, the latter None on a GPU; "p5" and "p95" of the wall
+        seconds; "runs"; and "busy": whether the threads got less than nine tenths of the processors
+        they asked for.
+    """
+    walls = sorted(sample.wall for sample in samples)
+    cpus = [sample.cpu for sample in samples if sample.cpu is not None]
+    last = len(walls) - 1
+    return {
+        "wall": median(samples, "wall"),
+        "p5": walls[round(0.05 * last)],
+        "p95": walls[round(0.95 * last)],
+        "cpu": median(samples, "cpu") if cpus else None,
+        "runs": len(walls),
+        "busy": bool(cpus) and sum(cpus) < 0.9 * sum(walls) * threads,
+    }
 
 
-def _ratio(slow: Sequence[Sample], fast: Sequence[Sample]) -> dict[str, float | None]:
-    return dict(zip(("wall", "cpu"), paired_ratio(slow, fast), strict=True))
+def ratios(slow: Sequence[Sample], fast: Sequence[Sample]) -> dict[str, float | None]:
+    """How many times faster the second is by "wall" and by "cpu", which is None on a GPU."""
+    on_cpu = all(sample.cpu for sample in (*slow, *fast))
+    cpu = ratio(slow, fast, "cpu").median if on_cpu else None
+    return {"wall": ratio(slow, fast, "wall").median, "cpu": cpu}
 
 
-def _flops(model: nn.Module, images: Tensor) -> int:
-    return flops(copy.deepcopy(model).to("meta"), images.shape[2:], in_channels=images.shape[1])
-
-
-def _peaks(precisions: set[str], device: str) -> dict[str, float]:
-    """Operations a second that a 3x3 convolution of 256 channels reaches, by precision.
+def _peak(precision: str, device: str, timer: Callable[[Work], Sample]) -> float:
+    """Operations a second that a 3x3 convolution of 256 channels reaches.
 
     A second is one of CPU time, of one thread, where there is a CPU: of wall time on a GPU.
     """
-    sample, peaks = sampler(device), {}
     side = 64 if device == "cpu" else 256
-    for precision in precisions:
-        dtype = PRECISIONS[precision] or torch.float32
-        images = torch.randn(1, 256, side, side, device=device, dtype=dtype)
-        images = images.contiguous(memory_format=torch.channels_last)
-        kernel = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
-        kernel = kernel.contiguous(memory_format=torch.channels_last)
-        times = [sample(lambda x=images, w=kernel: F.conv2d(x, w, padding=1)) for _ in range(7)]
-        seconds = min(time.cpu or time.wall for time in times[2:])
-        peaks[precision] = 2 * 9 * 256 * 256 * side * side / seconds
-    return peaks
+    how = {"device": device, "dtype": PRECISIONS[precision] or torch.float32}
+    images = torch.randn(1, 256, side, side, **how).contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(256, 256, 3, 3, **how).contiguous(memory_format=torch.channels_last)
+    samples = [timer(lambda: F.conv2d(images, kernel, padding=1)) for _ in range(7)]
+    seconds = min(sample.cpu or sample.wall for sample in samples[2:])
+    return 2 * 9 * 256 * 256 * side * side / seconds
 
 
 def _picture(path: Path | None, channels: int, size: Sequence[int]) -> Tensor:

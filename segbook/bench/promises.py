@@ -7,25 +7,68 @@ timed, their results are asserted equal wherever they compute the same thing.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from segbook.bench.clock import Ratio, compare
+from segbook.bench.clock import Clock, Sample, Work, median, on_cpu, ratio, take_turns
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One line of the table.
+
+    Attributes:
+        name: what is compared.
+        ours: seconds of ours, median.
+        theirs: seconds of the other, median.
+        ratio: theirs / ours, median over the pairs: how many times faster ours is.
+        wanted: smallest ratio that we promise.
+    """
+
+    name: str
+    ours: float
+    theirs: float
+    ratio: float
+    wanted: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise is kept."""
+        return self.ratio >= self.wanted
+
+    def __str__(self) -> str:
+        mark = "ok" if self.kept else "MISSED"
+        return (
+            f"{self.name:58s} {1e3 * self.ours:9.1f} {1e3 * self.theirs:9.1f} "
+            f"{self.ratio:7.2f}x  >= {self.wanted:4.2f}x  {mark}"
+        )
+
+
+def compare(
+    name: str,
+    ours: Work,
+    theirs: Work,
+    *,
+    wanted: float,
+    pairs: int,
+    clock: Clock = "cpu",
+    timer: Callable[[Work], Sample] = on_cpu,
+) -> Ratio:
+    """Time two functions in turn."""
+    own, other = take_turns({0: ours, 1: theirs}, pairs, timer=timer).values()
+    faster = ratio(other, own, clock).median
+    return Ratio(name, median(own, clock), median(other, clock), faster, wanted)
 
 
 def import_time(pairs: int) -> Ratio:
     """`import segkit` against importing torch and torchvision, each in a fresh interpreter."""
 
-    def fresh(code: str) -> Callable[[], None]:
+    def fresh(code: str) -> Work:
         return lambda: subprocess.run([sys.executable, "-c", code], check=True)
-
-    def children() -> float:
-        used = os.times()
-        return used.children_user + used.children_system
 
     return compare(
         "import segkit | import torch, torchvision",
@@ -33,7 +76,6 @@ def import_time(pairs: int) -> Ratio:
         fresh("import torch, torchvision"),
         wanted=1 / 1.1,
         pairs=pairs,
-        clock=children,
     )
 
 
@@ -46,7 +88,7 @@ def command_time(pairs: int) -> Ratio:
         lambda: time.sleep(0.5),
         wanted=1.0,
         pairs=pairs,
-        clock=time.perf_counter,
+        clock="wall",
     )
 
 
@@ -109,7 +151,7 @@ def transform_times(pairs: int) -> Iterator[Ratio]:
     """
     import numpy as np
     import torch
-    from PIL import Image
+    from PIL import Image, ImageOps
     from torchvision import transforms as v1
     from torchvision import tv_tensors
     from torchvision.transforms import v2
@@ -124,63 +166,60 @@ def transform_times(pairs: int) -> Iterator[Ratio]:
     image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0].byte()
     mask = torch.randint(0, 19, (64, 128), generator=generator, dtype=torch.uint8)
     mask = mask.repeat_interleave(16, 0).repeat_interleave(16, 1).contiguous()
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    label_picture = Image.fromarray(mask.numpy())
-    normalise = v1.Normalize(transforms.MEAN, transforms.STD)
-    jitter = v1.ColorJitter(0.4, 0.4, 0.4)
     ours = transforms.train(crop, (smallest, largest), jitter=0.4)
 
-    def window(tall: int, wide: int) -> tuple[int, int]:
-        top = int(torch.randint(0, max(1, tall - crop[0] + 1), ()))
-        left = int(torch.randint(0, max(1, wide - crop[1] + 1), ()))
-        return top, left
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    label_picture = Image.fromarray(mask.numpy())
+    jitter = v1.ColorJitter(0.4, 0.4, 0.4)
+    finish = v1.Compose([jitter, v1.ToTensor(), v1.Normalize(transforms.MEAN, transforms.STD)])
 
     def scaled() -> tuple[int, int]:
         factor = smallest + (largest - smallest) * float(torch.rand(()))
         return round(height * factor), round(width * factor)
 
+    def window(tall: int, wide: int) -> tuple[int, int]:
+        top, left = (
+            torch.randint(0, tall - crop[0] + 1, ()),
+            torch.randint(0, wide - crop[1] + 1, ()),
+        )
+        return int(top), int(left)
+
     def with_pil() -> None:
         tall, wide = scaled()
-        x = picture.resize((wide, tall), Image.BILINEAR)
-        y = label_picture.resize((wide, tall), Image.NEAREST)
-        if tall < crop[0] or wide < crop[1]:
-            size = max(wide, crop[1]), max(tall, crop[0])
-            padded, padded_labels = Image.new("RGB", size), Image.new("L", size, 255)
-            padded.paste(x)
-            padded_labels.paste(y)
-            x, y = padded, padded_labels
+        x = picture.resize((wide, tall), Image.Resampling.BILINEAR)
+        y = label_picture.resize((wide, tall), Image.Resampling.NEAREST)
+        border = (0, 0, max(0, crop[1] - wide), max(0, crop[0] - tall))
+        if any(border):
+            x, y = ImageOps.expand(x, border), ImageOps.expand(y, border, fill=255)
         top, left = window(x.height, x.width)
         box = (left, top, left + crop[1], top + crop[0])
         x, y = x.crop(box), y.crop(box)
         if torch.rand(()) < 0.5:
-            x, y = x.transpose(Image.FLIP_LEFT_RIGHT), y.transpose(Image.FLIP_LEFT_RIGHT)
-        normalise(v1.functional.to_tensor(jitter(x)))
+            x, y = ImageOps.mirror(x), ImageOps.mirror(y)
+        finish(x)
         torch.from_numpy(np.array(y)).long()
 
-    v2_image, v2_mask = tv_tensors.Image(image), tv_tensors.Mask(mask)
-    v2_finish = v2.Compose(
+    tv_image, tv_mask = tv_tensors.Image(image), tv_tensors.Mask(mask)
+    finish_v2 = v2.Compose(
         [
             v2.RandomHorizontalFlip(),
             v2.ColorJitter(0.4, 0.4, 0.4),
             v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}, scale=True),
-            v2.Normalize(transforms.MEAN, transforms.STD),
+            v2.Normalize(list(transforms.MEAN), list(transforms.STD)),
         ]
     )
 
     def with_v2() -> None:
-        size = scaled()
-        x = tv_tensors.wrap(v2f.resize(v2_image, list(size), antialias=True), like=v2_image)
-        y = tv_tensors.wrap(v2f.resize(v2_mask, list(size)), like=v2_mask)
-        right, bottom = max(0, crop[1] - size[1]), max(0, crop[0] - size[0])
-        if right or bottom:
-            x = tv_tensors.wrap(v2f.pad(x, [0, 0, right, bottom]), like=v2_image)
-            y = tv_tensors.wrap(v2f.pad(y, [0, 0, right, bottom], fill=255), like=v2_mask)
+        tall, wide = scaled()
+        x = v2f.resize(tv_image, [tall, wide], antialias=True)
+        y = v2f.resize(tv_mask, [tall, wide])
+        border = [0, 0, max(0, crop[1] - wide), max(0, crop[0] - tall)]
+        if any(border):
+            x, y = v2f.pad(x, border), v2f.pad(y, border, fill=255)
         top, left = window(x.shape[-2], x.shape[-1])
-        x = tv_tensors.wrap(v2f.crop(x, top, left, *crop), like=v2_image)
-        y = tv_tensors.wrap(v2f.crop(y, top, left, *crop), like=v2_mask)
-        v2_finish(x, y)
+        finish_v2(v2f.crop(x, top, left, *crop), v2f.crop(y, top, left, *crop))
 
-    def several(one: Callable[[], Any]) -> Callable[[], None]:
+    def several(one: Work) -> Work:
         def run() -> None:
             torch.manual_seed(0)
             for _ in range(images):
@@ -208,17 +247,17 @@ def step_time(pairs: int) -> Ratio:
     import torch
     from torch.nn import functional as F
 
-    from segkit import create_model, engine, losses
+    from segbook.bench.train import PLAIN, our_stepper
+    from segbook.bench.train_cases import CASES, fake_batch
+    from segkit import engine, losses
 
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(4, 3, 360, 480, generator=generator)
-    labels = torch.randint(0, 11, (4, 360, 480), generator=generator)
+    case = replace(CASES["pp_liteseg_t"], size=(360, 480))
     precision = engine.best_precision("cpu")
 
-    def stepper(fast: bool) -> Callable[[], Any]:
+    def stepper(fast: bool) -> Work:
         torch.manual_seed(0)
-        model = create_model("pp_liteseg_t", num_classes=11)
-        combined = losses.combine(losses.cross_entropy, model.aux_losses)
+        network: Any = case.ours()
+        combined = losses.combine(losses.cross_entropy, network.aux_losses)
 
         def at_full_size(output: Any, labels: torch.Tensor) -> tuple[torch.Tensor, dict]:
             aux = {
@@ -227,20 +266,9 @@ def step_time(pairs: int) -> Ratio:
             }
             return combined(output._replace(aux=aux), labels)
 
-        def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            while True:
-                yield images, labels
-
-        stream = engine.train(
-            model,
-            batches(),
-            loss=combined if fast else at_full_size,
-            optimizer=torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9),
-            steps=10**9,
-            precision=precision if fast else "float32",
-            channels_last=fast,
-        )
-        return lambda: next(stream)
+        settings = PLAIN._replace(precision=precision, channels_last=True) if fast else PLAIN
+        loss = combined if fast else at_full_size
+        return our_stepper(network, fake_batch(case), settings, loss=loss)
 
     # Without bfloat16 in the hardware there is nothing to gain but the memory format and the aux.
     return compare(

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
+
+from segbook.bench.clock import Clock, Spread, median, ratio, take_turns
 from segbook.bench.train import our_stepper
-from segbook.bench.turns import Spread, take_turns
 from segbook.builders.batches import train_batches
 from segbook.builders.loss import build_loss
 from segbook.builders.optimizer import build_optimizer
 from segbook.recipes.recipe import Recipe
 from segbook.training.state import build
 from segkit import engine
-
-COMPILED = "compiled"
 
 
 class Measured(NamedTuple):
@@ -53,42 +52,38 @@ def bench_settings(
         ValueError: a recipe that cannot be built.
     """
     state = build(recipe)
-    with contextlib.closing(train_batches(recipe, state.sets["train"])) as stream:
-        batch = next(stream)
-    rule, device = state.settings, state.device
-    precisions = [rule.precision]
-    if recipe.precision == "auto":
-        precisions = list(dict.fromkeys([rule.precision, "float32"]))
-    layouts = [True, False] if recipe.channels_last is None else [rule.channels_last]
-    kernels = [True, False] if recipe.fused is None else [rule.fused]
-    ways: dict[str, tuple[engine.Settings, bool]] = {}
-    for precision, layout, fused in itertools.product(precisions, layouts, kernels):
-        settings = engine.Settings(precision, layout, fused)
-        ways[str(settings)] = settings, False
-    if device.type == "cuda":  # on a CPU it takes minutes, and gains nothing
-        ways[f"{rule}, {COMPILED}"] = rule, True
+    batch = next(train_batches(recipe, state.sets["train"]))
+    rule = state.settings
+    precisions = {rule.precision, "float32"} if recipe.precision == "auto" else {rule.precision}
+    layouts = {True, False} if recipe.channels_last is None else {rule.channels_last}
+    kernels = {True, False} if recipe.fused is None else {rule.fused}
+    ways = [
+        (engine.Settings(*choice), False)
+        for choice in itertools.product(sorted(precisions), sorted(layouts), sorted(kernels))
+    ]
+    if state.device.type == "cuda":  # on a CPU it takes minutes, and gains nothing
+        ways.append((rule, True))
     steppers = {}
-    for name, (settings, compiled) in ways.items():
+    for settings, compiled in ways:
         network = copy.deepcopy(state.model)
-        steppers[name] = our_stepper(
-            network,
+        steppers[settings, compiled] = our_stepper(
+            torch.compile(network) if compiled else network,
             batch,
             settings,
-            make=lambda _, *, fused, network=network: build_optimizer(
-                recipe, network, fused=bool(fused)
-            ),
+            optimizer=build_optimizer(recipe, network, fused=settings.fused),
             loss=build_loss(recipe, network, state.class_counts()),
-            compiled=compiled,
         )
-    turns = take_turns(steppers, rounds, tick=tick)
-    rows = []
-    for name, (settings, compiled) in ways.items():
+    samples = take_turns(steppers, rounds, tick=tick)
+    clock: Clock = "wall" if state.device.type == "cuda" else "cpu"
+    base, rows = samples[rule, False], []
+    for (settings, compiled), own in samples.items():
         changes = {
             field: value for field, value in settings._asdict().items()
             if value != getattr(rule, field)
         }  # fmt: skip
+        name = f"{settings}, compiled" if compiled else str(settings)
         changes |= {"compile": True} if compiled else {}
-        rows.append(Measured(name, turns.seconds(name), turns.ratio(name, str(rule)), changes))
+        rows.append(Measured(name, median(own, clock), ratio(base, own, clock), changes))
     first, *others = sorted(rows, key=lambda row: (bool(row.changes), row.seconds))
     return [first, *others]
 
@@ -98,8 +93,8 @@ def settings_table(recipe: Recipe, rows: list[Measured]) -> str:
     width = max(len(row.name) for row in rows) + 2
     lines = [f"{recipe.name}: a step by each setting; how many times faster than the rule's"]
     for row in rows:
-        ratio = row.ratio if row.changes else "the rule"
-        lines.append(f"{row.name:<{width}}{1e3 * row.seconds:8.1f} ms   {ratio}")
+        faster = row.ratio if row.changes else "the rule"
+        lines.append(f"{row.name:<{width}}{1e3 * row.seconds:8.1f} ms   {faster}")
     best = max(rows[1:], key=lambda row: row.ratio.low, default=None)
     if best is None or best.ratio.low <= 1:
         return "\n".join([*lines, "no setting is faster than the rule beyond noise"])

@@ -25,7 +25,7 @@ def table(result: dict[str, Any]) -> str:
     for other in result["ratios"]:
         lines += ["", f"{result['models'][0]['name']} against {other['model']}, times faster"]
         for scope, words in SCOPES.items():
-            plain, fast = (_spell_ratio(other[scope][form]) for form in ("plain", "fast"))
+            plain, fast = (_format_ratio(other[scope][form]) for form in ("plain", "fast"))
             lines.append(f"  {words:<62} plain {plain}, fast {fast}")
     if any(t["busy"] for m in result["models"] for t in _timings(m)):
         lines += [
@@ -55,7 +55,7 @@ def _model(model: dict[str, Any]) -> list[str]:
             share = timing.get("share_of_peak")
             cells += f"{share:7.0%}" if share is not None else " " * 7
             lines.append(f"    {form:<10}{cells}{'   busy' if timing['busy'] else ''}")
-        lines.append(f"    {'faster':<10}{_spell_ratio(measured['ratio'])}")
+        lines.append(f"    {'faster':<10}{_format_ratio(measured['ratio'])}")
     changed = model["labels_changed"]
     lines.append(
         f"  labels that the fast form changes: {changed['labels']:.3%}, end to end "
@@ -65,7 +65,7 @@ def _model(model: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _spell_ratio(ratio: dict[str, float | None]) -> str:
+def _format_ratio(ratio: dict[str, float | None]) -> str:
     cpu = "" if ratio["cpu"] is None else f" ({ratio['cpu']:.2f}x of CPU time)"
     return f"{ratio['wall']:.2f}x{cpu}"
 

@@ -6,6 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+import segkit
+from segkit.backbones.resnet import resnet18, resnet50
+from segkit.models.deeplab_v3 import DeepLabV3
+from segkit.models.deeplab_v3_plus import DeepLabV3Plus
+
 NUM_CLASSES = 11
 
 
@@ -23,65 +31,60 @@ class Case:
     """
 
     title: str
-    ours: Callable[[], Any]
-    theirs: Callable[[], Any] | None
+    ours: Callable[[], nn.Module]
+    theirs: Callable[[], nn.Module] | None
     size: tuple[int, int]
     batch: int
     promised: float | None
 
 
-def cases() -> dict[str, Case]:
-    """The networks by name, each built as the other implementation has it."""
-    import segkit
-    from segkit.backbones.resnet import resnet18, resnet50
-    from segkit.models.deeplab_v3 import DeepLabV3
-    from segkit.models.deeplab_v3_plus import DeepLabV3Plus
+def _ours(name: str) -> Callable[[], nn.Module]:
+    return lambda: segkit.create_model(name, num_classes=NUM_CLASSES)
 
-    def theirs(name: str, encoder: str, **options: Any) -> Callable[[], Any]:
-        def build() -> Any:
-            smp = require_smp()
-            network = getattr(smp, name)(
-                encoder, encoder_weights=None, classes=NUM_CLASSES, **options
-            )
-            if name == "DeepLabV3":  # ours does not align corners, which costs the same
-                network.segmentation_head[1].align_corners = False
-            return network
 
-        return build
+def _theirs(name: str, encoder: str, **options: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        make = getattr(require_smp(), name)
+        network = make(encoder, encoder_weights=None, classes=NUM_CLASSES, **options)
+        if name == "DeepLabV3":  # ours does not align corners, which costs the same
+            network.segmentation_head[1].align_corners = False
+        return network
 
-    def ours(name: str) -> Callable[[], Any]:
-        return lambda: segkit.create_model(name, num_classes=NUM_CLASSES)
+    return build
 
-    def deeplab_v3() -> Any:
-        backbone = resnet50(output_stride=8, dilate_first=True)
-        return DeepLabV3(backbone, num_classes=NUM_CLASSES, aux=None)
 
-    def deeplab_v3_plus() -> Any:
-        backbone = resnet18(output_stride=16, dilate_first=True)
-        return DeepLabV3Plus(
-            backbone,
-            num_classes=NUM_CLASSES,
-            rates=(12, 24, 36),
-            dropout=0.5,
-            decoder_convs=1,
-            depthwise_bn=False,
-        )
+def _deeplab_v3() -> nn.Module:
+    backbone = resnet50(output_stride=8, dilate_first=True)
+    return DeepLabV3(backbone, num_classes=NUM_CLASSES, aux=None)
 
-    return {
-        "unet_resnet18": Case(
-            "U-Net (ResNet-18)", ours("unet_resnet18"), theirs("Unet", "resnet18"),
-            (352, 480), 2, 1.9,
-        ),
-        "deeplab_v3_resnet50": Case(
-            "DeepLabV3 (ResNet-50, stride 8)", deeplab_v3, theirs("DeepLabV3", "resnet50"),
-            (192, 256), 2, 1.9,
-        ),
-        "deeplab_v3_plus_resnet18": Case(
-            "DeepLabV3+ (ResNet-18, stride 16)", deeplab_v3_plus,
-            theirs("DeepLabV3Plus", "resnet18", encoder_output_stride=16), (352, 480), 2, None,
-        ),
-        "pp_liteseg_t": Case("PP-LiteSeg-T", ours("pp_liteseg_t"), None, (352, 480), 4, 1.4),
-    }  # fmt: skip
+
+def _deeplab_v3_plus() -> nn.Module:
+    return DeepLabV3Plus(
+        resnet18(output_stride=16, dilate_first=True),
+        num_classes=NUM_CLASSES,
+        rates=(12, 24, 36),
+        dropout=0.5,
+        decoder_convs=1,
+        depthwise_bn=False,
+    )
+
+
+CASES = {
+    "unet_resnet18": Case(
+        "U-Net (ResNet-18)", _ours("unet_resnet18"), _theirs("Unet", "resnet18"),
+        (352, 480), 2, 1.9,
+    ),
+    "deeplab_v3_resnet50": Case(
+        "DeepLabV3 (ResNet-50, stride 8)", _deeplab_v3, _theirs("DeepLabV3", "resnet50"),
+        (192, 256), 2, 1.9,
+    ),
+    "deeplab_v3_plus_resnet18": Case(
+        "DeepLabV3+ (ResNet-18, stride 16)", _deeplab_v3_plus,
+        _theirs("DeepLabV3Plus", "resnet18", encoder_output_stride=16), (352, 480), 2, None,
+    ),
+    "pp_liteseg_t": Case("PP-LiteSeg-T", _ours("pp_liteseg_t"), None, (352, 480), 4, 1.4),
+}  # fmt: skip
+"""The networks by name, each built as the other implementation has it."""
 
 
 def require_smp() -> Any:
@@ -91,7 +94,7 @@ def require_smp() -> Any:
         ValueError: it is not installed.
     """
     try:
-        import segmentation_models_pytorch as smp
+        import segmentation_models_pytorch as smp  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
         raise ValueError(
             "segmentation-models-pytorch, which this compares with, is not installed: "
@@ -100,18 +103,16 @@ def require_smp() -> Any:
     return smp
 
 
-def fake_batch(case: Case) -> tuple[Any, Any]:
+def fake_batch(case: Case) -> tuple[Tensor, Tensor]:
     """Images (B, 3, H, W) of noise and labels (B, H, W)."""
-    import torch
-
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(case.batch, 3, *case.size, generator=generator)
     labels = torch.randint(0, NUM_CLASSES, (case.batch, *case.size), generator=generator)
     return images, labels
 
 
-def copy_weights(ours: Any, theirs: Any) -> None:
-    """Give their network our weights; both list them in the same order.
+def copy_weights(ours: nn.Module, theirs: nn.Module) -> None:
+    """Load our weights into their network; both list them in the same order.
 
     Raises:
         ValueError: they do not.

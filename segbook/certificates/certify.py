@@ -41,7 +41,7 @@ def checkout(start: Path | None = None) -> Path:
     """
     start = (start or Path.cwd()).resolve()
     for parent in (start, *start.parents):
-        if (parent / "segbook" / "certificates" / "facts.yaml").is_file():
+        if (parent / "segbook" / "certificates" / "papers").is_dir():
             return parent
     raise ValueError(
         f"{start} is not in a checkout of Segbook: certificates are part of its source"
@@ -104,7 +104,7 @@ def facts_of(name: str) -> Facts:
         ValueError: it has none.
     """
     if name not in facts():
-        raise ValueError(f"segbook/certificates/facts.yaml says nothing about {name}: add it there")
+        raise ValueError(f"nothing in segbook/certificates/papers is about {name}: add it there")
     return facts()[name]
 
 
@@ -156,9 +156,8 @@ def held_against(name: str, reference: Reference) -> dict[str, Any]:
         if not key.startswith(tuple(f"{part}." for part in reference.without))
         and (not reference.only or key.startswith(tuple(f"{part}." for part in reference.only)))
     )
-    entry = {**reference._asdict(), "without": [*reference.without], "only": [*reference.only]}
     return {
-        **{key: value for key, value in entry.items() if value not in ([], {}, "")},
+        **{key: value for key, value in reference._asdict().items() if value not in ((), {}, "")},
         "ours": ours,
         "agrees": ours - reference.parameters == reference.difference,
     }

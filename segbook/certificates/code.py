@@ -38,10 +38,10 @@ def imported(path: Path) -> list[Path]:
     """The files of `PARTS` that a file imports with ``from segkit… import …``."""
     paths = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("segkit."):
+        if not isinstance(node, ast.ImportFrom):
             continue
-        _, part, *rest = node.module.split(".")
-        if part not in PARTS:
+        package, *rest = (node.module or "").split(".")
+        if package != "segkit" or not rest or (part := rest.pop(0)) not in PARTS:
             continue
         base = ROOT.joinpath(part, *rest)
         names = [base / f"{alias.name}.py" for alias in node.names]

@@ -1,12 +1,25 @@
-"""What others measured: the counts that our networks are held against, and the papers' sizes."""
+"""What others measured: the counts that our networks are held against, and the papers' sizes.
+
+``papers/NAME.yaml`` is about the networks of ``segkit/models/NAME.py``. Counts were obtained by
+building the other implementation unless the name says otherwise ("paper": copied from it), without
+running statistics. "ResNet aside": theirs has another stem, of three 3x3 convolutions, so what
+follows the ResNet is compared.
+"""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+
+FAMILIES = (
+    "FCN", "U-Net", "DeepLab", "Pyramid and context", "Object context", "Real time", "Transformers",
+)  # fmt: skip
+"""The sections of MODELS.md, in this order."""
 
 
 class Reference(NamedTuple):
@@ -28,8 +41,8 @@ class Reference(NamedTuple):
     parameters: int
     classes: int = 19
     in_channels: int = 3
-    without: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    without: Sequence[str] = ()
+    only: Sequence[str] = ()
     options: dict[str, Any] = {}  # noqa: RUF012 (never changed)
     difference: int = 0
     why: str = ""
@@ -39,7 +52,7 @@ class Facts(NamedTuple):
     """What is known about an entry of the catalogue besides its code.
 
     Attributes:
-        family: its section in MODELS.md.
+        family: its section in MODELS.md, one of `FAMILIES`.
         size: (H, W) that its paper works at, or (D, H, W).
         references: counts to match.
         others: who has which variant under the same name.
@@ -48,8 +61,8 @@ class Facts(NamedTuple):
     """
 
     family: str
-    size: tuple[int, ...]
-    references: tuple[Reference, ...] = ()
+    size: Sequence[int]
+    references: Sequence[Reference] = ()
     others: str = ""
     lr: float = 1e-3
     coarse: str = ""
@@ -57,18 +70,23 @@ class Facts(NamedTuple):
 
 @cache
 def facts() -> dict[str, Facts]:
-    """The facts of every entry, by name, in the order of MODELS.md."""
-    text = resources.files(__package__).joinpath("facts.yaml").read_text(encoding="utf-8")
+    """The facts of every entry, by name, in the order of MODELS.md: by family, then by year.
+
+    Raises:
+        ValueError: a file with a family that is not one of `FAMILIES`.
+    """
+    files = (Path(__file__).parent / "papers").glob("*.yaml")
+    papers = {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
+
+    def order(stem: str) -> tuple[int, int, str]:
+        if papers[stem]["family"] not in FAMILIES:
+            raise ValueError(f"the family of {stem}.yaml is not one of {', '.join(FAMILIES)}")
+        year = importlib.import_module(f"segkit.models.{stem}").PAPER.year
+        return FAMILIES.index(papers[stem]["family"]), year, stem
+
     found = {}
-    for family, entries in yaml.safe_load(text).items():
-        for name, fields in entries.items():
-            fields["references"] = tuple(
-                Reference(
-                    **{k: tuple(v) if isinstance(v, list) else v for k, v in reference.items()}
-                )
-                for reference in fields.get("references", ())
-            )
-            fields["size"] = tuple(fields["size"])
-            fields["lr"] = float(fields.get("lr", 1e-3))
-            found[name] = Facts(family=family, **fields)
+    for stem in sorted(papers, key=order):
+        for name, fields in papers[stem]["networks"].items():
+            references = [Reference(**reference) for reference in fields.pop("references", ())]
+            found[name] = Facts(papers[stem]["family"], references=references, **fields)
     return found

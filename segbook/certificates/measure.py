@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
-
-Build = Callable[..., nn.Module]
 
 
 def parameters(model: nn.Module) -> dict[str, int]:
@@ -43,7 +41,7 @@ def flops(model: nn.Module, size: Sequence[int], *, in_channels: int = 3) -> int
     return counter.get_total_flops()
 
 
-def activation_bytes(model: nn.Module, size: Sequence[int], *, in_channels: int = 3) -> int:
+def activation_bytes(model: nn.Module, size: Sequence[int]) -> int:
     """Bytes that autograd keeps for the backward pass of one image of a batch, in float32.
 
     Each storage counts once, parameters and buffers do not. Two images are run, since batch
@@ -52,7 +50,6 @@ def activation_bytes(model: nn.Module, size: Sequence[int], *, in_channels: int 
     Args:
         model: on the meta device; left in train mode.
         size: (H, W), or (D, H, W) of a volume.
-        in_channels: channels of the image.
     """
     model.train()
     own = [*model.parameters(), *model.buffers()]
@@ -65,7 +62,7 @@ def activation_bytes(model: nn.Module, size: Sequence[int], *, in_channels: int 
             kept[key] = tensor  # held, so that no other storage takes its address
         return tensor
 
-    images = torch.empty(2, in_channels, *size, device="meta")
+    images = torch.empty(2, 3, *size, device="meta")
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         output = model(images)
         loss: Any = output.logits.sum()
@@ -73,13 +70,11 @@ def activation_bytes(model: nn.Module, size: Sequence[int], *, in_channels: int 
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) // 2
 
 
-def shapes(
-    model: nn.Module, sizes: Sequence[Sequence[int]], *, in_channels: int = 3
-) -> dict[str, list[int]]:
-    """The shape of the logits of one image at several sizes, spelled "33x47"."""
+def shapes(model: nn.Module, sizes: Sequence[Sequence[int]]) -> dict[str, list[int]]:
+    """The shape of the logits of one image at several sizes, each named as in "33x47"."""
     model.eval()
     found = {}
     for size in sizes:
-        images = torch.empty(1, in_channels, *size, device="meta")
+        images = torch.empty(1, 3, *size, device="meta")
         found["x".join(map(str, size))] = list(model(images).logits.shape)
     return found

@@ -75,8 +75,8 @@ def row(
         f"{certificate['parameters']['total']:,}{mark}",
         f"{cost['gflops']:,} at {size}",
         f"{cost['activations_mib']:,.0f}",
-        "<br>".join(spell_parity(entry) for entry in certificate["parity"]),
-        spell_overfit(certificate.get("overfit") or {}),
+        "<br>".join(format_parity(entry) for entry in certificate["parity"]),
+        format_overfit(certificate.get("overfit") or {}),
         "<br>".join(f"`{recipe}`" for recipe in trained),
         "<br>".join(runs),
     ]
@@ -90,16 +90,16 @@ def mark_of(reference: Mapping[str, Any]) -> str:
     return "(=)" if reference.get("options") or reference.get("only") else "="
 
 
-def spell_parity(entry: Mapping[str, Any]) -> str:
-    """Spell a pair's result, with a star where ours was set to the reference's variant."""
+def format_parity(entry: Mapping[str, Any]) -> str:
+    """A pair's result, with a star where ours was set to the reference's variant."""
     if entry["passed"] is None:
         return f"not measured, {entry['reference']}"
     star = "\\*" if entry["variant"] else ""
     return f"{entry['largest']:.0e} {entry['reference']}{star}"
 
 
-def spell_overfit(entry: Mapping[str, Any]) -> str:
-    """Spell how long it took, as in 50 steps, 14 s."""
+def format_overfit(entry: Mapping[str, Any]) -> str:
+    """How long it took, as in 50 steps, 14 s."""
     if not entry:
         return "not measured"
     if entry["passed"] is None:

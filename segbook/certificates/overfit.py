@@ -52,7 +52,7 @@ def windows(root: str | Path) -> tuple[Tensor, Tensor]:
 
 
 def overfit(
-    model: nn.Module,
+    model: Any,
     images: Tensor,
     labels: Tensor,
     *,

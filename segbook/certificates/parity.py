@@ -48,7 +48,6 @@ class Pair:
         run_ours: the same for ours; the default takes ``SegOutput.logits``.
         theirs_alone: a regular expression of their tensors that no forward pass uses.
         size: height and width of the images.
-        in_channels: channels of the images.
         tolerance: largest absolute difference allowed, at any stage and at the logits.
         modes: "eval", "train" or both. In train mode dropout and stochastic depth are switched off
             in both, and batch normalisation uses the batch.
@@ -66,7 +65,6 @@ class Pair:
     run_ours: Callable[[nn.Module, Tensor], Any] = lambda model, images: model(images)
     theirs_alone: str = r"(?!)"
     size: tuple[int, int] = (64, 96)
-    in_channels: int = 3
     tolerance: float = CONVOLUTIONAL
     modes: tuple[str, ...] = ("eval", "train")
     variant: str = ""
@@ -117,7 +115,7 @@ def compare(pair: Pair, *, seed: int = 0) -> dict[str, dict[str, float]]:
     ours, theirs = pair.ours().double(), pair.theirs().double()
     _randomise(ours)
     start = _copy(pair, ours, theirs)
-    images = torch.randn(2, pair.in_channels, *pair.size, dtype=torch.float64)
+    images = torch.randn(2, 3, *pair.size, dtype=torch.float64)
     differences = {}
     for mode in pair.modes:
         ours.load_state_dict(start)
@@ -179,6 +177,8 @@ def _randomise(model: nn.Module) -> None:
         if isinstance(module, BATCH_NORMS) and module.affine:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.2, 0.2)
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     for parameter in model.parameters():
@@ -212,10 +212,10 @@ def _copy(pair: Pair, ours: nn.Module, theirs: nn.Module) -> dict[str, Tensor]:
 
 
 def _silence(model: nn.Module) -> None:
-    """Switch off what draws random numbers, in whichever way an implementation spells it."""
+    """Switch off what draws random numbers, by whatever name an implementation has for it."""
     for module in model.modules():
-        spelled = type(module).__name__.lower()
-        if "drop" in spelled or "stochasticdepth" in spelled:
+        name = type(module).__name__.lower()
+        if "drop" in name or "stochasticdepth" in name:
             module.eval()
 
 

@@ -32,7 +32,7 @@ class Published(NamedTuple):
     Attributes:
         sha256: checksum of the authors' file.
         build: the builder, called with the header's ``arguments``.
-        rename: gives the authors' tensors our names, of which it is told.
+        rename: renames the authors' tensors, given them and our names.
         header: of the file that is written; see `segkit.weights` for the usual fields.
     """
 
@@ -142,11 +142,7 @@ def import_weights(name: str, source: str | Path, out: str | Path) -> Path:
 
 
 def evaluate_published(
-    weights_file: str | Path,
-    data_root: str | Path,
-    *,
-    batch_size: int = 1,
-    precision: str = "float32",
+    weights_file: str | Path, data_root: str | Path, *, batch_size: int = 1
 ) -> dict[str, float]:
     """Measure imported weights on the test split of CamVid, images whole and at their own size.
 
@@ -154,7 +150,6 @@ def evaluate_published(
         weights_file: what `import_weights` wrote.
         data_root: the folder of CamVid.
         batch_size: images at a time; the scores do not depend on it.
-        precision: of `segkit.engine.evaluate`.
 
     Returns:
         mIoU under every policy by its name, then "class_accuracy" and "pixel_accuracy"; 0..1.
@@ -174,7 +169,6 @@ def evaluate_published(
             model.to(memory_format=torch.channels_last),
             sequential(test, batch_size),
             num_classes=header["arguments"]["num_classes"],
-            precision=precision,
             channels_last=True,
         )
     finally:

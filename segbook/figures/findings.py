@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import functional as F
 
 from segbook.figures.pictures import WRONG, Picture, label_picture
 from segbook.figures.style import GREY, INK, PALE, VERMILION, YELLOW, styled
@@ -31,8 +31,8 @@ _TEXT, _WIDE, _TALL = 6.2, 1.75, 1.3
 """Inches: the width of the text, the width and height of a picture."""
 _LETTERS = 82
 _LINE, _TITLE, _GAP = 0.16, 0.24, 0.16
-_FEW = 20
-"""So many marked pixels, or fewer, are ringed: they could be missed."""
+_RINGED = 20
+"""So many marked pixels, or fewer, have rings: they could be missed."""
 
 
 class _Tile(NamedTuple):
@@ -54,7 +54,7 @@ def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False
     Of files in images/ or masks/ both halves of the pair are shown. The marked pixels are
     vermilion, the others of the picture pale; a few that could be missed have rings, and where all
     are meant the picture has a frame. A file that is no picture any more is an empty tile. Names
-    are told from the folder on that holds all of them.
+    start at the folder that holds all of them.
 
     Args:
         found: from `segkit.doctor`.
@@ -73,18 +73,18 @@ def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False
         return figure
     folder = _common_folder(rows)
     tiles = [[tile for place in one.places[:pictures] for tile in _tiles(place)] for one in rows]
-    told = [_lines(one, folder) for one in rows]
+    texts = [_lines(one, folder) for one in rows]
     tall = [
         max(_TITLE + _LINE * len(lines), _TITLE + _TALL if row else 0) + _GAP
-        for lines, row in zip(told, tiles, strict=True)
+        for lines, row in zip(texts, tiles, strict=True)
     ]
     width, height = _TEXT + _WIDE * max(map(len, tiles)), sum(tall)
     figure = Figure(figsize=(width, height))
     top = height
-    for one, lines, row, inches in zip(rows, told, tiles, tall, strict=True):
+    for one, lines, row, inches in zip(rows, texts, tiles, tall, strict=True):
         top -= inches
         words = figure.add_axes((0, top / height, _TEXT / width, inches / height))
-        _tell(words, one, lines, inches)
+        _write(words, one, lines, inches)
         for number, tile in enumerate(row):
             left, bottom = _TEXT + number * _WIDE, top + inches - _TITLE - _TALL
             axes = figure.add_axes(
@@ -118,7 +118,7 @@ def _without(text: str, folder: str) -> str:
 
 def _lines(finding: Finding, folder: str) -> list[tuple[str, str]]:
     """The lines of a finding, each with its colour."""
-    said = []
+    lines = []
     for start, text, colour in (
         ("", finding.what, INK),
         ("why  ", finding.why, GREY),
@@ -126,11 +126,11 @@ def _lines(finding: Finding, folder: str) -> list[tuple[str, str]]:
     ):
         for line in _without(text, folder).splitlines():
             wrapped = textwrap.wrap(start + line, _LETTERS, break_on_hyphens=False)
-            said += [(part, colour) for part in wrapped]
-    return said
+            lines += [(part, colour) for part in wrapped]
+    return lines
 
 
-def _tell(axes: Axes, finding: Finding, lines: list[tuple[str, str]], inches: float) -> None:
+def _write(axes: Axes, finding: Finding, lines: list[tuple[str, str]], inches: float) -> None:
     axes.axis("off")
     axes.set(xlim=(0, _TEXT), ylim=(inches, 0))  # so that positions are inches from the top
     axes.fill_betweenx((0.04, inches - _GAP), 0.02, 0.08, color=_COLOURS[finding.severity])
@@ -157,9 +157,9 @@ def _tiles(place: Place) -> list[_Tile]:
         paths.sort(key=lambda path: path.parent.name)  # the image first
     shown = [_picture(path) for path in paths]
     sizes = [picture.shape[:2] for picture in shown if picture is not None]
-    room = tuple(map(max, zip(*sizes, strict=True))) if sizes else (1, 1)
+    room = np.max([*sizes, (1, 1)], axis=0)
     return [
-        _Tile(path, picture, place if path in named else None, room)
+        _Tile(path, picture, place if path in named else None, (room[0], room[1]))
         for path, picture in zip(paths, shown, strict=True)
     ]
 
@@ -171,33 +171,28 @@ def _draw(axes: Axes, tile: _Tile) -> None:
     if shown is None:
         axes.set_facecolor(PALE)
         missing = "is a folder" if path.is_dir() else "is missing"
-        said = "cannot be read" if path.is_file() else missing
-        axes.text(0.5, 0.5, said, ha="center", va="center", color=GREY, transform=axes.transAxes)
+        why = "cannot be read" if path.is_file() else missing
+        axes.text(0.5, 0.5, why, ha="center", va="center", color=GREY, transform=axes.transAxes)
         return
     height, width = shown.shape[:2]
     step = max(1, -(-max(height, width) // _LARGEST))
     seen = shown[::step, ::step]
-    marked = None if place is None or place.marked is None else place.marked.numpy()
+    marked = None if place is None else place.marked
     if marked is not None and marked.shape == shown.shape[:2] and not marked.all():
         seen = (0.35 * seen.astype(np.float32) + 0.65 * 255).astype(np.uint8)
-        blocks = _blocks(marked, step)
+        pooled = F.max_pool2d(marked[None].float(), step, ceil_mode=True)[0]
+        blocks = pooled.bool().numpy()  # a block is marked where one of its pixels is
         seen[blocks] = WRONG
         rows, columns = blocks.nonzero()
-        if len(rows) <= _FEW:
-            ring = dict(markersize=11, markerfacecolor="none", markeredgecolor=VERMILION)
-            axes.plot((columns + 0.5) * step, (rows + 0.5) * step, "o", **ring, clip_on=False)
+        if len(rows) <= _RINGED:
+            axes.plot(
+                (columns + 0.5) * step, (rows + 0.5) * step, "o", clip_on=False,
+                markersize=11, markerfacecolor="none", markeredgecolor=VERMILION,
+            )  # fmt: skip
     elif marked is not None:
         axes.spines[:].set(visible=True, color=VERMILION, linewidth=4)
     axes.imshow(seen, extent=(0, width, height, 0))
     axes.set(xlim=(0, wide), ylim=(tall, 0))
-
-
-def _blocks(marked: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
-    """Marks of a picture made smaller: a block is marked where one of its pixels is."""
-    tall, wide = (-(-side // step) * step for side in marked.shape)
-    padded = np.zeros((tall, wide), dtype=bool)
-    padded[: marked.shape[0], : marked.shape[1]] = marked
-    return padded.reshape(tall // step, step, wide // step, step).any(axis=(1, 3))
 
 
 def _picture(path: Path) -> Picture | None:

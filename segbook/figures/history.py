@@ -42,14 +42,10 @@ def series(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Series]:
 def running_mean(values: NDArray, window: int) -> NDArray:
     """The mean of the ``window`` values around each, fewer at the ends; nan values are left out."""
     finite = np.isfinite(values)
-    total = np.cumsum(np.concatenate([[0.0], np.where(finite, values, 0.0)]))
-    count = np.cumsum(np.concatenate([[0], finite]))
-    here = np.arange(len(values))
-    start = np.maximum(here - (window - 1) // 2, 0)
-    stop = np.minimum(here + window // 2 + 1, len(values))
-    seen = count[stop] - count[start]
-    mean = (total[stop] - total[start]) / np.maximum(seen, 1)
-    return np.where(seen > 0, mean, np.nan)
+    here = slice(window // 2, window // 2 + len(values))
+    total = np.convolve(np.where(finite, values, 0.0), np.ones(window))[here]
+    count = np.convolve(finite, np.ones(window))[here]
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
 
 
 def draw_loss(axes: Axes, found: Mapping[str, Series], names: Sequence[str], smooth: int) -> None:
@@ -68,8 +64,8 @@ def draw_loss(axes: Axes, found: Mapping[str, Series], names: Sequence[str], smo
             axes.plot(steps, mean, color=next(others, GREY), linewidth=1, label=name[6:])
         else:
             mean = values
-            style = dict(marker="o", markersize=3.5, linestyle="--", linewidth=1)
-            axes.plot(steps, values, color=next(others, GREY), label=name, **style)
+            colour = next(others, GREY)
+            axes.plot(steps, values, "o--", markersize=3.5, linewidth=1, color=colour, label=name)
         if np.isfinite(mean).any():
             top = max(top, float(np.nanmax(mean)))
     axes.set(title="training loss", xlabel="step", ylim=(0, 1.15 * top if top > 0 else None))
@@ -83,8 +79,8 @@ def draw_scores(axes: Axes, found: Mapping[str, Series], names: Sequence[str], p
         (line,) = axes.plot(steps, values, marker="o", markersize=4, label=name)
         if "miou" in name and np.isfinite(values).any():
             best = int(np.nanargmax(values))
-            ring = dict(markersize=10, mfc="none", mec=line.get_color())
-            axes.plot(steps[best], values[best], "o", **ring)
+            colour = line.get_color()
+            axes.plot(steps[best], values[best], "o", markersize=10, mfc="none", mec=colour)
             line.set_label(f"{name}: best {values[best]:.3f} at step {steps[best]}")
     axes.set(title=f"scores (mIoU policy: {policy})", xlabel="step", ylim=(0, None))
     axes.legend(loc="lower right")

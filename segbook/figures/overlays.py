@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +30,7 @@ from segkit.outputs import IGNORE
 
 def hexed(colour: Colour) -> str:
     """An RGB colour in 0..255 as matplotlib takes it."""
-    return to_hex([value / 255 for value in colour])
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def blend(image: Picture, labels: NDArray, palette: Sequence[Colour], alpha: float) -> Picture:
@@ -51,8 +51,9 @@ def legend_patches(
         if k != IGNORE
     ]
     if IGNORE in present:
-        void = dict(facecolor=hexed(VOID_DARK), edgecolor=hexed(VOID_LIGHT), hatch="/////")
-        patches.append(Patch(**void, linewidth=0, label="void (not counted)"))
+        void = Patch(facecolor=hexed(VOID_DARK), edgecolor=hexed(VOID_LIGHT), hatch="/////")
+        void.set(linewidth=0, label="void (not counted)")
+        patches.append(void)
     return patches
 
 
@@ -111,25 +112,68 @@ def overlay(
     return figure
 
 
-def comparison_row(
-    axes: Sequence[Axes],
-    image: Picture,
-    truth: NDArray,
-    prediction: NDArray,
-    palette: Sequence[Colour],
-    titles: Sequence[str] = ("image", "truth", "prediction"),
-) -> None:
-    """Draw image, truth, prediction and error on four axes; the last title tells the share."""
-    share = wrong_share(truth, prediction)
-    error = "no labelled pixel" if np.isnan(share) else f"{100 * share:.1f} % of labelled px wrong"
-    shown = (
-        image,
-        label_picture(truth, palette, hatch=True),
-        label_picture(prediction, palette, hatch=True),
-        error_picture(image, truth, prediction),
+class Compared(NamedTuple):
+    """An image of shape (H, W, 3) with its truth and prediction, (H, W), all checked."""
+
+    image: Picture
+    truth: NDArray[np.uint8]
+    prediction: NDArray[np.uint8]
+    titles: tuple[str, str, str] = ("image", "truth", "prediction")
+
+
+def compared(
+    image: ArrayLike,
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    num_classes: int,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    of: str = "",
+) -> Compared:
+    """Check an image and its labels; ``of`` ends the names by which an error calls these.
+
+    Raises:
+        ValueError: sizes that differ, an id without a class, a normalised image without mean and
+            std.
+    """
+    seen = picture(image, mean=mean, std=std)
+    ids, predicted = (
+        label_map(labels, num_classes, size=seen.shape[:2], what=what + of)
+        for labels, what in ((truth, "truth"), (prediction, "prediction"))
     )
-    for axis, one, title in zip(axes, shown, (*titles, error), strict=True):
-        show(axis, one, title)
+    return Compared(seen, ids, predicted)
+
+
+def comparison_grid(
+    rows: Sequence[Compared], classes: Sequence[str], palette: Sequence[Colour], title: str
+) -> Figure:
+    """Image, truth, prediction and error in each row, under them one legend."""
+    maps = [ids for row in rows for ids in (row.truth, row.prediction)]
+    patches = legend_patches(maps, classes, palette)
+    patches.append(Patch(facecolor=hexed(WRONG), label="wrong"))
+    columns = min(len(patches), 7)
+    ratio = max(row.truth.shape[0] / row.truth.shape[1] for row in rows)
+    tall = len(rows) * (2.95 * ratio + 0.25) + 0.05 + 0.25 * bool(title)
+    figure = Figure(figsize=(12, tall + 0.22 * -(-len(patches) // columns)))
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    for axes, row in zip(figure.subplots(len(rows), 4, squeeze=False), rows, strict=True):
+        share = wrong_share(row.truth, row.prediction)
+        wrong = (
+            "no labelled pixel" if np.isnan(share) else f"{100 * share:.1f} % of labelled px wrong"
+        )
+        shown = (
+            row.image,
+            label_picture(row.truth, palette, hatch=True),
+            label_picture(row.prediction, palette, hatch=True),
+            error_picture(row.image, row.truth, row.prediction),
+        )
+        for axis, one, name in zip(axes, shown, (*row.titles, wrong), strict=True):
+            show(axis, one, name)
+    if title:
+        figure.suptitle(title, x=0.005, ha="left")
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns)
+    return figure
 
 
 @styled
@@ -167,18 +211,5 @@ def comparison(
             std.
     """
     check_classes(classes, palette)
-    seen = picture(image, mean=mean, std=std)
-    truth = label_map(truth, len(classes), size=seen.shape[:2], what="truth")
-    prediction = label_map(prediction, len(classes), size=seen.shape[:2], what="prediction")
-    height, width = truth.shape
-    patches = legend_patches([truth, prediction], classes, palette)
-    patches.append(Patch(facecolor=hexed(WRONG), label="wrong"))
-    columns = 7
-    rows = -(-len(patches) // columns)
-    tall = 2.95 * height / width + 0.3 + 0.22 * rows + 0.25 * bool(title)
-    figure = Figure(figsize=(12, tall), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01)
-    comparison_row(figure.subplots(1, 4), seen, truth, prediction, palette)
-    figure.suptitle(title, x=0.005, ha="left") if title else None
-    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), columns))
-    return figure
+    row = compared(image, truth, prediction, len(classes), mean=mean, std=std)
+    return comparison_grid([row], classes, palette, title)

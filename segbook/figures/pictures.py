@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from segkit.outputs import IGNORE
 
@@ -18,9 +20,9 @@ WRONG: Colour = (213, 94, 0)
 """Wrong pixels in an error picture: vermilion, seen on grey with any colour vision."""
 
 
-def array(values: ArrayLike) -> NDArray:
+def array(values: ArrayLike) -> NDArray[Any]:
     """A numpy array from a tensor on any device, an array or a nested list."""
-    if hasattr(values, "detach"):
+    if isinstance(values, Tensor):
         values = values.detach().cpu()
         # numpy has no bfloat16
         values = values.float() if values.is_floating_point() else values
@@ -81,7 +83,7 @@ def label_map(
     labels: ArrayLike,
     num_classes: int,
     *,
-    size: tuple[int, int] | None = None,
+    size: Sequence[int] | None = None,
     what: str = "labels",
 ) -> NDArray[np.uint8]:
     """Checked class ids as a uint8 array of shape (H, W).
@@ -118,7 +120,7 @@ def stripes(height: int, width: int) -> Picture:
     # About 50 stripes over the longer side, so that they show at any size and never as noise.
     band = max(2, round(max(height, width) / 100))
     light = (np.add.outer(np.arange(height), np.arange(width)) // band) % 2 == 1
-    return np.where(light[..., None], np.uint8(VOID_LIGHT), np.uint8(VOID_DARK))
+    return np.where(light[..., None], np.array(VOID_LIGHT, np.uint8), np.array(VOID_DARK, np.uint8))
 
 
 def label_picture(labels: ArrayLike, palette: Sequence[Colour], *, hatch: bool = False) -> Picture:

@@ -112,10 +112,10 @@ def iou_bars(
             raise ValueError(f"IoU of shape {one.shape} for {len(classes)} classes; give one each")
         if ((one < 0) | (one > 1)).any():
             raise ValueError("an IoU lies outside 0..1; IoU are fractions here, not per cent")
-    order = np.arange(len(classes))
+    lines = list(range(len(classes)))
+    order = lines
     if sort:
-        order = np.argsort(-np.nan_to_num(values[0], nan=-1.0), kind="stable")
-    lines = np.arange(len(classes))
+        order = np.argsort(-np.nan_to_num(values[0], nan=-1.0), kind="stable").tolist()
 
     figure = Figure(figsize=(7.2, 0.9 + 0.27 * len(classes)), layout="constrained")
     axes = figure.subplots()
@@ -129,8 +129,10 @@ def iou_bars(
         axes.axvline(means[1], color=VERMILION, linewidth=1, linestyle="--")
         title = f"mean {means[0]:.3f} ({names[0]}), {means[1]:.3f} ({names[1]})"
         handles = axes.get_legend_handles_labels()
-        place = dict(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1)
-        axes.legend(handles[0][::-1], handles[1][::-1], ncols=2, **place)
+        axes.legend(
+            handles[0][::-1], handles[1][::-1], ncols=2,
+            loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1,
+        )  # fmt: skip
     columns = [(1.015, INK)] if compare is None else [(1.015, BLUE), (1.115, VERMILION)]
     for one, (x, ink) in zip(values, columns, strict=True):
         for line, value in zip(lines, one[order], strict=True):
@@ -141,8 +143,10 @@ def iou_bars(
     if palette is not None:
         colours = [hexed(palette[k]) for k in order]
         left = np.full(len(order), -0.018)
-        edge = dict(edgecolors=GREY, linewidths=0.5, clip_on=False)
-        axes.scatter(left, lines, s=70, marker="s", c=colours, zorder=3, **edge)
+        axes.scatter(
+            left, lines, s=70, marker="s", c=colours, zorder=3,
+            edgecolors=GREY, linewidths=0.5, clip_on=False,
+        )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6), xlabel=f"IoU (policy: {policy})")
     axes.grid(axis="x")
     axes.set_title(title)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib
+from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -16,7 +17,7 @@ BLUE, VERMILION, GREEN, YELLOW, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F
 """Five colours of Okabe and Ito's set, told apart with any colour vision."""
 INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 90,
     "figure.facecolor": "white",
     "figure.titlesize": 11,
@@ -31,7 +32,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": False,
     "axes.axisbelow": True,
-    "axes.prop_cycle": matplotlib.cycler(color=[BLUE, VERMILION, GREEN, YELLOW, PURPLE, GREY]),
+    "axes.prop_cycle": cycler(color=[BLUE, VERMILION, GREEN, YELLOW, PURPLE, GREY]),
     "grid.color": PALE,
     "grid.linewidth": 0.8,
     "xtick.color": GREY,
@@ -77,9 +78,10 @@ def use_style(*, format: str = "jpeg", dpi: int = 90, quality: int = 88) -> None
     """
     if format not in ("jpeg", "png"):
         raise ValueError(f"format is {format!r}; allowed are 'jpeg' and 'png'")
-    matplotlib.rcParams.update(STYLE | {"figure.dpi": dpi})
+    rc: dict[Any, Any] = {**STYLE, "figure.dpi": dpi}
+    matplotlib.rcParams.update(rc)
     try:
-        from IPython import get_ipython
+        from IPython.core.getipython import get_ipython
     except ImportError:  # a plain script on a machine without Jupyter
         return
     shell = get_ipython()

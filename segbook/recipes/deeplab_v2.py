@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 
 
 def deeplab_v2_vgg16_voc() -> Recipe:
@@ -39,10 +37,9 @@ def deeplab_v2_vgg16_voc() -> Recipe:
 
 def deeplab_v2_resnet101_voc() -> Recipe:
     """DeepLabV2 on ResNet-101 on VOC 2012, augmented, at one scale."""
-    return replace(
+    return variant(
         deeplab_v2_vgg16_voc(),
-        name="deeplab_v2_resnet101_voc",
-        model="deeplab_v2_resnet101",
+        "deeplab_v2_resnet101",
         scale=(0.5, 1.5),  # section 4.1.2
         lr=2.5e-4,  # configs/voc12.yaml of kazuto1011's deeplab-pytorch
         note="DeepLabV2 section 4.1.2 and kazuto1011's deeplab-pytorch; "

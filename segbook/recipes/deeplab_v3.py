@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 
 
 def deeplab_v3_resnet101_voc() -> Recipe:
@@ -41,10 +41,9 @@ def deeplab_v3_resnet101_voc() -> Recipe:
 
 def deeplab_v3_resnet50_voc() -> Recipe:
     """DeepLabV3 on ResNet-50 at stride 16 on VOC 2012, augmented."""
-    return replace(
+    return variant(
         deeplab_v3_resnet101_voc(),
-        name="deeplab_v3_resnet50_voc",
-        model="deeplab_v3_resnet50",
+        "deeplab_v3_resnet50",
         paper_miou=None,  # tables 1 and 2 have ResNet-50 in the cascaded form only
     )
 
@@ -67,8 +66,7 @@ def deeplab_v3_resnet101_cityscapes() -> Recipe:
 
 def deeplab_v3_resnet50_cityscapes() -> Recipe:
     """DeepLabV3 on ResNet-50 at stride 16 on Cityscapes."""
-    return replace(
+    return variant(
         deeplab_v3_resnet101_cityscapes(),
-        name="deeplab_v3_resnet50_cityscapes",
-        model="deeplab_v3_resnet50",
+        "deeplab_v3_resnet50",
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 
 
 def deeplab_v3_plus_resnet101_voc() -> Recipe:
@@ -41,20 +41,14 @@ def deeplab_v3_plus_resnet101_voc() -> Recipe:
 
 def deeplab_v3_plus_resnet50_voc() -> Recipe:
     """DeepLabV3+ on ResNet-50 at stride 16 on VOC 2012, augmented."""
-    return replace(
-        deeplab_v3_plus_resnet101_voc(),
-        name="deeplab_v3_plus_resnet50_voc",
-        model="deeplab_v3_plus_resnet50",
-        paper_miou=None,
-    )
+    return variant(deeplab_v3_plus_resnet101_voc(), "deeplab_v3_plus_resnet50", paper_miou=None)
 
 
 def deeplab_v3_plus_xception65_voc() -> Recipe:
     """DeepLabV3+ on Xception-65 at stride 16 on VOC 2012, augmented."""
-    return replace(
+    return variant(
         deeplab_v3_plus_resnet101_voc(),
-        name="deeplab_v3_plus_xception65_voc",
-        model="deeplab_v3_plus_xception65",
+        "deeplab_v3_plus_xception65",
         weights_backbone="",
         weight_decay=4e-5,  # the release, for Xception
         note="the release's train.py and DeepLabV3 section 4.1; Xception's ImageNet weights are "
@@ -65,10 +59,9 @@ def deeplab_v3_plus_xception65_voc() -> Recipe:
 
 def deeplab_v3_plus_mobilenet_v2_voc() -> Recipe:
     """DeepLabV3+ on MobileNetV2 at stride 16 on VOC 2012, augmented."""
-    return replace(
+    return variant(
         deeplab_v3_plus_resnet101_voc(),
-        name="deeplab_v3_plus_mobilenet_v2_voc",
-        model="deeplab_v3_plus_mobilenet_v2",
+        "deeplab_v3_plus_mobilenet_v2",
         weight_decay=4e-5,  # the release, for MobileNetV2
         note="the training of DeepLabV3+; on MobileNetV2 the release has no decoder",
         paper_miou=None,
@@ -94,10 +87,9 @@ def deeplab_v3_plus_xception65_cityscapes() -> Recipe:
 
 def deeplab_v3_plus_resnet101_cityscapes() -> Recipe:
     """DeepLabV3+ on ResNet-101 at stride 16 on Cityscapes."""
-    return replace(
+    return variant(
         deeplab_v3_plus_xception65_cityscapes(),
-        name="deeplab_v3_plus_resnet101_cityscapes",
-        model="deeplab_v3_plus_resnet101",
+        "deeplab_v3_plus_resnet101",
         weights_backbone="IMAGENET1K_V1",
         weight_decay=1e-4,  # the release, for ResNet
         note="the paper's training of Xception-65 with another backbone",
@@ -107,18 +99,16 @@ def deeplab_v3_plus_resnet101_cityscapes() -> Recipe:
 
 def deeplab_v3_plus_resnet50_cityscapes() -> Recipe:
     """DeepLabV3+ on ResNet-50 at stride 16 on Cityscapes."""
-    return replace(
+    return variant(
         deeplab_v3_plus_resnet101_cityscapes(),
-        name="deeplab_v3_plus_resnet50_cityscapes",
-        model="deeplab_v3_plus_resnet50",
+        "deeplab_v3_plus_resnet50",
     )
 
 
 def deeplab_v3_plus_mobilenet_v2_cityscapes() -> Recipe:
     """DeepLabV3+ on MobileNetV2 at stride 16 on Cityscapes."""
-    return replace(
+    return variant(
         deeplab_v3_plus_resnet101_cityscapes(),
-        name="deeplab_v3_plus_mobilenet_v2_cityscapes",
-        model="deeplab_v3_plus_mobilenet_v2",
+        "deeplab_v3_plus_mobilenet_v2",
         weight_decay=4e-5,  # the release, for MobileNetV2
     )

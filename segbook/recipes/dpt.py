@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 
 
 def dpt_vit_b16_ade20k() -> Recipe:
@@ -43,4 +41,7 @@ def dpt_vit_l16_ade20k() -> Recipe:
 
     Its dpt_vit-l16_512x512_160k_ade20k.py changes the network alone.
     """
-    return replace(dpt_vit_b16_ade20k(), name="dpt_vit_l16_ade20k", model="dpt_vit_l16")
+    return variant(
+        dpt_vit_b16_ade20k(),
+        "dpt_vit_l16",
+    )

@@ -5,9 +5,7 @@ The release is the authors' train/main.py (sacmehta/ESPNet).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 
 
 def espnet_cityscapes() -> Recipe:
@@ -41,10 +39,9 @@ def espnet_cityscapes() -> Recipe:
 
 def espnet_c_cityscapes() -> Recipe:
     """ESPNet-C, the encoder alone, on Cityscapes at half its resolution."""
-    return replace(
+    return variant(
         espnet_cityscapes(),
-        name="espnet_c_cityscapes",
-        model="espnet_c",
+        "espnet_c",
         batch_size=12,  # the release
         steps=75_000,  # 300 epochs
         note="the release, which makes the labels eight times smaller",

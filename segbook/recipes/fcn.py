@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segbook.recipes.recipe import Recipe
+from segbook.recipes.unet import unet_resnet18_camvid_cpu, unet_synthetic
 
 
 def fcn8s_camvid() -> Recipe:
@@ -78,48 +79,27 @@ def fcn_resnet50_camvid() -> Recipe:
 
 def fcn8s_camvid_cpu() -> Recipe:
     """FCN-8s on a ResNet-18 on CamVid at 480x360, from scratch, for two CPU cores."""
-    return Recipe(
+    return replace(
+        unet_resnet18_camvid_cpu(),
         name="fcn8s_camvid_cpu",
         model="fcn8s_resnet18",
-        data="camvid",
-        data_root="data/camvid",
-        crop=(192, 256),
         scale=(0.4, 0.9),
         jitter=0.5,
-        batch_size=8,
-        steps=1500,
-        optimizer="adamw",
         lr=1e-3,
         weight_decay=0.02,
-        schedule="poly",
         warmup=50,
-        class_weights="inverse_log",
-        clip=5.0,
-        ema=0.99,
-        evaluate_every=250,
-        save_every=100,
         note="ours, for CPU; VGG-16 from random weights learns too slowly for it",
     )
 
 
 def fcn8s_synthetic() -> Recipe:
     """FCN-8s on a ResNet-18 on the embedded streets, from scratch: minutes on two CPU cores."""
-    return Recipe(
+    return replace(
+        unet_synthetic(),
         name="fcn8s_synthetic",
         model="fcn8s_resnet18",
-        data="synthetic",
-        scale=(0.75, 1.5),
-        jitter=0.3,
-        batch_size=8,
         steps=500,
-        optimizer="adamw",
         lr=1e-3,
-        weight_decay=0.02,
-        schedule="poly",
-        warmup=20,
-        class_weights="inverse_log",
-        clip=5.0,
-        ema=0.98,
         evaluate_every=125,
         note="ours: VGG-16 without its ImageNet weights learns too slowly for a lesson",
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 
 
 def fcn_hrnet_w48_cityscapes() -> Recipe:
@@ -38,20 +36,14 @@ def fcn_hrnet_w48_cityscapes() -> Recipe:
 
 def fcn_hrnet_w18_cityscapes() -> Recipe:
     """HRNetV2-W18 on Cityscapes, with the training of W48."""
-    return replace(
-        fcn_hrnet_w48_cityscapes(),
-        name="fcn_hrnet_w18_cityscapes",
-        model="fcn_hrnet_w18",
-        paper_miou=None,
-    )
+    return variant(fcn_hrnet_w48_cityscapes(), "fcn_hrnet_w18", paper_miou=None)
 
 
 def fcn_hrnet_w18_small_cityscapes() -> Recipe:
     """HRNetV2-W18-Small on Cityscapes."""
-    return replace(
+    return variant(
         fcn_hrnet_w48_cityscapes(),
-        name="fcn_hrnet_w18_small_cityscapes",
-        model="fcn_hrnet_w18_small",
+        "fcn_hrnet_w18_small",
         note="the authors' seg_hrnet_w18_small_v2_512x1024_sgd_lr1e-2_wd5e-4_bs_12_epoch484.yaml; "
         "its ImageNet weights are not included",
         paper_miou=0.762,  # the authors' README, validation, from ImageNet weights

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 
 
 def ocrnet_resnet101_cityscapes() -> Recipe:
@@ -43,10 +43,9 @@ def ocrnet_resnet101_cityscapes() -> Recipe:
 
 def ocrnet_hrnet_w48_cityscapes() -> Recipe:
     """OCRNet on HRNet-W48 on Cityscapes, with the release's configuration."""
-    return replace(
+    return variant(
         ocrnet_resnet101_cityscapes(),
-        name="ocrnet_hrnet_w48_cityscapes",
-        model="ocrnet_hrnet_w48",
+        "ocrnet_hrnet_w48",
         weights_backbone="",
         jitter=0.0,
         batch_size=12,  # 3 on each of 4 GPUs
@@ -59,10 +58,9 @@ def ocrnet_hrnet_w48_cityscapes() -> Recipe:
 
 def ocrnet_hrnet_w18_cityscapes() -> Recipe:
     """OCRNet on HRNet-W18 on Cityscapes, with the release's configuration of W48."""
-    return replace(
+    return variant(
         ocrnet_hrnet_w48_cityscapes(),
-        name="ocrnet_hrnet_w18_cityscapes",
-        model="ocrnet_hrnet_w18",
+        "ocrnet_hrnet_w18",
         note="ocrnet_hrnet_w48_cityscapes with another backbone",
     )
 
@@ -87,10 +85,9 @@ def ocrnet_resnet101_ade20k() -> Recipe:
 
 def ocrnet_hrnet_w48_ade20k() -> Recipe:
     """OCRNet on HRNet-W48 on ADE20K."""
-    return replace(
+    return variant(
         ocrnet_resnet101_ade20k(),
-        name="ocrnet_hrnet_w48_ade20k",
-        model="ocrnet_hrnet_w48",
+        "ocrnet_hrnet_w48",
         weights_backbone="",
         note="openseg.pytorch, run_h_48_d_4_ocr_ohem.sh, for which its MODEL_ZOO.md reports 44.62 "
         "and which mines hard pixels, below a probability of 0.9; HRNet's ImageNet weights are not "

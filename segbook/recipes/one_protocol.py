@@ -18,7 +18,7 @@ from typing import Any
 from segbook.recipes.recipe import Recipe
 
 
-def one_protocol(model: str, **options: Any) -> Recipe:
+def _one_protocol(model: str, **options: Any) -> Recipe:
     """The protocol, for one network of the catalogue with its builder's options."""
     return Recipe(
         name=f"one_protocol_{model}",
@@ -47,12 +47,12 @@ def one_protocol(model: str, **options: Any) -> Recipe:
 
 def one_protocol_bisenet_v2() -> Recipe:
     """BiSeNetV2 under the one protocol."""
-    return one_protocol("bisenet_v2")
+    return _one_protocol("bisenet_v2")
 
 
 def one_protocol_deeplab_v3_plus_resnet18() -> Recipe:
     """DeepLabV3+ on ResNet-18 under the one protocol."""
-    return one_protocol("deeplab_v3_plus_resnet18")
+    return _one_protocol("deeplab_v3_plus_resnet18")
 
 
 def one_protocol_deeplab_v3_plus_resnet18_near() -> Recipe:
@@ -62,25 +62,25 @@ def one_protocol_deeplab_v3_plus_resnet18_near() -> Recipe:
     of 33x33: here the outer taps of 12 and 18 see nothing but padding, stay as they were drawn, and
     on whole images, which are larger, add noise.
     """
-    recipe = one_protocol("deeplab_v3_plus_resnet18", rates=(3, 6, 9))
+    recipe = _one_protocol("deeplab_v3_plus_resnet18", rates=(3, 6, 9))
     return replace(recipe, name="one_protocol_deeplab_v3_plus_resnet18_near")
 
 
 def one_protocol_ocrnet_hrnet_w18_small() -> Recipe:
     """OCRNet on the small HRNet-W18 under the one protocol."""
-    return one_protocol("ocrnet_hrnet_w18_small")
+    return _one_protocol("ocrnet_hrnet_w18_small")
 
 
 def one_protocol_pp_liteseg_t() -> Recipe:
     """PP-LiteSeg-T under the one protocol."""
-    return one_protocol("pp_liteseg_t")
+    return _one_protocol("pp_liteseg_t")
 
 
 def one_protocol_segformer_b0() -> Recipe:
     """SegFormer-B0 under the one protocol."""
-    return one_protocol("segformer_b0")
+    return _one_protocol("segformer_b0")
 
 
 def one_protocol_unet_resnet18() -> Recipe:
     """U-Net on ResNet-18 under the one protocol."""
-    return one_protocol("unet_resnet18")
+    return _one_protocol("unet_resnet18")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segbook.recipes.recipe import Phase, Recipe
+from segbook.recipes.recipe import Phase, Recipe, variant
+from segbook.recipes.unet import unet_synthetic
 
 
 def pp_liteseg_t_camvid() -> Recipe:
@@ -52,10 +53,9 @@ def pp_liteseg_t_camvid_release() -> Recipe:
 
 def pp_liteseg_b_camvid() -> Recipe:
     """PP-LiteSeg-B on CamVid at 960x720: the same with the larger network."""
-    return replace(
+    return variant(
         pp_liteseg_t_camvid(),
-        name="pp_liteseg_b_camvid",
-        model="pp_liteseg_b",
+        "pp_liteseg_b",
         paper_miou=0.750,  # table 4
     )
 
@@ -86,10 +86,9 @@ def pp_liteseg_t_cityscapes() -> Recipe:
 
 def pp_liteseg_b_cityscapes() -> Recipe:
     """PP-LiteSeg-B on Cityscapes: the same with the larger network."""
-    return replace(
+    return variant(
         pp_liteseg_t_cityscapes(),
-        name="pp_liteseg_b_cityscapes",
-        model="pp_liteseg_b",
+        "pp_liteseg_b",
         note="PP-LiteSeg section 4.1; it reports 75.3 on images of half and 78.2 on those of three "
         "quarters of the size (table 2), where ours sees whole ones",
     )
@@ -108,10 +107,9 @@ def pp_liteseg_t_cityscapes_release() -> Recipe:
 
 def pp_liteseg_b_cityscapes_release() -> Recipe:
     """PP-LiteSeg-B on Cityscapes with the release's configuration for whole images."""
-    return replace(
+    return variant(
         pp_liteseg_t_cityscapes_release(),
-        name="pp_liteseg_b_cityscapes_release",
-        model="pp_liteseg_b",
+        "pp_liteseg_b",
         note="PaddleSeg's pp_liteseg_stdc2_cityscapes_1024x512_scale1.0_160k.yml, for which it "
         "reports 79.04",
     )
@@ -156,42 +154,25 @@ def pp_liteseg_t_camvid_cpu() -> Recipe:
 
 def pp_liteseg_b_camvid_cpu() -> Recipe:
     """PP-LiteSeg-B by the CPU recipe of PP-LiteSeg-T."""
-    return replace(
-        pp_liteseg_t_camvid_cpu(),
-        name="pp_liteseg_b_camvid_cpu",
-        model="pp_liteseg_b",
-        paper_miou=0.750,
-    )
+    return variant(pp_liteseg_t_camvid_cpu(), "pp_liteseg_b", paper_miou=0.750)
 
 
 def pp_liteseg_t_synthetic() -> Recipe:
     """PP-LiteSeg-T on the embedded streets: minutes on two CPU cores."""
-    return Recipe(
+    return replace(
+        unet_synthetic(),
         name="pp_liteseg_t_synthetic",
         model="pp_liteseg_t",
-        data="synthetic",
-        image_size=(128, 160),
-        length=400,
-        crop=(128, 160),
-        scale=(0.75, 1.5),
-        jitter=0.3,
-        batch_size=8,
         steps=1000,
-        optimizer="adamw",
-        lr=2e-3,
-        weight_decay=0.02,
-        schedule="poly",
-        warmup=20,
-        loss="cross_entropy",
-        class_weights="inverse_log",
-        clip=5.0,
         ema=0.99,
         evaluate_every=250,
         save_every=100,
-        note="ours: small images, from scratch",
     )
 
 
 def pp_liteseg_b_synthetic() -> Recipe:
     """PP-LiteSeg-B on the embedded streets."""
-    return replace(pp_liteseg_t_synthetic(), name="pp_liteseg_b_synthetic", model="pp_liteseg_b")
+    return variant(
+        pp_liteseg_t_synthetic(),
+        "pp_liteseg_b",
+    )

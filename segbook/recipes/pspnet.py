@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 
 
 def pspnet_resnet50_ade20k() -> Recipe:
@@ -42,10 +42,9 @@ def pspnet_resnet50_ade20k() -> Recipe:
 
 def pspnet_resnet101_ade20k() -> Recipe:
     """PSPNet on ResNet-101 on ADE20K."""
-    return replace(
+    return variant(
         pspnet_resnet50_ade20k(),
-        name="pspnet_resnet101_ade20k",
-        model="pspnet_resnet101",
+        "pspnet_resnet101",
         paper_miou=0.4196,  # table 3, one scale
     )
 
@@ -69,10 +68,9 @@ def pspnet_resnet50_cityscapes() -> Recipe:
 
 def pspnet_resnet101_cityscapes() -> Recipe:
     """PSPNet on ResNet-101 on Cityscapes."""
-    return replace(
+    return variant(
         pspnet_resnet50_cityscapes(),
-        name="pspnet_resnet101_cityscapes",
-        model="pspnet_resnet101",
+        "pspnet_resnet101",
         note="PSPNet section 5.1; the release's own validation figure is 78.63, over crops of the "
         "same size",
     )
@@ -95,10 +93,9 @@ def pspnet_resnet50_voc() -> Recipe:
 
 def pspnet_resnet101_voc() -> Recipe:
     """PSPNet on ResNet-101 on VOC 2012, augmented."""
-    return replace(
+    return variant(
         pspnet_resnet50_voc(),
-        name="pspnet_resnet101_voc",
-        model="pspnet_resnet101",
+        "pspnet_resnet101",
         note="PSPNet section 5.1; its rotation and blur are not here; the release's own validation "
         "figure is 79.07",
     )

@@ -227,6 +227,18 @@ def override(recipe: Recipe | None, changes: Mapping[str, Any]) -> Recipe:
         raise ValueError(f"not a whole recipe: {error}") from None
 
 
+def variant(base: Recipe, model: str, **changes: Any) -> Recipe:
+    """A recipe for another network of the same paper, named after it.
+
+    Args:
+        base: the recipe that is changed.
+        model: the network, in the place of the base's in the name too.
+        changes: other fields that differ.
+    """
+    name = base.name.replace(base.model, model)
+    return dataclasses.replace(base, name=name, model=model, **changes)
+
+
 # What help(Recipe) shows: plain types in the signature, ranges and meanings below it.
 Recipe.__init__.__annotations__ = typing.get_type_hints(Recipe)
 Recipe.__doc__ = f"{inspect.getdoc(Recipe)}\n\nAttributes:\n" + "\n".join(

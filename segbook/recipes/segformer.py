@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 
 
 def segformer_b0_ade20k() -> Recipe:
@@ -43,38 +43,29 @@ def segformer_b0_ade20k() -> Recipe:
 
 def segformer_b1_ade20k() -> Recipe:
     """SegFormer-B1 on ADE20K."""
-    return replace(
-        segformer_b0_ade20k(), name="segformer_b1_ade20k", model="segformer_b1", paper_miou=0.422
-    )
+    return variant(segformer_b0_ade20k(), "segformer_b1", paper_miou=0.422)
 
 
 def segformer_b2_ade20k() -> Recipe:
     """SegFormer-B2 on ADE20K."""
-    return replace(
-        segformer_b0_ade20k(), name="segformer_b2_ade20k", model="segformer_b2", paper_miou=0.465
-    )
+    return variant(segformer_b0_ade20k(), "segformer_b2", paper_miou=0.465)
 
 
 def segformer_b3_ade20k() -> Recipe:
     """SegFormer-B3 on ADE20K."""
-    return replace(
-        segformer_b0_ade20k(), name="segformer_b3_ade20k", model="segformer_b3", paper_miou=0.494
-    )
+    return variant(segformer_b0_ade20k(), "segformer_b3", paper_miou=0.494)
 
 
 def segformer_b4_ade20k() -> Recipe:
     """SegFormer-B4 on ADE20K."""
-    return replace(
-        segformer_b0_ade20k(), name="segformer_b4_ade20k", model="segformer_b4", paper_miou=0.503
-    )
+    return variant(segformer_b0_ade20k(), "segformer_b4", paper_miou=0.503)
 
 
 def segformer_b5_ade20k() -> Recipe:
     """SegFormer-B5 on ADE20K."""
-    return replace(
+    return variant(
         segformer_b0_ade20k(),
-        name="segformer_b5_ade20k",
-        model="segformer_b5",
+        "segformer_b5",
         crop=(640, 640),  # section 4.1, for B5 alone
         paper_miou=0.510,
     )
@@ -96,49 +87,24 @@ def segformer_b0_cityscapes() -> Recipe:
 
 def segformer_b1_cityscapes() -> Recipe:
     """SegFormer-B1 on Cityscapes."""
-    return replace(
-        segformer_b0_cityscapes(),
-        name="segformer_b1_cityscapes",
-        model="segformer_b1",
-        paper_miou=0.785,
-    )
+    return variant(segformer_b0_cityscapes(), "segformer_b1", paper_miou=0.785)
 
 
 def segformer_b2_cityscapes() -> Recipe:
     """SegFormer-B2 on Cityscapes."""
-    return replace(
-        segformer_b0_cityscapes(),
-        name="segformer_b2_cityscapes",
-        model="segformer_b2",
-        paper_miou=0.810,
-    )
+    return variant(segformer_b0_cityscapes(), "segformer_b2", paper_miou=0.810)
 
 
 def segformer_b3_cityscapes() -> Recipe:
     """SegFormer-B3 on Cityscapes."""
-    return replace(
-        segformer_b0_cityscapes(),
-        name="segformer_b3_cityscapes",
-        model="segformer_b3",
-        paper_miou=0.817,
-    )
+    return variant(segformer_b0_cityscapes(), "segformer_b3", paper_miou=0.817)
 
 
 def segformer_b4_cityscapes() -> Recipe:
     """SegFormer-B4 on Cityscapes."""
-    return replace(
-        segformer_b0_cityscapes(),
-        name="segformer_b4_cityscapes",
-        model="segformer_b4",
-        paper_miou=0.823,
-    )
+    return variant(segformer_b0_cityscapes(), "segformer_b4", paper_miou=0.823)
 
 
 def segformer_b5_cityscapes() -> Recipe:
     """SegFormer-B5 on Cityscapes."""
-    return replace(
-        segformer_b0_cityscapes(),
-        name="segformer_b5_cityscapes",
-        model="segformer_b5",
-        paper_miou=0.824,
-    )
+    return variant(segformer_b0_cityscapes(), "segformer_b5", paper_miou=0.824)

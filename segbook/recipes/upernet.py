@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 
 
 def upernet_resnet50_ade20k() -> Recipe:
@@ -39,10 +37,9 @@ def upernet_resnet50_ade20k() -> Recipe:
 
 def upernet_resnet101_ade20k() -> Recipe:
     """UPerNet on ResNet-101 on ADE20K, with the release's configuration."""
-    return replace(
+    return variant(
         upernet_resnet50_ade20k(),
-        name="upernet_resnet101_ade20k",
-        model="upernet_resnet101",
+        "upernet_resnet101",
         steps=200_000,  # num_epoch 40
         note="the authors' ade20k-resnet101-upernet.yaml (semantic-segmentation-pytorch), with "
         "which they report 42.00 at one scale",

@@ -138,7 +138,7 @@ function render({ model, el }) {
     draw();
   }
 
-  function tell() {
+  function showProbe() {
     cross.hidden = !probe;
     readout.replaceChildren();
     if (!scene) return;
@@ -152,9 +152,9 @@ function render({ model, el }) {
     const id = scene.truth[y * scene.width + x];
     readout.append(swatch(id), make("span", {}, "truth ", make("b", {}, title(id))));
     if (scene.prediction) {
-      const said = scene.prediction[y * scene.width + x];
-      const verdict = id === ignore ? "not counted" : said === id ? "right" : "wrong";
-      readout.append(swatch(said), make("span", {}, "predicted ", make("b", {}, title(said))),
+      const predicted = scene.prediction[y * scene.width + x];
+      const verdict = id === ignore ? "not counted" : predicted === id ? "right" : "wrong";
+      readout.append(swatch(predicted), make("span", {}, "predicted ", make("b", {}, title(predicted))),
         make("span", { className: `verdict ${verdict.replace(" ", "-")}` }, verdict));
     }
     readout.append(make("span", { className: "position" }, `x ${x}, y ${y}`));
@@ -217,14 +217,14 @@ function render({ model, el }) {
     probe = null;
     repaint();
     listClasses();
-    tell();
+    showProbe();
     root.dataset.ready = index; // tests and style sheets may wait for it
   }
 
   const ask = (x, y) => {
     const inside = (value, size) => Math.min(Math.max(Math.floor(value), 0), size - 1);
     probe = [inside(x, scene.width), inside(y, scene.height)];
-    tell();
+    showProbe();
   };
   canvas.addEventListener("pointermove", (event) => {
     if (!scene) return;
@@ -232,7 +232,7 @@ function render({ model, el }) {
     ask(((event.clientX - box.left) * scene.width) / box.width,
       ((event.clientY - box.top) * scene.height) / box.height);
   });
-  const leave = () => { probe = null; tell(); };
+  const leave = () => { probe = null; showProbe(); };
   canvas.addEventListener("pointerleave", leave);
   canvas.addEventListener("blur", leave);
   const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };

@@ -9,7 +9,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anywidget
 import traitlets
@@ -117,8 +117,7 @@ class MaskExplorer(anywidget.AnyWidget):
         **settings: Any,
     ) -> None:
         check_classes(classes, palette)
-        images = _listed(image, 3)
-        truths = _listed(truth, 2)
+        images, truths = _listed(image, 3), _listed(truth, 2)
         predictions = None if prediction is None else _listed(prediction, 2)
         for what, given in (("truth", truths), ("prediction", predictions), ("names", names)):
             if given is not None and len(given) != len(images):
@@ -127,7 +126,9 @@ class MaskExplorer(anywidget.AnyWidget):
             raise ValueError("no image to explore; give at least one")
         self._pictures: list[Picture] = [picture(one, mean=mean, std=std) for one in images]
         self._truths = self._checked(truths, len(classes), "truth")
-        self._predictions = predictions and self._checked(predictions, len(classes), "prediction")
+        self._predictions: list[NDArray] = (
+            self._checked(predictions, len(classes), "prediction") if predictions else []
+        )
         super().__init__(**settings)
         self.set_trait("classes", [str(name) for name in classes])
         self.set_trait("palette", [[int(value) for value in colour] for colour in palette])
@@ -141,8 +142,9 @@ class MaskExplorer(anywidget.AnyWidget):
                     "width": seen.shape[1],
                     "image": _png(Image.fromarray(seen)),
                     "truth": zlib.compress(self._truths[i].tobytes()),
-                    "prediction": self._predictions
-                    and zlib.compress(self._predictions[i].tobytes()),
+                    "prediction": (
+                        zlib.compress(self._predictions[i].tobytes()) if self._predictions else None
+                    ),
                 }
                 for i, seen in enumerate(self._pictures)
             ],
@@ -184,7 +186,7 @@ class MaskExplorer(anywidget.AnyWidget):
             where there is no prediction.
         """
         i = self.index
-        args = (self.classes, [tuple(colour) for colour in self.palette])
+        args = self.classes, [(red, green, blue) for red, green, blue in self.palette]
         title = self.samples[i]["name"]
         if self._predictions:
             pair = self._truths[i], self._predictions[i]
@@ -221,7 +223,7 @@ class MaskExplorer(anywidget.AnyWidget):
         return path
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data, metadata = cast(tuple[dict, dict], super()._repr_mimebundle_(**kwargs))
         data["image/png"] = base64.b64encode(self.snapshot()).decode()
         metadata = {**metadata, "image/png": {"alt": repr(self)}}
         if os.environ.get("SEGBOOK_HEADLESS"):
@@ -229,7 +231,7 @@ class MaskExplorer(anywidget.AnyWidget):
         return data, metadata
 
 
-def _listed(values: ArrayLike | Sequence[ArrayLike], dimensions: int) -> list[ArrayLike]:
+def _listed(values: Any, dimensions: int) -> list[Any]:
     """A list of images or maps from one, a list of them, or a batch."""
     if isinstance(values, list | tuple):
         return list(values)

@@ -7,73 +7,43 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from segbook.bench.clock import Sample, in_turn, paired_ratio, summarise, warm_up
+from segbook.bench.clock import Sample
 from segbook.bench.command import bench
-from segbook.bench.model import FORMS, SCOPES, bench_models
+from segbook.bench.model import FORMS, SCOPES, bench_models, ratios, summarise
 from segbook.bench.table import table
 from segkit.catalog import create_model
 from segkit.weights import save_weights
 
 
-def told(*seconds: float):
-    """A clock that tells the given seconds in turn, whatever is run; the last one for ever."""
-    left = list(seconds)
-
-    def sample(work) -> Sample:
-        work()
-        now = left.pop(0) if len(left) > 1 else left[0]
-        return Sample(now, now)
-
-    return sample
-
-
-def test_warm_up_goes_on_while_it_gets_faster():
-    assert warm_up(lambda: None, told(0.5, 0.4, 0.3, 0.2, 0.199, 0.1)) == 5
-
-
-def test_warm_up_takes_half_a_second_and_three_calls():
-    assert warm_up(lambda: None, told(0.125)) == 4
-    assert warm_up(lambda: None, told(4.0)) == 3
-
-
-def test_warm_up_ends():
-    assert warm_up(lambda: None, told(*(8 * 0.9**i for i in range(99)))) == 2
-
-
-def test_calls_are_made_in_turn():
-    calls: list[str] = []
-    steps: list[None] = []
-    works = {name: lambda name=name: calls.append(name) for name in "abc"}
-    samples = in_turn(works, runs=2, sample=told(1.0), progress=lambda: steps.append(None))
-    assert "".join(calls) == "aaabbbccc" + "abcabc"
-    assert {name: len(found) for name, found in samples.items()} == {"a": 2, "b": 2, "c": 2}
-    assert len(steps) == 9
+def timer(work) -> Sample:
+    """Says a quarter of a second, whatever is run."""
+    work()
+    return Sample(0.25, 0.25)
 
 
 def test_median_and_spread():
     samples = [Sample(wall, 2 * wall) for wall in range(1, 22)]
-    timing = summarise(samples, threads=2)
-    assert (timing.wall, timing.p5, timing.p95, timing.cpu, timing.runs) == (11, 2, 20, 22, 21)
-    assert not timing.busy
+    timing = summarise(samples, 2)
+    assert timing == {"wall": 11, "p5": 2, "p95": 20, "cpu": 22, "runs": 21, "busy": False}
 
 
 def test_a_busy_machine_is_seen():
-    assert summarise([Sample(1.0, 1.79)], threads=2).busy
-    assert not summarise([Sample(1.0, 1.81)], threads=2).busy
-    assert not summarise([Sample(1.0, None)], threads=2).busy  # a GPU
+    assert summarise([Sample(1.0, 1.79)], 2)["busy"]
+    assert not summarise([Sample(1.0, 1.81)], 2)["busy"]
+    assert not summarise([Sample(1.0, None)], 2)["busy"]  # a GPU
 
 
 def test_ratios_are_taken_of_neighbours():
     slow = [Sample(2, 4), Sample(20, 40), Sample(6, 12)]
     fast = [Sample(1, 1), Sample(10, 10), Sample(2, 2)]
-    assert paired_ratio(slow, fast) == (2, 4)
-    assert paired_ratio([Sample(3, None)], [Sample(1, None)]) == (3, None)
+    assert ratios(slow, fast) == {"wall": 2, "cpu": 4}
+    assert ratios([Sample(3, None)], [Sample(1, None)]) == {"wall": 3, "cpu": None}
 
 
 @pytest.fixture(scope="module")
 def result():
     return bench_models(
-        ["espnet_c", "pp_liteseg_t"], size=(64, 96), num_classes=3, runs=2, sample=told(0.25)
+        ["espnet_c", "pp_liteseg_t"], size=(64, 96), num_classes=3, runs=2, timer=timer
     )
 
 
@@ -127,7 +97,7 @@ def test_trained_weights_and_a_picture(tmp_path):
     model = create_model("espnet_c", num_classes=3)
     header = {"builder": "espnet_c", "arguments": {"num_classes": 3}}
     save_weights(model, path, header=header)
-    found = bench_models([str(path)], size=(64, 64), image=picture, runs=1, sample=told(1.0))
+    found = bench_models([str(path)], size=(64, 64), image=picture, runs=1, timer=timer)
     assert found["models"][0]["weights"] == "trained"
     assert "near-ties" not in table(found)
 
@@ -158,6 +128,8 @@ def test_the_command_prints_one_line_of_json():
 
 
 def test_bench_alone_measures_the_promises(monkeypatch):
-    monkeypatch.setattr("segbook.bench.main", lambda show, quick: bool(show(f"quick={quick}")))
+    monkeypatch.setattr(
+        "segbook.bench.promises.main", lambda show, quick: bool(show(f"quick={quick}"))
+    )
     found = CliRunner().invoke(bench, ["--quick"])
     assert (found.exit_code, found.output) == (1, "quick=True\n")

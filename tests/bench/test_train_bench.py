@@ -17,10 +17,11 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from segbook.bench import train, train_options
-from segbook.bench.train import command, compare_case, spell, steppers_of
-from segbook.bench.train_cases import Case, cases, copy_weights, require_smp
-from segbook.bench.turns import Apart, Spread, Turns, take_turns
+from segbook.bench import train, train_cases, train_data
+from segbook.bench.clock import Apart, Sample, Spread, ratio, take_turns
+from segbook.bench.command import bench_train as command
+from segbook.bench.train import compare_case, format_row, steppers_of
+from segbook.bench.train_cases import CASES, Case, copy_weights, require_smp
 from segkit.outputs import SegOutput
 
 
@@ -50,52 +51,58 @@ needs_fork = pytest.mark.skipif(
 TINY = Case("Tiny", Ours, Theirs, (16, 24), 2, 1.5)
 
 
-class Clock:
-    """Steps of which each takes its own time."""
+class Watch:
+    """Times steps of which each takes its own seconds; a step is the next of an iterator."""
 
     def __init__(self):
-        self.now, self.calls = 0.0, []
+        self.calls = []
 
-    def __call__(self):
-        return self.now
+    def steps(self, name, *seconds):
+        """After two warm-ups, so long that there are no more of them."""
+        return name, iter([50.0, 50.0, *seconds])
 
-    def step(self, name, *seconds):
-        durations = iter([50.0, 50.0, *seconds])  # the first two warm up
-
-        def run():
-            self.calls.append(name)
-            self.now += next(durations)
-            return 0.0
-
-        return run
+    def __call__(self, step):
+        name, seconds = step
+        self.calls.append(name)
+        return Sample(1.0, next(seconds))
 
 
-def test_steps_take_turns_and_the_first_do_not_count():
-    clock = Clock()
-    ticks = []
-    turns = take_turns(
-        {"a": clock.step("a", 1, 2, 1), "b": clock.step("b", 2, 6, 3)},
-        3,
-        clock=clock,
-        tick=lambda: ticks.append(1),
-    )
-    assert clock.calls == [*"ab", *"ba", *"ab", *"ba", *"ab"]  # nobody is always second
-    assert turns == {"a": [1, 2, 1], "b": [2, 6, 3]}
-    assert len(ticks) == 10
+def cpu(samples):
+    return {name: [sample.cpu for sample in found] for name, found in samples.items()}
+
+
+def test_steps_take_turns_and_warm_up_before():
+    watch, ticks = Watch(), []
+    works = {"a": watch.steps("a", 1, 2, 1), "b": watch.steps("b", 2, 6, 3)}
+    samples = take_turns(works, 3, timer=watch, tick=lambda: ticks.append(1))
+    assert "".join(watch.calls) == "aabb" + "ab" + "ba" + "ab"  # nobody is always second
+    assert cpu(samples) == {"a": [1, 2, 1], "b": [2, 6, 3]}
+    assert len(ticks) == 8
+
+
+def test_warm_up_takes_half_a_second():
+    calls = []
+    take_turns({"a": 0}, 1, timer=lambda work: calls.append(work) or Sample(0.125, 0.0))
+    assert len(calls) == 4 + 1
+
+
+def samples(*seconds):
+    return [Sample(9.0, each) for each in seconds]
 
 
 def test_ratios_are_taken_within_a_round():
-    turns = Turns({"a": [1, 2, 1, 10], "b": [2, 6, 4, 50]})
-    assert turns.ratio("a", "b") == Spread(median=3.5, low=2.75, high=4.25)
-    assert turns.seconds("a") == 1.5
-    assert Turns({"a": [2], "b": [3]}).ratio("a", "b") == Spread(1.5, 1.5, 1.5)
+    spread = ratio(samples(2, 6, 4, 50), samples(1, 2, 1, 10), "cpu")
+    assert spread == Spread(median=3.5, low=2.75, high=4.25)
+    assert ratio(samples(3), samples(2), "cpu") == Spread(1.5, 1.5, 1.5)
+    assert ratio(samples(3), samples(2), "wall") == Spread(1, 1, 1)
+    assert ratio([Sample(3, None)], [Sample(1, None)], "cpu").median == 3  # a GPU
 
 
 def fake_case(monkeypatch, **seconds):
-    clock = Clock()
-    steppers = {name: clock.step(name, *times) for name, times in seconds.items()}
+    watch = Watch()
+    steppers = {name: watch.steps(name, *times) for name, times in seconds.items()}
     monkeypatch.setattr(train, "steppers_of", lambda case, **_: contextlib.nullcontext(steppers))
-    return {"rounds": len(seconds["float32"]), "clock": clock}
+    return {"rounds": len(seconds["float32"]), "timer": watch, "clock": "cpu"}
 
 
 def test_promises(monkeypatch):
@@ -105,10 +112,10 @@ def test_promises(monkeypatch):
     assert equal["kept"]  # the upper quartile reaches it: that is noise
     assert (default["ours"], default["base"], default["ratio"]["median"]) == (3, 4, 4 / 3)
     assert not default["kept"]  # 1.5 were promised
-    assert spell(equal).endswith(">= 1.0x  ok")
-    assert spell(default).endswith(">= 1.5x  MISSED")
+    assert format_row(equal).endswith(">= 1.0x  ok")
+    assert format_row(default).endswith(">= 1.5x  MISSED")
     how = fake_case(monkeypatch, theirs=[4] * 4, float32=[4, 4, 5, 5], default=[3] * 4)
-    assert spell(compare_case(TINY, **how)[0]).endswith(">= 1.0x  within the noise")
+    assert format_row(compare_case(TINY, **how)[0]).endswith(">= 1.0x  within the noise")
 
 
 def test_without_another_implementation_ours_is_the_base(monkeypatch):
@@ -117,7 +124,7 @@ def test_without_another_implementation_ours_is_the_base(monkeypatch):
     assert row["ratio"]["median"] == 2
     assert row["kept"]
     assert "our float32" in row["what"]
-    assert ">=" not in spell(row)
+    assert ">=" not in format_row(row)
 
 
 def test_steps_are_those_of_the_same_network():
@@ -139,8 +146,9 @@ def test_each_way_has_a_process_of_its_own():
         assert all(isinstance(stepper, Apart) for stepper in apart.values())
         for name in ("theirs", "float32"):
             assert [apart[name]() for _ in range(3)] == [here[name]() for _ in range(3)]
-        turns = take_turns(apart, 2, clock=time.process_time)
-        assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in turns.values())
+        for found in take_turns(apart, 2).values():
+            assert len(found) == 2
+            assert all(sample.wall > 0 and sample.cpu > 0 for sample in found)
 
 
 @needs_fork
@@ -208,12 +216,11 @@ def test_an_unknown_name_is_refused():
 def tiny(monkeypatch):
     """Small networks, images and data in place of the real ones."""
     known = {"tiny": dataclasses.replace(TINY, promised=1e-9), "pp_liteseg_t": TINY}
-    monkeypatch.setattr(train, "cases", lambda: known)
-    monkeypatch.setattr(train, "require_smp", lambda: None)
-    monkeypatch.setattr(train_options, "cases", lambda: known)
-    monkeypatch.setattr(train_options, "SIZE", (32, 48))
-    monkeypatch.setattr(train_options, "IMAGES", 4)
-    monkeypatch.setattr(train_options, "BATCH", 2)
+    monkeypatch.setattr(train_cases, "CASES", known)
+    monkeypatch.setattr(train_cases, "require_smp", lambda: None)
+    monkeypatch.setattr(train_data, "SIZE", (32, 48))
+    monkeypatch.setattr(train_data, "IMAGES", 4)
+    monkeypatch.setattr(train_data, "BATCH", 2)
 
 
 def test_the_command_for_programs(tiny):
@@ -236,9 +243,8 @@ def test_a_broken_promise_is_exit_code_1(tiny, monkeypatch):
 def test_options_one_by_one(tiny):
     result = CliRunner().invoke(command, ["options", "--rounds", "1", "--json"])
     names = [row["what"] for row in json.loads(result.stdout)["rows"]]
-    assert len(names) == train_options.WAYS["options"] + 1
+    assert len(names) == 9 + torch.cuda.is_available()
     assert any("fused AdamW" in name for name in names)
-    assert names[-1] == "torch.compile"
 
 
 @pytest.mark.slow
@@ -256,7 +262,7 @@ def test_data_with_and_without_workers(tiny):
 @pytest.mark.parametrize("name", ["unet_resnet18", "deeplab_v3_resnet50", "pp_liteseg_t",
                                   "deeplab_v3_plus_resnet18"])  # fmt: skip
 def test_the_real_networks_are_the_same(name):
-    case = cases()[name]
+    case = CASES[name]
     if case.theirs:
         pytest.importorskip("segmentation_models_pytorch", reason="pip install 'segbook[parity]'")
     with steppers_of(dataclasses.replace(case, size=(64, 64)), apart=False):

@@ -3,6 +3,7 @@ import inspect
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -43,6 +44,12 @@ def test_listing_recipes_needs_no_torch():
     code = "import sys; from segbook import recipes; recipes.get('unet_camvid'); " \
         "sys.exit('torch' in sys.modules)"  # fmt: skip
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_file_of_a_paper_is_found():
+    files = {path.stem for path in Path(recipes.__file__).parent.glob("*.py")}
+    found = {function.__module__.rpartition(".")[2] for function in recipes.RECIPES.values()}
+    assert found == files - {"__init__", "command", "recipe"}
 
 
 def test_unknown_recipe_names_the_closest():

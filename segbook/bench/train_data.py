@@ -1,0 +1,98 @@
+"""What data costs a training step, from a cache or decoded each time, with and without workers."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.utils.data import Subset
+
+from segbook.bench.train import Row, default_device, plain_sgd
+from segkit import create_model, data, engine, losses, transforms
+from segkit.doctor.finding import counted
+
+WAITING = 0.05
+"""The share of a step that may go into waiting for data."""
+WARM_UP = 2
+WAYS = list(itertools.product((True, False), (0, 1, 2)))
+"""Whether images are cached, and the number of loader processes."""
+SIZE, IMAGES, BATCH = (360, 480), 16, 4
+
+
+def write_streets(folder: Path) -> None:
+    """Write synthetic streets as PNG files: images/, masks/ and classes.txt."""
+    streets = data.SyntheticStreets("train", size=SIZE, length=IMAGES)
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
+    for index in range(IMAGES):
+        image, mask = streets[index]
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"images/{index:02}.png")
+        Image.fromarray(mask.numpy()).save(folder / f"masks/{index:02}.png")
+    (folder / "classes.txt").write_text("\n".join(streets.classes), encoding="utf-8")
+
+
+def compare_data(
+    rounds: int, data_root: Path | None, *, tick: Callable[[], Any] = lambda: None
+) -> list[Row]:
+    """PP-LiteSeg-T at 480x360: wall time of a step, and the share that waits for data.
+
+    Args:
+        rounds: steps timed of each way.
+        data_root: CamVid's folder; None writes synthetic streets as PNG files.
+        tick: is called after each way's warm-up and after each step.
+
+    Returns:
+        Rows of "what", "ours" (seconds a step), "waiting" (0..1), and where something is promised,
+        which is of what recipes do, "promised" and "kept".
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if data_root:
+            make: Callable[..., Any] = functools.partial(data.CamVid, data_root, "train")
+        else:
+            write_streets(Path(folder))
+            make = functools.partial(data.FolderDataset, folder)
+        return [_measure(make, rounds, tick, cached, workers) for cached, workers in WAYS]
+
+
+def _measure(
+    make: Callable[..., Any], rounds: int, tick: Callable[[], Any], cached: bool, workers: int
+) -> Row:
+    torch.manual_seed(0)
+    network: Any = create_model("pp_liteseg_t", num_classes=11).to(default_device())
+    settings = engine.default_settings(default_device(), optimizer="sgd")
+    pairs = make(cache=cached, transform=transforms.train(SIZE, (0.75, 1.5), jitter=0.4))
+    subset: Any = Subset(pairs, range(min(IMAGES, len(pairs))))  # each is seen again
+    if cached and not workers:  # each worker would fill a cache of its own, as in training
+        for index in range(len(subset)):
+            subset[index]
+    stream = engine.train(
+        network,
+        data.batches(subset, batch_size=BATCH, seed=0, workers=workers),
+        loss=losses.combine(losses.cross_entropy, network.aux_losses),
+        optimizer=plain_sgd(network, fused=settings.fused or None),
+        steps=WARM_UP + rounds,
+        precision=settings.precision,
+        channels_last=settings.channels_last,
+    )
+    timed = []
+    for step in stream:
+        if step.index > WARM_UP:
+            timed.append(step)
+        if step.index >= WARM_UP:
+            tick()
+    waiting = sum(step.waited for step in timed) / sum(step.seconds for step in timed)
+    where = "cached as uint8" if cached else "decoded each time"
+    row = {
+        "what": f"data {where}, {counted(workers, 'worker')}",
+        "ours": statistics.median(step.seconds for step in timed),
+        "waiting": waiting,
+    }
+    promise = {"promised": WAITING, "kept": waiting < WAITING}
+    return row | promise if cached and not workers else row
