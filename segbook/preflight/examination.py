@@ -14,11 +14,11 @@ from segbook import recipes
 from segbook.builders.check import check
 from segbook.builders.data import build_augmentation, build_data
 from segbook.builders.model import build_model
-from segbook.builders.subset import Few, at_most
 from segbook.preflight.capacity import Device, of_machine, of_sizes
 from segbook.recipes.recipe import Recipe
 from segkit import data, transforms
 from segkit.data import catalog as data_catalog
+from segkit.data.subset import Subset, at_most
 from segkit.doctor import Finding, Scan, by_severity, inspect, inspect_folder, scan_data
 from segkit.doctor import training as settings
 from segkit.doctor.listing import list_folder
@@ -92,7 +92,7 @@ def examine(
     if entry.own:
         listing = list_folder(Path(recipe.data_root), tuple(sets))
         scan = dataclasses.replace(scan, listing=listing)
-    sampled = any(isinstance(one, Few) for one in looked.values())
+    sampled = any(isinstance(one, Subset) for one in looked.values())
     findings += [
         finding
         for finding in inspect(scan, memory=device.memory)
@@ -195,7 +195,7 @@ def _labelled(recipe: Recipe, train_set: Any, count: int = 16) -> float:
     """Share of labelled pixels in some crops; pairs that cannot be read are left out."""
     _, crop, scale = recipe.schedule_of_crops()[0]
     augmented = train_set.with_transform(build_augmentation(recipe, crop, scale))
-    crops = Few(augmented, count, keep=False)
+    crops = Subset(augmented, count, keep=False)
     labelled = total = 0
     for index in range(len(crops)):
         crops.indices, every = [crops.indices[index]], crops.indices

@@ -73,7 +73,7 @@ def preflight(
                     show(_line(finding))
     wrong = [finding for finding in findings if finding.severity == "error"]
     said = [str(finding) for finding in wrong], all(f.fix.startswith("--set ") for f in wrong)
-    errors, settings = distributed.gather(said)[0] if distributed.world_size() > 1 else said
+    errors, settings = distributed.all_gather(said)[0] if distributed.world_size() > 1 else said
     if errors and strict:
         cure = (
             "Begin anew, with another setting, or with --set doctor=warn to train all the same."

@@ -138,7 +138,7 @@ def go_on(pause):
 
 def count():
     torch.manual_seed(0)
-    share = {"rank": distributed.rank(), "ranks": distributed.world_size()}
+    share = {"rank": distributed.rank(), "world_size": distributed.world_size()}
     counts = evaluate(Net(norm=True), data.sequential(Pictures(), 2, **share), num_classes=K)
     return {"matrix": counts.matrix.tolist(), "images": counts.images}
 
@@ -255,25 +255,25 @@ def test_evaluation_counts_each_image_once(both):
 
 def test_one_process_touches_nothing():
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
-    with distributed.joined():
+    with distributed.process_group():
         assert not torch.distributed.is_initialized()
     net = Net(norm=True)
-    assert distributed.parallel(net) is net
+    assert distributed.data_parallel(net) is net
     assert distributed.average(torch.tensor([1.5])).tolist() == [1.5]
-    assert distributed.gather("x") == ["x"]
+    assert distributed.all_gather("x") == ["x"]
 
 
 @pytest.mark.parametrize("wanted", ["auto", "off"])
 def test_one_process_keeps_its_norms(wanted):
     net = Net(norm=True)
-    assert distributed.synchronise_norms(net, wanted, torch.device("cuda")) is net
+    assert distributed.convert_sync_batchnorm(net, wanted, torch.device("cuda")) is net
     assert type(net.norm) is nn.BatchNorm2d
 
 
 def test_synchronised_norms_keep_weights_names_and_frozen_marks():
     net = Net(norm=True, frozen=True)
     weights = dict(net.state_dict(keep_vars=True))
-    net = distributed.synchronise_norms(net, "on", torch.device("cuda"))
+    net = distributed.convert_sync_batchnorm(net, "on", torch.device("cuda"))
     assert type(net.norm) is nn.SyncBatchNorm
     assert net.norm.frozen
     found = net.state_dict(keep_vars=True)
@@ -283,12 +283,12 @@ def test_synchronised_norms_keep_weights_names_and_frozen_marks():
 
 def test_synchronised_norms_need_a_gpu():
     with pytest.raises(ValueError, match="sync_bn='on' needs GPUs.*ghost_batches"):
-        distributed.synchronise_norms(Net(norm=True), "on", torch.device("cpu"))
+        distributed.convert_sync_batchnorm(Net(norm=True), "on", torch.device("cpu"))
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    with distributed.joined(folder / "store"):
+    with distributed.process_group(folder / "store"):
         scenarios = SCENARIOS if distributed.world_size() == 2 else OF_MORE
         found = {name: scenario() for name, scenario in scenarios.items()}
         (folder / f"{distributed.rank()}.json").write_text(json.dumps(found))
