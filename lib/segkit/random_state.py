@@ -92,6 +92,3 @@ def digest() -> str:
     for numbers in (now["torch"], *now["cuda"]):
         whole.update(numbers.numpy())
     return whole.hexdigest()
-
-
-__all__ = ["digest", "isolated", "preserved", "restore", "seed", "state"]

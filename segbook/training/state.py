@@ -180,9 +180,9 @@ def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
     model = build_model(recipe, sets["train"].num_classes, pretrained=not begun)
     if recipe.weights and not begun:
         remarks.append(str(load_start(recipe, model, sets["train"].classes)))
+    model = distributed.convert_sync_batchnorm(model, recipe.sync_bn, device).to(device)
     if frozen := freeze(model, recipe.freeze):
         remarks.append(frozen)
-    model = distributed.convert_sync_batchnorm(model, recipe.sync_bn, device).to(device)
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     state = TrainingState(

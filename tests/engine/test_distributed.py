@@ -270,12 +270,11 @@ def test_one_process_keeps_its_norms(wanted):
     assert type(net.norm) is nn.BatchNorm2d
 
 
-def test_synchronised_norms_keep_weights_names_and_frozen_marks():
-    net = Net(norm=True, frozen=True)
+def test_synchronised_norms_keep_weights_and_names():
+    net = Net(norm=True)
     weights = dict(net.state_dict(keep_vars=True))
     net = distributed.convert_sync_batchnorm(net, "on", torch.device("cuda"))
     assert type(net.norm) is nn.SyncBatchNorm
-    assert net.norm.frozen
     found = net.state_dict(keep_vars=True)
     assert found.keys() == weights.keys()
     assert all(found[key] is weights[key] for key in weights)

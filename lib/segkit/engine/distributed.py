@@ -172,12 +172,7 @@ def convert_sync_batchnorm(model: nn.Module, wanted: str, device: torch.device) 
     check_sync_batchnorm(wanted, device)
     if wanted == "off" or (wanted == "auto" and (world_size() == 1 or device.type != "cuda")):
         return model
-    frozen = {name for name, part in model.named_modules() if getattr(part, "frozen", False)}
-    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for name, part in model.named_modules():
-        if name in frozen:
-            part.frozen = True
-    return model
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
 def check_sync_batchnorm(wanted: str, device: torch.device) -> None:

@@ -66,6 +66,3 @@ def _in_parts(norm: nn.Module, groups: int) -> Callable[[Tensor], Tensor]:
         )
 
     return forward
-
-
-__all__ = ["ghost_batches"]

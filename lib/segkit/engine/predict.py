@@ -153,6 +153,3 @@ def _ramp(length: int) -> Tensor:
     """Weights that fall linearly from the centre of a window to its border, never to zero."""
     position = torch.arange(length, dtype=torch.float32) + 0.5
     return torch.minimum(position, length - position) / (length / 2)
-
-
-__all__ = ["predict", "predict_probs"]

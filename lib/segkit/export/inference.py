@@ -244,6 +244,3 @@ def take_resize(network: nn.Module, example: Tensor) -> ResizeLogits | None:
     resize = network.get_submodule(calls[0].name)
     replace(network, resize, _Unresized())
     return resize
-
-
-__all__ = ["InferenceNetwork", "optimize_for_inference", "take_resize"]
