@@ -128,6 +128,7 @@ class FolderDataset(PairDataset):
             path: the mask's file; only subclasses have pairs without one.
             size: (height, width) of the image.
         """
+        assert path is not None
         mask = read_mask(path)
         counts = torch.bincount(mask.flatten(), minlength=256)
         values = counts.nonzero().flatten().tolist()

@@ -10,7 +10,7 @@ import multiprocessing.util
 import os
 import signal
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -39,7 +39,7 @@ class LoaderError(RuntimeError):
 
 def in_processes(
     maker: BatchMaker, tasks: Iterable[Tokens], *, workers: int, context: str | None, timeout: float
-) -> Iterator[Made]:
+) -> Generator[Made, None, None]:
     """Yield ``maker(task)`` of each task, in order, made by processes with one thread each.
 
     ``torch.utils.data.DataLoader`` knows which process died, but not at which sample, and raises

@@ -130,7 +130,7 @@ def _digest(tree: str, tensors: dict[str, Tensor], format: str = FORMAT) -> str:
     for name in sorted(tensors):
         if format == FORMAT:
             digest.update(f"{name} {tensors[name].dtype} {[*tensors[name].shape]}".encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -80,7 +80,7 @@ class InferenceNetwork(nn.Module):
         Returns:
             Labels, uint8, shape (B, H, W) or (B, *size).
         """
-        logits, shape = self.scores(images), tuple(images.shape[2:])
+        logits, shape = self.scores(images), (images.shape[2], images.shape[3])
         size = size or shape
         if logits.shape[2:] == size:
             return argmax(logits)
@@ -242,5 +242,6 @@ def take_resize(network: nn.Module, example: Tensor) -> ResizeLogits | None:
     if output.logits.shape[2:] != example.shape[2:]:
         return None
     resize = network.get_submodule(calls[0].name)
+    assert isinstance(resize, ResizeLogits)
     replace(network, resize, _Unresized())
     return resize

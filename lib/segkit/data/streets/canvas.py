@@ -228,11 +228,10 @@ class Canvas:
         i = ((rows - top) * leaf).astype(np.int64) + start
         j = ((cols - left) * leaf).astype(np.int64) + start * 3
         noise = noise_tile(6)[(i & 255)[:, None], j & 255]
-        distance = None
+        distance = np.inf
         for x, y, rx, ry in blobs:
             dx, dy = (cols - x) / rx, (rows - y) / ry
-            one = (dx * dx) + (dy * dy)[:, None]
-            distance = one if distance is None else np.minimum(distance, one)
+            distance = np.minimum(distance, (dx * dx) + (dy * dy)[:, None])
         mask = distance + (noise - 0.5) * (2 * ragged) < 1
         speckle = grain_tile()[(i & 255)[:, None], j & 255, 0]
         from_above = (1.2 - 0.5 * (rows - top) / (bottom - top)).astype(np.float32)
