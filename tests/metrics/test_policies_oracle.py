@@ -140,10 +140,13 @@ def test_batching_and_merging_change_nothing(case, cut):
     num_classes, prediction, labels = case
     whole = counted(num_classes, (prediction, labels))
     parts = [(prediction[:cut], labels[:cut]), (prediction[cut:], labels[cut:])]
-    assert counted(num_classes, *parts).to_dict() == whole.to_dict()
-    first, second = (counted(num_classes, part) for part in parts)
-    first.merge(second)
-    assert first.to_dict() == whole.to_dict()
+    merged, second = (counted(num_classes, part) for part in parts)
+    merged.merge(second)
+    for other in (counted(num_classes, *parts), merged):
+        assert other.images == whole.images
+        assert torch.equal(other.matrix, whole.matrix)
+        assert torch.equal(other.intersection, whole.intersection)
+        assert torch.equal(other.union, whole.union)
 
 
 @SETTINGS

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from segkit.outputs import IGNORE
 from segkit.transforms.colour import MEAN, check_colours
-from segkit.transforms.pair import check_pair, check_probability, uniform
+from segkit.transforms.pair import check_pair, uniform
 
 
 def _needed(wanted: int, scale: float) -> int:
@@ -69,19 +69,12 @@ class RandomScaleCrop:
 
     def __post_init__(self) -> None:
         crop, scale = self.crop, self.scale
-        if (
-            not isinstance(crop, tuple | list)
-            or len(crop) != 2
-            or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in crop)
-        ):
+        pairs = [isinstance(pair, tuple | list) and len(pair) == 2 for pair in (crop, scale)]
+        if not pairs[0] or any(type(side) is not int or side < 1 for side in crop):
             raise ValueError(
                 f"crop={crop!r}: give (height, width) in whole pixels, for example (512, 1024)"
             )
-        if (
-            not isinstance(scale, tuple | list)
-            or len(scale) != 2
-            or not 0 < scale[0] <= scale[1] < math.inf
-        ):
+        if not pairs[1] or not 0 < scale[0] <= scale[1] < math.inf:
             raise ValueError(
                 f"scale={scale!r}: give (lowest, highest) with 0 < lowest <= highest, for "
                 "example (0.5, 2.5)"
@@ -136,7 +129,8 @@ class RandomFlip:
     vertical: bool = False
 
     def __post_init__(self) -> None:
-        check_probability("p", self.p)
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"p={self.p!r}: a probability is in 0..1")
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give the pair, mirrored or as it was; shapes and dtypes stay."""
