@@ -221,7 +221,7 @@ def resume(state: TrainingState, folder: RunFolder) -> list[str]:
         Lines for the log.
     """
     lines: list[str] = []
-    found = engine.load_checkpoint(folder.checkpoints, tell=lines.append)
+    found = engine.load_checkpoint(folder.checkpoints, warn=lines.append)
     if found is None:
         return lines
     remark = state.load_state_dict(found)

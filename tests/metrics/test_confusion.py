@@ -177,20 +177,6 @@ def test_summary_of_nothing_is_json():
     assert json.loads(json.dumps(summary, allow_nan=False))["miou"] is None
 
 
-def test_merge_refuses_another_kind():
-    with pytest.raises(ValueError, match=r"'num_classes': 5.*'num_classes': 4"):
-        counted(4).merge(counted(5))
-    with pytest.raises(ValueError, match="per_image"):
-        counted().merge(counted(per_image=False))
-
-
-def test_merge_with_itself_counts_twice():
-    matrix = counted()
-    matrix.merge(matrix)
-    assert torch.equal(matrix.matrix, 2 * counted().matrix)
-    assert len(matrix.union) == matrix.images == 4
-
-
 def contents(matrix):
     parts = (matrix.matrix, matrix.intersection, matrix.union)
     return [matrix.images, *(part.tolist() for part in parts)]

@@ -54,6 +54,8 @@ class FolderDataset(PairDataset):
         UserWarning: a mask of a two-class data set that holds 0 and 255 only, once.
     """
 
+    _warned = False
+
     def __init__(
         self,
         root: str | Path,
@@ -72,7 +74,6 @@ class FolderDataset(PairDataset):
         self._pairs: list[tuple[Path, Path | None]] = [*find_pairs(self.root, split)]
         self.classes, self.palette = find_classes(self.root, classes, palette)
         self._meaning: Any = ignore
-        self._warned = False
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -121,39 +122,48 @@ class FolderDataset(PairDataset):
             )
         return image, mask
 
+    def _read_values(self, path: Path) -> Tensor:
+        """Read a mask as its file has it: uint8, shape (H, W)."""
+        return read_mask(path)
+
     def _read_labels(self, path: Path | None, size: tuple[int, ...]) -> Tensor:
-        """Read a mask, give void its one id and refuse labels that are no class.
+        """Turn the values of a mask's file into classes and refuse those that stand for none.
 
         Args:
-            path: the mask's file; only subclasses have pairs without one.
+            path: the mask's file; without one everything is void.
             size: (height, width) of the image.
         """
-        assert path is not None
-        mask = read_mask(path)
+        if path is None:
+            return torch.full(size, IGNORE, dtype=torch.uint8)
+        mask = self._read_values(path)
         counts = torch.bincount(mask.flatten(), minlength=256)
-        values = counts.nonzero().flatten().tolist()
-        allowed = {*range(self.num_classes), self.ignore, IGNORE}
-        strays = [value for value in values if value not in allowed]
-        if strays:
+        values, meaning = counts.nonzero().flatten().tolist(), self.meaning
+        if strays := [value for value in values if value not in meaning]:
             shown = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in strays[:5])
             shown += f" and {len(strays) - 5} more values" if len(strays) > 5 else ""
-            if len(values) == 2 and values[0] == 0:
-                hint = f"divide it by {values[1]} if {values[1]} marks the object"
-            elif len(strays) > 5:
-                hint = "is it a map of ids at all, never smoothed, resized by blending or coloured?"
-            else:
-                hint = "mark void pixels by 255, or name their id by ignore=, or add the classes"
-            raise ValueError(
-                f"{path} holds {shown}, but the {self.num_classes} classes have the ids 0 to "
-                f"{self.num_classes - 1} and void is {self.ignore}: {hint}"
-            )
+            raise ValueError(f"{path} holds {shown}, {self._complaint(values, len(strays))}")
         if self.num_classes == 2 and values == [0, IGNORE] and not self._warned:
             self._warned = True
             warnings.warn(
                 f"{path} holds 0 and 255 only, and 255 is void: if it marks the object, divide the "
                 "masks by 255",
-                stacklevel=4,
+                stacklevel=5,
             )
-        if self.ignore != IGNORE and counts[self.ignore]:
-            mask[mask == self.ignore] = IGNORE
-        return mask
+        if all(meaning[value] == value for value in values):
+            return mask
+        table = torch.tensor(
+            [meaning.get(value, IGNORE) for value in range(256)], dtype=torch.uint8
+        )
+        return table[mask.long()]
+
+    def _complaint(self, values: list[int], strays: int) -> str:
+        if len(values) == 2 and values[0] == 0:
+            hint = f"divide it by {values[1]} if {values[1]} marks the object"
+        elif strays > 5:
+            hint = "is it a map of ids at all, never smoothed, resized by blending or coloured?"
+        else:
+            hint = "mark void pixels by 255, or name their id by ignore=, or add the classes"
+        return (
+            f"but the {self.num_classes} classes have the ids 0 to {self.num_classes - 1} and void "
+            f"is {self.ignore}: {hint}"
+        )

@@ -7,11 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from segkit.data.folder import FolderDataset
-from segkit.data.images import read_mask
 from segkit.data.layout import file_names, what_is_there
 from segkit.data.pairs import PairDataset, Transform
 from segkit.outputs import IGNORE
@@ -60,9 +56,6 @@ class ListedDataset(FolderDataset):
         self.root, self.split, self.ignore = Path(root), split, IGNORE
         self._pairs = self._find(self.root, split)
         self._meaning = sorted(self.ids.items())
-        self._table = torch.full((256,), IGNORE, dtype=torch.uint8)
-        for value, label in self.ids.items():
-            self._table[value] = label
         if len(self) != self.usual[split]:
             warnings.warn(
                 f"{split} of {root} holds {len(self)} pairs, the papers use {self.usual[split]}: "
@@ -79,24 +72,11 @@ class ListedDataset(FolderDataset):
         """The class, or IGNORE, of each value that a mask's file may hold."""
         return dict(self.ids)
 
-    def _read_values(self, path: Path) -> Tensor:
-        """Read a mask as its file has it: uint8, shape (H, W)."""
-        return read_mask(path)
-
-    def _read_labels(self, path: Path | None, size: tuple[int, ...]) -> Tensor:
-        """Turn the values of a file into classes and refuse those that stand for none."""
-        if path is None:
-            return torch.full(size, IGNORE, dtype=torch.uint8)
-        values = self._read_values(path)
-        counts = torch.bincount(values.flatten(), minlength=256)
-        strays = [v for v in counts.nonzero().flatten().tolist() if v not in self.ids]
-        if strays:
-            shown = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in strays[:5])
-            raise ValueError(
-                f"{path} holds {shown}, which no class of {type(self).__name__} has: the file was "
-                "changed or is another kind of label; unpack the data again"
-            )
-        return self._table[values.long()]
+    def _complaint(self, values: list[int], strays: int) -> str:
+        return (
+            f"which no class of {type(self).__name__} has: the file was changed or is another kind "
+            "of label; unpack the data again"
+        )
 
 
 def find_files(folder: Path, pattern: str) -> list[Path]:
@@ -122,7 +102,7 @@ def check_files(files: Sequence[Path], cure: str) -> None:
         cure: what to do about it.
 
     Raises:
-        ValueError: files are missing, or links lead to none; the first and their number are told.
+        ValueError: files are missing, or links lead to none; it names the first and says how many.
     """
     there = {folder: file_names(folder) for folder in {path.parent for path in files}}
     lost = [path for path in files if path.name not in there[path.parent]]

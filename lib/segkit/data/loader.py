@@ -47,7 +47,7 @@ def batches(
     Several training processes share each batch: the parts of ranks 0, 1, ... one after the other
     are the batch that one process would get.
 
-    A sample whose files cannot be read is replaced by another, chosen by its position, and told;
+    A sample whose files cannot be read is reported and replaced by another, chosen by its position;
     at most ``bad_samples`` different ones (each rank counts its own). Only ValueError and OSError
     count as unreadable; other exceptions are mistakes in code and are raised.
 
@@ -68,7 +68,7 @@ def batches(
         timeout: seconds that a batch may take a worker; 0 waits for ever.
         rank: which part of each batch, from 0.
         world_size: number of training processes; divides ``batch_size``.
-        on_bad: is told of each replaced sample once, in this process; None warns.
+        on_bad: called with each replaced sample once, in this process; None warns.
         bad_samples: how many different samples may be unreadable.
 
     Yields:

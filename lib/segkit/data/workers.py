@@ -1,4 +1,4 @@
-"""Processes that prepare samples, and what is said when one of them dies or hangs."""
+"""Processes that prepare samples, and the errors for those that die or hang."""
 
 from __future__ import annotations
 

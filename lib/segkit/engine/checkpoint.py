@@ -62,14 +62,14 @@ def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
 
 
 def load_checkpoint(
-    folder: str | Path, *, restore_rng: bool = True, tell: Callable[[str], None] | None = None
+    folder: str | Path, *, restore_rng: bool = True, warn: Callable[[str], None] = warnings.warn
 ) -> dict[str, Any] | None:
     """Read the newest whole checkpoint of a folder.
 
     Args:
         folder: the folder of checkpoints.
         restore_rng: whether the random number generators are set to what they were.
-        tell: is told when the newest is damaged and the one before it is taken; None warns.
+        warn: called when the newest is damaged and the one before it is taken.
 
     Returns:
         The state that was saved, or None where there is no checkpoint at all.
@@ -93,8 +93,7 @@ def load_checkpoint(
             faults.append(f"checkpoint {path} is damaged: {error}")
             continue
         if faults:
-            word = f"{faults[0]}; going on from {path.name}"
-            tell(word) if tell else warnings.warn(word, stacklevel=2)
+            warn(f"{faults[0]}; going on from {path.name}")
         return state
     raise ValueError("no whole checkpoint: " + "; ".join(faults))
 

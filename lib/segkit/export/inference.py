@@ -84,7 +84,7 @@ class InferenceNetwork(nn.Module):
         size = size or shape
         if logits.shape[2:] == size:
             return argmax(logits)
-        logits = logits.float().contiguous()  # exact where it is resized, one plane per class
+        logits = logits.float().contiguous()  # exact where it is resized, class by class
         # Two resizings stay two: the network's own, then that to the size.
         if self.resize is not None and (self.resize.align_corners or size != shape):
             logits = self.resize(logits, shape)

@@ -34,7 +34,7 @@ def check_inputs(
     check would make the host wait at every step; there the gather or scatter that follows stops the
     process with a device-side assertion instead.
 
-    Volumes are folded to planes, (B, K, D, H, W) to (B, K, D * H, W): no loss asks which pixels are
+    Volumes are folded to images, (B, K, D, H, W) to (B, K, D * H, W): no loss asks which pixels are
     neighbours.
 
     Args:

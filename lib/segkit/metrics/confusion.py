@@ -94,22 +94,6 @@ class ConfusionMatrix:
             intersection, union = intersection_and_union(counts)
             self._rows.append((intersection.cpu(), union.cpu()))
 
-    def merge(self, other: ConfusionMatrix) -> None:
-        """Add what ``other`` has counted; its images follow ours.
-
-        Raises:
-            ValueError: the two differ in classes, void label or in keeping images apart.
-        """
-        ours, theirs = (
-            {"num_classes": m.num_classes, "ignore": m.ignore, "per_image": m.per_image}
-            for m in (self, other)
-        )
-        if ours != theirs:
-            raise ValueError(f"cannot merge {theirs} into {ours}; they must be the same")
-        rows = list(other._rows)  # a copy: `other` may be self
-        self._add(other._matrix, other.images)
-        self._rows.extend(rows)
-
     def all_reduce(self) -> None:
         """Give every process the counts of all, images in the order of the ranks.
 
