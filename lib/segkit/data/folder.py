@@ -151,10 +151,8 @@ class FolderDataset(PairDataset):
             )
         if all(meaning[value] == value for value in values):
             return mask
-        table = torch.tensor(
-            [meaning.get(value, IGNORE) for value in range(256)], dtype=torch.uint8
-        )
-        return table[mask.long()]
+        table = [meaning.get(value, IGNORE) for value in range(256)]
+        return torch.tensor(table, dtype=torch.uint8)[mask.long()]
 
     def _complaint(self, values: list[int], strays: int) -> str:
         if len(values) == 2 and values[0] == 0:

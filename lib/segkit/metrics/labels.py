@@ -18,8 +18,8 @@ from torch import Tensor
 # Rows compared at a time: few enough for their best score and labels to stay in a CPU's cache.
 _TILE_ROWS = 64
 
-# torch picks its resizing kernel by layout, size and whether there are more than three channels; the
-# kernels differ in the last bit: parts must be resized by the kernel of the whole. So at least four
+# torch picks its resizing kernel by layout, size and whether there are more than three channels.
+# Kernels differ in the last bit: parts must be resized by the kernel of the whole. So at least four
 # channels go at a time, and a map whose height plus width is small goes whole (there the kernel's
 # arithmetic depends on the number of channels, and there is little to gain).
 _CHANNELS = 4
