@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,12 +15,6 @@ from segkit.transforms.colour import MEAN, check_colours
 from segkit.transforms.pair import check_pair, uniform
 
 
-def _needed(wanted: int, scale: float) -> int:
-    """Smallest number of source pixels that `interpolate` turns into ``wanted`` pixels or more."""
-    source = math.ceil(wanted / scale)
-    return source + (int(source * scale) < wanted)  # wanted / scale may have been rounded down
-
-
 def _window(size: int, wanted: int, scale: float) -> tuple[slice, slice, slice]:
     """Place a window of ``wanted`` scaled pixels on a side of ``size`` source pixels.
 
@@ -28,7 +23,9 @@ def _window(size: int, wanted: int, scale: float) -> tuple[slice, slice, slice]:
         the window. Uniform over all places where the window lies within the picture, or, where
         the scaled picture is the smaller one, the picture within the window.
     """
-    needed = _needed(wanted, scale)
+    # The fewest source pixels that `interpolate` turns into ``wanted`` pixels or more.
+    needed = math.ceil(wanted / scale)
+    needed += int(needed * scale) < wanted  # wanted / scale may have been rounded down
     if needed <= size:
         start = int(torch.randint(size - needed + 1, ()).item())
         return slice(start, start + needed), slice(wanted), slice(wanted)
@@ -181,20 +178,11 @@ class Elastic:
         x = (2 * (torch.arange(width) + shift[0]) + 1) / width - 1
         y = (2 * (torch.arange(height)[:, None] + shift[1]) + 1) / height - 1
         where = torch.stack((x, y), dim=-1)[None]
-        moved = functional.grid_sample(
-            image[None].to(torch.float32),
-            where,
-            mode="bilinear",
-            padding_mode="reflection",
-            align_corners=False,
-        )[0]
-        labels = functional.grid_sample(
-            mask[None, None].to(torch.float32),
-            where,
-            mode="nearest",
-            padding_mode="reflection",
-            align_corners=False,
-        )[0, 0]
+        sample = partial(
+            functional.grid_sample, grid=where, padding_mode="reflection", align_corners=False
+        )
+        moved = sample(image[None].to(torch.float32), mode="bilinear")[0]
+        labels = sample(mask[None, None].to(torch.float32), mode="nearest")[0, 0]
         if image.dtype == torch.uint8:
             moved = moved.round_().to(torch.uint8)
         return moved, labels.to(torch.uint8)
