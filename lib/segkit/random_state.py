@@ -29,7 +29,8 @@ def seed(number: int, *, cuda: bool = True) -> None:
 
 def state(*, cuda: bool = True) -> dict[str, Any]:
     """Where all generators, or all but those of GPUs, stand: a tree that a checkpoint can hold."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    numbers: Any = np.random.get_state()  # noqa: NPY002
+    name, keys, *rest = numbers
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if cuda and torch.cuda.is_available() else [],
