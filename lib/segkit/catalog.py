@@ -212,7 +212,7 @@ def model_card(name: str) -> dict[str, Any]:
         raise ValueError(f"{name} is on any backbone: there is a card for each of its variants")
     module = sys.modules[builder.__module__]
     with torch.device("meta"):
-        model = builder(num_classes=19)
+        model: Any = builder(num_classes=19)
     return {
         "name": name,
         "summary": (builder.__doc__ or "").strip().splitlines()[0],

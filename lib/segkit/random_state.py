@@ -27,19 +27,15 @@ def seed(number: int, *, cuda: bool = True) -> None:
     (torch.manual_seed if cuda else torch.default_generator.manual_seed)(number)
 
 
-def state() -> dict[str, Any]:
-    """Where all generators stand: a tree that a checkpoint can hold."""
-    whole = _state(cuda=True)
-    name, keys, *rest = whole["numpy"]
-    return {**whole, "numpy": (name, keys.tolist(), *rest)}
-
-
-def _state(*, cuda: bool) -> dict[str, Any]:
+def state(*, cuda: bool = True) -> dict[str, Any]:
+    """Where all generators, or all but those of GPUs, stand: a tree that a checkpoint can hold."""
+    numbers: Any = np.random.get_state()  # noqa: NPY002
+    name, keys, *rest = numbers
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if cuda and torch.cuda.is_available() else [],
         "python": random.getstate(),
-        "numpy": np.random.get_state(),  # noqa: NPY002
+        "numpy": (name, keys.tolist(), *rest),
     }
 
 
@@ -70,7 +66,7 @@ def preserved(*, cuda: bool = True) -> Iterator[None]:
     Args:
         cuda: whether those of GPUs are put back too.
     """
-    before = _state(cuda=cuda)
+    before = state(cuda=cuda)
     try:
         yield
     finally:
@@ -92,6 +88,3 @@ def digest() -> str:
     for numbers in (now["torch"], *now["cuda"]):
         whole.update(numbers.numpy())
     return whole.hexdigest()
-
-
-__all__ = ["digest", "isolated", "preserved", "restore", "seed", "state"]

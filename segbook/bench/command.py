@@ -28,7 +28,7 @@ class Size(click.ParamType):
 
 
 @click.group(invoke_without_command=True)
-@click.option("--quick", is_flag=True, help="Few pairs each, to see that it works.")
+@click.option("--quick", is_flag=True, help="Subset pairs each, to see that it works.")
 @click.pass_context
 def bench(ctx: click.Context, quick: bool) -> None:
     """Print the library's speed against others', side by side, as ratios.

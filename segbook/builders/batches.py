@@ -55,7 +55,7 @@ def train_batches(
                 workers=recipe.workers,
                 timeout=recipe.worker_timeout,
                 rank=distributed.rank(),
-                ranks=distributed.world_size(),
+                world_size=distributed.world_size(),
                 bad_samples=recipe.bad_samples,
                 on_bad=left_out,
             )
@@ -69,12 +69,12 @@ def train_batches(
 
 def eval_batches(recipe: Recipe, dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
     """Whole images of a split, once each over all processes."""
-    ranks = distributed.world_size()
+    world_size = distributed.world_size()
     return data.sequential(
         dataset.with_transform(transforms.evaluate()),
-        batch_size=max(1, (recipe.eval_batch_size or recipe.batch_size) // ranks),
+        batch_size=max(1, (recipe.eval_batch_size or recipe.batch_size) // world_size),
         workers=recipe.workers,
         timeout=recipe.worker_timeout,
         rank=distributed.rank(),
-        ranks=ranks,
+        world_size=world_size,
     )

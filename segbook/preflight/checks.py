@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Subset
+from torch.utils.data import Subset as OnlySome
 
 from segbook import recipes
 from segbook.builders.check import check
 from segbook.builders.data import build_augmentation, build_data
 from segbook.builders.model import build_model
-from segbook.builders.subset import Few, at_most
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import runs_root
 from segkit import data, doctor, transforms
 from segkit.data import catalog as data_catalog
+from segkit.data.subset import Subset, at_most
 from segkit.doctor import Finding, by_severity, machine, settings
 from segkit.doctor.data.diagnosis import Scan
 from segkit.doctor.data.listing import list_folder
@@ -86,7 +86,7 @@ def examine(
     if entry.own:
         listing = list_folder(Path(recipe.data_root), tuple(sets))
         scan = dataclasses.replace(scan, listing=listing)
-    sampled = any(isinstance(one, Few) for one in looked.values())
+    sampled = any(isinstance(one, Subset) for one in looked.values())
     of_data = doctor.inspect(scan)
     findings += [one for one in of_data if not (sampled and one.check in OF_THE_WHOLE)]
     if sampled and entry.needs_root:
@@ -188,11 +188,11 @@ def _labelled(recipe: Recipe, train_set: Any, count: int = 16) -> float:
     """Share of labelled pixels in some crops; pairs that cannot be read are left out."""
     _, crop, scale = recipe.schedule_of_crops()[0]
     augmented = train_set.with_transform(build_augmentation(recipe, crop, scale))
-    crops = Few(augmented, count, keep=False)
+    crops = Subset(augmented, count, keep=False)
     labelled = total = 0
     for index in range(len(crops)):
         with contextlib.suppress(ValueError, OSError, RuntimeError):  # the scan has named it
-            one: Any = Subset(crops, [index])  # pyright: ignore[reportArgumentType]  # has no base
+            one: Any = OnlySome(crops, [index])  # pyright: ignore[reportArgumentType]  # has no base
             # It seeds the augmentation, and leaves the caller's random numbers alone.
             for _, labels in data.sequential(one, 1):
                 labelled += int((labels != IGNORE).sum())

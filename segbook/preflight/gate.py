@@ -73,7 +73,7 @@ def preflight(
     wrong = [finding for finding in findings if finding.severity == "error"]
     result = [str(finding) for finding in wrong], all(f.fix.startswith("--set ") for f in wrong)
     if distributed.world_size() > 1:
-        result = distributed.gather(result)[0]
+        result = distributed.all_gather(result)[0]
     errors, settings = result
     if errors and strict:
         cure = "Begin" if settings else "Mend the data and resume; or begin"

@@ -12,9 +12,9 @@ from segbook.builders.data import build_data, count_classes
 from segbook.builders.loss import build_loss
 from segbook.builders.model import build_model, load_start
 from segbook.builders.optimizer import build_optimizer
-from segbook.builders.subset import Few
 from segbook.recipes.recipe import Recipe
 from segkit import data, doctor, random_state, transforms
+from segkit.data.subset import Subset
 from segkit.doctor import Finding
 from segkit.engine.freeze import freeze
 
@@ -54,7 +54,7 @@ def run_sanity_checks(
 
     crop = _crop(recipe, num_classes)
     with random_state.preserved():
-        counts = count_classes(recipe, Few(sets["train"], WEIGHED, keep=False))
+        counts = count_classes(recipe, Subset(sets["train"], WEIGHED, keep=False))
         loss = build_loss(recipe, model(), counts)
     return doctor.run_sanity_checks(
         model,
@@ -82,7 +82,7 @@ def _crop(recipe: Recipe, num_classes: int) -> tuple[int, int]:
 
 def _draw(dataset: Any, count: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Some pairs, evenly spread, each scaled so that it just fills the crop."""
-    chosen = Few(dataset, count, keep=False)
+    chosen = Subset(dataset, count, keep=False)
 
     def fill(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         scale = max(crop[0] / mask.shape[0], crop[1] / mask.shape[1])

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from segbook.builders.batches import eval_batches
 from segbook.builders.data import build_augmentation
-from segbook.builders.subset import Few
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.training.state import TrainingState, save
 from segkit import data, engine
+from segkit.data.subset import Subset
 from segkit.engine import distributed
 from segkit.engine.checkpoint import LAST
 
@@ -148,7 +148,7 @@ def measure_costs(
     start, fresh, cached = measure_evaluation(state, "val")
     began = time.perf_counter()
     save(state, folder)
-    distributed.wait()  # the first process wrote it
+    distributed.barrier()  # the first process wrote it
     saving = time.perf_counter() - began
     size = (folder.checkpoints / LAST).stat().st_size
     best = sum(t.numel() * t.element_size() for t in state.averaged.state_dict().values())
@@ -174,11 +174,11 @@ def _load_twice(
     recipe = state.recipe
     augment = build_augmentation(recipe, crop, scale)
     count = max(1, 8 // recipe.batch_size)
-    few = Few(state.sets["train"].with_transform(augment), count * recipe.batch_size)
+    subset = Subset(state.sets["train"].with_transform(augment), count * recipe.batch_size)
 
     def load() -> float:
         stream = data.batches(
-            few, batch_size=recipe.batch_size, seed=recipe.seed, stop=count,
+            subset, batch_size=recipe.batch_size, seed=recipe.seed, stop=count,
             bad_samples=recipe.bad_samples, on_bad=lambda sample: None,
         )  # fmt: skip
         return _pass(stream) / (count * recipe.batch_size)
@@ -195,18 +195,18 @@ def measure_evaluation(state: TrainingState, split: str) -> tuple[float, float, 
     """
     recipe = state.recipe
     batch = recipe.eval_batch_size or recipe.batch_size
-    few = Few(state.sets[split], max(2 * batch, 4))
+    subset = Subset(state.sets[split], max(2 * batch, 4))
     reading = 0.0
     if not recipe.workers:
-        fresh, cached = (_pass(few.raw(index) for index in range(len(few))) for _ in range(2))
-        reading = max(fresh - cached, 0.0) / len(few)
+        fresh, cached = (_pass(subset.raw(index) for index in range(len(subset))) for _ in range(2))
+        reading = max(fresh - cached, 0.0) / len(subset)
 
     def once() -> tuple[float, float]:
         starts: list[float] = []
         began = time.perf_counter()
-        ended = _evaluate(state, _stamped(eval_batches(recipe, few), starts))
+        ended = _evaluate(state, _stamped(eval_batches(recipe, subset), starts))
         start = starts[0] - began if recipe.workers and starts else 0.0
-        return start, (ended - began - start) / len(few)
+        return start, (ended - began - start) / len(subset)
 
     once()  # warms up
     start, each = once()

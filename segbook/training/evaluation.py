@@ -61,7 +61,7 @@ def validate(state: TrainingState, folder: RunFolder, show: Callable[[str], None
         state.best = {**found, "step": state.step, "classes": list(val_set.classes)}
         if distributed.rank() == 0:
             save_weights(state.averaged, folder.checkpoints / BEST, header=state.header())
-        distributed.wait()  # all may read it from here on
+        distributed.barrier()  # all may read it from here on
     show(
         f"step {state.step}/{recipe.steps}  val mIoU {100 * miou:.1f} ({recipe.policy})  "
         f"best {100 * state.best['miou']:.1f}  {state.seconds:.0f} s"

@@ -98,7 +98,7 @@ def execute(
         else:
             progress = sys.stderr.isatty()
             try:
-                with distributed.losses_explained():
+                with distributed.explain_lost_peer():
                     outcome["result"] = fit(
                         recipe, folder, state=state, show=show, progress=progress, stop=request.due
                     )

@@ -57,7 +57,7 @@ def check_processes(recipe: Recipe, processes: int) -> None:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus and not started_by_hand() and processes > gpus:
         raise ValueError(f"{processes} processes need a GPU each, and there are {gpus}")
-    distributed.check_norms(recipe.sync_bn, torch.device("cuda" if gpus else "cpu"))
+    distributed.check_sync_batchnorm(recipe.sync_bn, torch.device("cuda" if gpus else "cpu"))
 
 
 def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, Any] | None:
@@ -209,7 +209,7 @@ def main(path: str) -> None:
     shared = os.environ[FOLDER_VARIABLE]
     request = StopRequest(shared, first=first)
     try:
-        with distributed.joined(os.path.join(shared, "store")):
+        with distributed.process_group(os.path.join(shared, "store")):
             folder = RunFolder(path) if first else Onlooker(path)
             try:
                 fit(
@@ -247,9 +247,9 @@ def join_by_hand(
     Returns:
         The run's folder, in the first process; None in the others.
     """
-    with distributed.joined():
+    with distributed.process_group():
         folder = make(distributed.world_size()) if distributed.rank() == 0 else None
-        path = distributed.gather(folder and str(folder.path))[0]
+        path = distributed.all_gather(folder and str(folder.path))[0]
         if folder:
             execute(folder)
             return folder

@@ -97,7 +97,7 @@ class TrainingState:
             "ema": dict(self.ema.state_dict()) if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "other_processes": distributed.gather(random_state.state())[1:],
+            "other_processes": distributed.all_gather(random_state.state())[1:],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> str:
@@ -180,9 +180,9 @@ def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
     model = build_model(recipe, sets["train"].num_classes, pretrained=not begun)
     if recipe.weights and not begun:
         remarks.append(str(load_start(recipe, model, sets["train"].classes)))
+    model = distributed.convert_sync_batchnorm(model, recipe.sync_bn, device).to(device)
     if frozen := freeze(model, recipe.freeze):
         remarks.append(frozen)
-    model = distributed.synchronise_norms(model, recipe.sync_bn, device).to(device)
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     state = TrainingState(
@@ -221,7 +221,7 @@ def resume(state: TrainingState, folder: RunFolder) -> list[str]:
         Lines for the log.
     """
     lines: list[str] = []
-    found = engine.load_checkpoint(folder.checkpoints, tell=lines.append)
+    found = engine.load_checkpoint(folder.checkpoints, warn=lines.append)
     if found is None:
         return lines
     remark = state.load_state_dict(found)

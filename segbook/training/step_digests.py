@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from segbook.builders.batches import train_batches
-from segbook.builders.subset import Few
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.training.loop import train
 from segbook.training.state import build
 from segkit import random_state
+from segkit.data.subset import Subset
 
 VALIDATED = 4
 """Images of the validation: a proof needs no more, and Cityscapes has 500."""
@@ -51,7 +51,7 @@ def record(folder: RunFolder) -> None:
     torch.use_deterministic_algorithms(torch.cuda.is_available(), warn_only=True)
     recipe = Recipe.from_dict(folder.read()["recipe"])
     state = build(recipe, folder)
-    state.sets["val"] = Few(state.sets["val"], VALIDATED)
+    state.sets["val"] = Subset(state.sets["val"], VALIDATED)
     seen: dict[str, list[str]] = {"images": [], "labels": []}
 
     def batches(*arguments: Any, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,8 +12,9 @@ import warnings
 import pytest
 import torch
 
-from segkit.engine import checkpoint, load_checkpoint, save_checkpoint
+from segkit.engine import load_checkpoint, save_checkpoint
 from segkit.engine.checkpoint import LAST, PREVIOUS
+from segkit.weights import files
 
 TEMPORARY = f".{LAST}.tmp"
 
@@ -167,7 +168,7 @@ def test_killed_before_and_after_every_step_of_a_write(saved, tmp_path):
             return call
 
         def write(folder=folder, deadly=deadly):
-            checkpoint.save_file = deadly(checkpoint.save_file, "save_file")
+            files.save_file = deadly(files.save_file, "save_file")
             for name in ("fsync", "replace"):
                 setattr(os, name, deadly(getattr(os, name), name))
             save_checkpoint(folder, state(3))

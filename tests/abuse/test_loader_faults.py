@@ -233,7 +233,7 @@ def test_stand_ins_depend_on_the_position_alone(folder):
         assert same(again, whole)
         assert others == told
     assert same(draw(folder, bad_samples=3, start=4)[0], whole[4:])
-    halves = [draw(folder, bad_samples=3, rank=rank, ranks=2)[0] for rank in (0, 1)]
+    halves = [draw(folder, bad_samples=3, rank=rank, world_size=2)[0] for rank in (0, 1)]
     joined = [
         tuple(torch.cat(pair) for pair in zip(a, b, strict=True))
         for a, b in zip(*halves, strict=True)

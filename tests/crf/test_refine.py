@@ -232,7 +232,10 @@ def test_wrong_tensors(image, probs, match):
         ({"smoothness_position": float("inf")}, "smoothness_position=inf"),
         ({"compatibility": torch.ones(3, 3)}, r"\(2, 2\)"),
         ({"compatibility": torch.tensor([[0.0, 1], [2, 0]])}, "not symmetric"),
-        ({"compatibility": float("nan")}, "NaN"),
+        ({"compatibility": float("nan")}, "compatibility is nan: give costs of at most 1e"),
+        ({"compatibility": -1e7}, "compatibility is -10000000.0"),
+        ({"appearance_weight": 1e39}, r"appearance_weight=1e\+39: give a number in 0..1e\+06"),
+        ({"appearance_colour": 1e-40}, "appearance_colour=1e-40: give a number in 0.01..1e"),
     ],
 )
 def test_wrong_options(options, match):
@@ -240,48 +243,22 @@ def test_wrong_options(options, match):
         refine(IMAGE, PROBS, **options)
 
 
-@pytest.mark.parametrize("method", ["fast", "exact"])
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"appearance_colour": 1e-40}, "appearance_colour=1e-40: float32 .* widths of 1"),
-        ({"appearance_position": 1e-300}, "appearance_position=1e-300, .*: float32"),
-        ({"smoothness_position": 1e-44}, "smoothness_position=1e-44: float32"),
-        ({"compatibility": torch.full((2, 2), 1e38)}, r"compatibility is up to 1e\+38"),
-        ({"compatibility": 1e39}, "compatibility holds NaN or infinity"),
-        ({"compatibility": -5e29}, r"appearance_weight=4.0 with a compatibility of up to 5e\+29"),
-        ({"appearance_weight": 1e39}, r"appearance_weight=1e\+39 .* weights of 1 to 10"),
-        ({"smoothness_weight": 1e300}, r"smoothness_weight=1e\+300"),
-    ],
-)
-def test_numbers_beyond_float32(options, match, method):
-    with pytest.raises(ValueError, match=match):
-        refine(COLOURS, PROBS, method=method, **options)
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"appearance_colour": 1e-20}, "appearance_colour=1e-20: the features reach .* widths of"),
-        ({"smoothness_position": 1e-18}, "smoothness_position=1e-18: the features reach"),
-        ({"smoothness_position": 1e-10}, "smoothness_position=1e-10: the features span [0-9]+ x"),
-    ],
-)
-def test_widths_beyond_the_lattice(options, match):
-    with pytest.raises(ValueError, match=match):
-        refine(COLOURS, PROBS, **options)
-    assert refine(COLOURS, PROBS, method="exact", **options).isfinite().all()
+def test_widths_beyond_the_lattice():
+    widths = {"appearance_position": 0.01, "appearance_colour": 0.01}
+    with pytest.raises(ValueError, match=r"the features span [0-9]+ x .* wider Gaussians"):
+        refine(COLOURS, PROBS, **widths)
+    assert refine(COLOURS, PROBS, method="exact", **widths).isfinite().all()
 
 
 @pytest.mark.parametrize("method", ["fast", "exact"])
 @pytest.mark.parametrize(
     "options",
     [
-        {"appearance_weight": 1e30, "smoothness_weight": 1e30},
-        {"compatibility": torch.full((2, 2), 1e29)},
-        {"appearance_position": 1e300, "appearance_colour": 1e300, "smoothness_position": 1e300},
-        {"smoothness_position": 1e-6},
-        {"normalisation": "symmetric", "compatibility": -2e29},
+        {"appearance_weight": 1e6, "smoothness_weight": 1e6, "compatibility": 1e6},
+        {"compatibility": torch.full((2, 2), 1e6)},
+        {"appearance_position": 1e6, "appearance_colour": 1e6, "smoothness_position": 1e6},
+        {"appearance_position": 0.01, "smoothness_position": 0.01},
+        {"normalisation": "symmetric", "compatibility": -1e6},
     ],
 )
 def test_extremes_that_float32_can_hold(options, method):

@@ -65,8 +65,8 @@ def test_damaged_newest_falls_back_with_a_word(tmp_path, damage):
     path.write_bytes(content)
     with pytest.warns(UserWarning, match=r"damaged.*going on from previous"):
         assert load_checkpoint(tmp_path)["step"] == 1
-    load_checkpoint(tmp_path, tell=(told := []).append)
-    assert "going on from previous" in told[0]
+    load_checkpoint(tmp_path, warn=(warned := []).append)
+    assert "going on from previous" in warned[0]
 
 
 def test_nothing_whole_is_an_error(tmp_path):

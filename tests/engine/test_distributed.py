@@ -137,7 +137,7 @@ def go_on(pause):
 
 def count():
     torch.manual_seed(0)
-    share = {"rank": distributed.rank(), "ranks": distributed.world_size()}
+    share = {"rank": distributed.rank(), "world_size": distributed.world_size()}
     counts = evaluate(Net(norm=True), data.sequential(Pictures(), 2, **share), num_classes=K)
     return {"matrix": counts.matrix.tolist(), "images": counts.images}
 
@@ -184,7 +184,7 @@ def found_by(ranks, folder):
 
 def work(rank, ranks, folder):
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks))
-    with distributed.joined(folder / "store"):
+    with distributed.process_group(folder / "store"):
         scenarios = SCENARIOS if ranks == 2 else OF_MORE
         found = {name: scenario() for name, scenario in scenarios.items()}
         (folder / f"{rank}.json").write_text(json.dumps(found))
@@ -259,27 +259,26 @@ def test_evaluation_counts_each_image_once(both):
 
 def test_one_process_touches_nothing():
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
-    with distributed.joined():
+    with distributed.process_group():
         assert not torch.distributed.is_initialized()
     net = Net(norm=True)
-    assert distributed.parallel(net) is net
+    assert distributed.data_parallel(net) is net
     assert distributed.average(torch.tensor([1.5])).tolist() == [1.5]
-    assert distributed.gather("x") == ["x"]
+    assert distributed.all_gather("x") == ["x"]
 
 
 @pytest.mark.parametrize("wanted", ["auto", "off"])
 def test_one_process_keeps_its_norms(wanted):
     net = Net(norm=True)
-    assert distributed.synchronise_norms(net, wanted, torch.device("cuda")) is net
+    assert distributed.convert_sync_batchnorm(net, wanted, torch.device("cuda")) is net
     assert type(net.norm) is nn.BatchNorm2d
 
 
-def test_synchronised_norms_keep_weights_names_and_frozen_marks():
-    net = Net(norm=True, frozen=True)
+def test_synchronised_norms_keep_weights_and_names():
+    net = Net(norm=True)
     weights = dict(net.state_dict(keep_vars=True))
-    net = distributed.synchronise_norms(net, "on", torch.device("cuda"))
+    net = distributed.convert_sync_batchnorm(net, "on", torch.device("cuda"))
     assert type(net.norm) is nn.SyncBatchNorm
-    assert net.norm.frozen
     found = net.state_dict(keep_vars=True)
     assert found.keys() == weights.keys()
     assert all(found[key] is weights[key] for key in weights)
@@ -287,4 +286,4 @@ def test_synchronised_norms_keep_weights_names_and_frozen_marks():
 
 def test_synchronised_norms_need_a_gpu():
     with pytest.raises(ValueError, match="sync_bn='on' needs GPUs.*ghost_batches"):
-        distributed.synchronise_norms(Net(norm=True), "on", torch.device("cpu"))
+        distributed.convert_sync_batchnorm(Net(norm=True), "on", torch.device("cpu"))

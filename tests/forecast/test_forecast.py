@@ -11,7 +11,6 @@ import torch
 from click.testing import CliRunner
 
 from segbook import recipes
-from segbook.builders.subset import Few
 from segbook.forecast import command as commands
 from segbook.forecast.accuracy import accuracies
 from segbook.forecast.measure import measure
@@ -23,6 +22,7 @@ from segbook.training.forecast import Forecast, format_forecast
 from segbook.training.loop import fit, train
 from segbook.training.state import build
 from segkit import data
+from segkit.data.subset import Subset
 from segkit.engine import load_checkpoint
 
 TINY = {
@@ -287,7 +287,7 @@ def test_a_busy_machine_gets_a_word():
 def test_a_pair_that_cannot_be_read_is_passed_over():
     whole = data.SyntheticStreets("train", size=(32, 32), length=3)
 
-    class Damaged(Few):
+    class Damaged(Subset):
         def raw(self, index):
             if index == 0:
                 raise ValueError("a truncated file")

@@ -12,12 +12,12 @@ from PIL import Image
 
 from segbook import recipes
 from segbook.builders.data import build_data
-from segbook.builders.subset import Few, at_most
 from segbook.preflight import PreflightError, SettingsRefusedError, examine, preflight
 from segbook.preflight.command import doctor
 from segbook.preflight.sanity_checks import run_sanity_checks
 from segbook.runs.folder import RunFolder
 from segkit import data, transforms
+from segkit.data.subset import Subset, at_most
 from segkit.engine import save_checkpoint
 from segkit.weights import save_weights
 
@@ -230,12 +230,12 @@ def test_a_preflight_is_not_repeated_unless_the_data_changed(folder, tmp_path):
 
 def test_a_sample_is_spread_evenly(folder):
     sets = {s: data.FolderDataset(folder, s) for s in ("train", "val")}
-    few = at_most(sets, 6)
-    assert [few["train"].stem(i) for i in range(3)] == ["00", "04", "08"]
-    assert len(few["val"]) == 3
-    assert (few["train"].raw(1)[1] == sets["train"].raw(4)[1]).all()
+    looked = at_most(sets, 6)
+    assert [looked["train"].stem(i) for i in range(3)] == ["00", "04", "08"]
+    assert len(looked["val"]) == 3
+    assert (looked["train"].raw(1)[1] == sets["train"].raw(4)[1]).all()
     assert at_most(sets, 24) == sets
-    assert len(Few(sets["train"], 99)) == 12
+    assert len(Subset(sets["train"], 99)) == 12
 
 
 def test_of_big_data_a_sample_is_looked_at_and_said(folder):

@@ -7,9 +7,9 @@ import pickle
 import pytest
 import torch
 
-from segbook.builders.subset import Few
 from segbook.training import costs
 from segkit import data
+from segkit.data.subset import Subset
 
 
 def test_times():
@@ -31,12 +31,12 @@ def test_the_interval_comes_from_the_tenths():
 
 def test_a_few_pairs_are_spread_over_the_set():
     whole = data.SyntheticStreets("val", size=(32, 32), length=10)
-    few = pickle.loads(pickle.dumps(Few(whole, 4)))
-    assert [few.stem(k) for k in range(len(few))] == [whole.stem(k) for k in (0, 2, 5, 7)]
-    assert torch.equal(few[1][0], whole[2][0])
-    assert few.with_transform(lambda image, mask: "new")[3] == "new"
-    assert few.classes == whole.classes
-    assert len(Few(whole, 99)) == 10
+    subset = pickle.loads(pickle.dumps(Subset(whole, 4)))
+    assert [subset.stem(k) for k in range(len(subset))] == [whole.stem(k) for k in (0, 2, 5, 7)]
+    assert torch.equal(subset[1][0], whole[2][0])
+    assert subset.with_transform(lambda image, mask: "new")[3] == "new"
+    assert subset.classes == whole.classes
+    assert len(Subset(whole, 99)) == 10
 
 
 def test_high_water_is_this_process():

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from segkit.weights import WeightsEntry, downloads, fetch, load_weights
+from segkit.weights import downloads, fetch, load_weights
 
 from .conftest import HEADER, same, small_model, snapshot
 
@@ -73,8 +73,12 @@ def server(saved, tmp_path, monkeypatch):
     server.server_close()
 
 
+def digest(server):
+    return hashlib.sha256(server.content).hexdigest()
+
+
 def entry(server, sha256=None):
-    return WeightsEntry(server.url, sha256 or hashlib.sha256(server.content).hexdigest())
+    return f"{server.url}#sha256={sha256 or digest(server)}"
 
 
 def cached(kind=""):
@@ -87,13 +91,13 @@ def test_download_once_then_from_the_cache(server):
     assert same(model.state_dict(), small_model().state_dict())
     path = fetch(entry(server))
     assert path.parent == downloads.cache_dir()
-    assert path.name == entry(server).sha256[:16] + "-model.safetensors"
+    assert path.name == digest(server)[:16] + "-model.safetensors"
     assert server.requests == [None]
     assert cached(".part") == []
 
 
 def test_url_with_checksum_as_a_string(server):
-    source = f"{server.url}#sha256={entry(server).sha256.upper()}"
+    source = f"{server.url}#sha256={digest(server).upper()}"
     assert load_weights(small_model(seed=1), source) == HEADER
 
 
@@ -138,7 +142,7 @@ def test_a_server_that_resumes_elsewhere_is_not_believed(server):
 def test_a_wrong_checksum_keeps_nothing(server):
     model = small_model(seed=1)
     before = snapshot(model)
-    found, expected = entry(server).sha256, "0" * 64
+    found, expected = digest(server), "0" * 64
     with pytest.raises(ValueError, match=f"127.0.0.1.*{found}, expected {expected}"):
         load_weights(model, entry(server, expected))
     assert cached("safetensors") == cached(".part") == []
@@ -161,16 +165,16 @@ def test_a_refusal_is_told_and_only_a_busy_server_asked_again(server, status, re
 
 
 def test_no_server(server):
-    gone = WeightsEntry("http://127.0.0.1:9/model.safetensors", "0" * 64)
+    gone = "http://127.0.0.1:9/model.safetensors#sha256=" + "0" * 64
     with pytest.raises(ConnectionError, match="127.0.0.1:9.*refused"):
         fetch(gone)
 
 
 def test_names_in_a_url_stay_in_the_cache(server):
-    digest = entry(server).sha256
+    sha256 = digest(server)
     base = server.url.rpartition("/")[0]
     for name in ("..%2f..%2fevil.safetensors", "a%00b%20c.safetensors?x=1", ""):
-        path = fetch(WeightsEntry(f"{base}/{name}", digest))
+        path = fetch(f"{base}/{name}#sha256={sha256}")
         assert path.resolve().parent == downloads.cache_dir().resolve()
 
 
@@ -193,8 +197,8 @@ def test_processes_that_ask_together_download_once(server):
     [
         ("https://host/x.safetensors", "sha256 ''.*#sha256="),
         ("https://host/x.safetensors#sha256=12", "sha256 '12'"),
-        (WeightsEntry("file:///etc/passwd", "0" * 64), "give its path"),
-        (WeightsEntry("ftp://host/x", "0" * 64), "neither http nor https"),
+        ("file:///etc/passwd#sha256=" + "0" * 64, "give its path"),
+        ("ftp://host/x#sha256=" + "0" * 64, "neither http nor https"),
     ],
 )
 def test_sources_that_cannot_be_checked_are_refused(source, message):

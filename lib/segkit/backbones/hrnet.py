@@ -25,7 +25,7 @@ sides need not be multiples of 32.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ class HRModule(nn.Module):
             nn.Sequential(*(BasicBlock(width, width) for _ in range(depth))) for width in channels
         )
         # paths[target][source]
-        self.paths = nn.ModuleList(
+        self.paths: Any = nn.ModuleList(
             nn.ModuleList(_path(channels, source, target) for source in range(len(channels)))
             for target in range(len(channels))
         )

@@ -22,8 +22,9 @@ when it reduces; here the map is padded with zeros. Its evaluation only has mult
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -141,7 +142,7 @@ class OverlapPatchEmbedding(nn.Module):
 class MiTStage(nn.Module):
     """Patch embedding, blocks and LayerNorm: (B, C, H, W) -> (B, D, H/s, W/s)."""
 
-    def __init__(self, embed: nn.Module, blocks: list[nn.Module], norm: nn.Module) -> None:
+    def __init__(self, embed: nn.Module, blocks: Iterable[nn.Module], norm: nn.Module) -> None:
         super().__init__()
         self.embed = embed
         self.blocks = nn.Sequential(*blocks)
@@ -152,7 +153,7 @@ class MiTStage(nn.Module):
 
     def attention(self, x: Tensor, block: int) -> Tensor:
         """The attention weights of one block, from the stage's input: (B, heads, N, M)."""
-        asked = self.blocks[block]
+        asked: Any = self.blocks[block]
         return asked.attention.weights(asked.norm1(self.blocks[:block](self.embed(x))))
 
 
@@ -234,13 +235,14 @@ class MiT(nn.Module):
         if stage not in Stages._fields:
             raise ValueError(f"stage is {stage!r}; it may be one of {', '.join(Stages._fields)}")
         index = Stages._fields.index(stage)
-        depth = len(self.stages[index].blocks)
+        asked: Any = self.stages[index]
+        depth = len(asked.blocks)
         if not 0 <= block < depth:
             raise ValueError(f"block is {block}; {stage} has the blocks 0 to {depth - 1}")
         x = images
         for before in self.stages[:index]:
             x = before(x)
-        return self.stages[index].attention(x, block)
+        return asked.attention(x, block)
 
 
 def _init_as_released(module: nn.Module) -> None:
@@ -252,7 +254,7 @@ def _init_as_released(module: nn.Module) -> None:
             # He's normal distribution, fan out; torch's own does not divide it by the groups.
             fan_out = child.out_channels * child.kernel_size[0] ** 2 // child.groups
             nn.init.normal_(child.weight, std=(2 / fan_out) ** 0.5)
-            nn.init.zeros_(child.bias)
+            nn.init.zeros_(cast(Tensor, child.bias))
 
 
 class Options(TypedDict, total=False):

@@ -62,7 +62,7 @@ def mobilenet_v1(
     return SequenceBackbone(
         features,
         ends=(2, 4, 6, 12, 14),
-        channels=tuple(channels[1:]),
+        channels=channels[1:],
         output_stride=output_stride,
         dilate_first=dilate_first,
     )

@@ -18,6 +18,8 @@ the paper's own segmentation (section 6.3) builds on the 320 channels before it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torchvision import models
 
 from segkit.backbones.pretrained import with_torchvision_weights
@@ -57,7 +59,7 @@ def mobilenet_v2(
     kind = models.MobileNet_V2_Weights
     network = models.mobilenet_v2()
     with_torchvision_weights(network, weights, kind, in_channels=in_channels)
-    features = network.features if last_conv else network.features[:-1]
+    features: Any = network.features if last_conv else network.features[:-1]
     return SequenceBackbone(
         features,
         ends=(2, 4, 7, 14, len(features)),

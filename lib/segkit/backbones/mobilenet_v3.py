@@ -71,7 +71,7 @@ def _mobilenet_v3(
         )
     network = build(reduced_tail=reduced_tail)
     with_torchvision_weights(network, weights, kind, in_channels=in_channels)
-    features = network.features if last_conv else network.features[:-1]
+    features: Any = network.features if last_conv else network.features[:-1]
     taps = (*(firsts if after_first else ends), len(features))
     return SequenceBackbone(
         features,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ def with_torchvision_weights(
         RuntimeError: the file that arrived has another checksum than its name says.
     """
     weights = verify_weights(weights, kind)
+    conv: Any  # whose sizes are pairs, which its type does not say
     name, conv = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
     if conv.in_channels != in_channels:
         parent, _, child = name.rpartition(".")

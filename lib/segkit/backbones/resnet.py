@@ -26,7 +26,7 @@ PaddleSeg's ResNet18_vd has 4,224 more parameters, a 1x1 convolution in layer1's
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 from torch import Tensor, nn
 from torchvision import models
@@ -81,7 +81,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         check_output_stride(output_stride)
-        width = 64 * network.layer1[0].expansion
+        width = 64 * cast(Any, network.layer1[0]).expansion
         self.channels = Stages(width, 2 * width, 4 * width, 8 * width)
         self.strides = Stages(4, 8, min(16, output_stride), output_stride)
         self.stem_channels = network.bn1.num_features
@@ -169,7 +169,7 @@ def _resnet(
     return ResNet(network, **options)
 
 
-def _deep_stem(network: models.ResNet) -> models.ResNet:
+def _deep_stem(network: Any) -> models.ResNet:
     """Three 3x3 convolutions for the 7x7 one; `bn1` and the ReLU behind it follow the third."""
     network.conv1 = nn.Sequential(
         ConvBNReLU(3, 32, stride=2), ConvBNReLU(32, 32), nn.Conv2d(32, 64, 3, padding=1, bias=False)
@@ -181,10 +181,11 @@ def _deep_stem(network: models.ResNet) -> models.ResNet:
 def _pooled_shortcuts(network: models.ResNet) -> models.ResNet:
     """An average over 2x2 pixels in front of each 1x1 convolution that skips three of four."""
     for layer in (network.layer2, network.layer3, network.layer4):
-        conv, bn = layer[0].downsample
+        block: Any = layer[0]
+        conv, bn = block.downsample
         conv.stride = (1, 1)
         pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
-        layer[0].downsample = nn.Sequential(pool, conv, bn)
+        block.downsample = nn.Sequential(pool, conv, bn)
     return network
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from segkit.backbones.batch_of_one import require_two_values
@@ -37,7 +39,7 @@ class SequenceBackbone(nn.Module):
         features: nn.Sequential,
         *,
         ends: tuple[int, int, int, int, int],
-        channels: tuple[int, int, int, int, int],
+        channels: Sequence[int],
         output_stride: int = 32,
         dilate_first: bool = False,
         taps: tuple[int, int, int, int, int] | None = None,

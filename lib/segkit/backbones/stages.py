@@ -37,7 +37,7 @@ def stage_depths(backbone: nn.Module) -> dict[str, int]:
     # A copy without memory, which leaves the backbone and its statistics alone.
     memo: dict[int, Any] = {id(t): t.to("meta") for t in backbone.buffers()}
     memo |= {id(t): nn.Parameter(t.detach().to("meta")) for t in backbone.parameters()}
-    twin = copy.deepcopy(backbone, memo).eval()
+    twin: Any = copy.deepcopy(backbone, memo).eval()
     weights = list(twin.parameters())
     first = next(module for module in twin.modules() if isinstance(module, nn.Conv2d))
     image = first.weight.new_empty(1, first.in_channels, 64, 64)

@@ -47,7 +47,7 @@ class TimmBackbone(nn.Module):
         ValueError: in training, when batch normalisation would see a single value per channel.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         channels, strides = network.feature_info.channels(), network.feature_info.reduction()
         self.channels = Stages(*channels[-4:])
@@ -142,7 +142,7 @@ def timm_backbone(
     if dilated := check_output_stride(output_stride) not in (32, strides[chosen[-1]]):
         options["output_stride"] = output_stride
     try:
-        network = timm.create_model(
+        network: Any = timm.create_model(
             name,
             pretrained=weights is not None,
             in_chans=in_channels,

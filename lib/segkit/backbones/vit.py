@@ -20,7 +20,7 @@ and to the right, to whole patches, and the grid of position embeddings is resiz
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -77,22 +77,21 @@ class ViT(nn.Module):
     ) -> None:
         super().__init__()
         depth = len(network.encoder.layers)
-        if blocks is None:
-            blocks = tuple(depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4))
-        rising = [-1, *blocks, depth]
-        if len(blocks) != 4 or rising != sorted(set(rising)):
+        quarters = tuple(depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4))
+        self.blocks = quarters if blocks is None else tuple(blocks)
+        rising = [-1, *self.blocks, depth]
+        if len(self.blocks) != 4 or rising != sorted(set(rising)):
             raise ValueError(
                 f"blocks is {blocks}; give four rising numbers between 0 and {depth - 1}"
             )
         width, patch = network.hidden_dim, network.patch_size
         self.channels = Stages(width, width, width, width)
         self.strides = Stages(patch, patch, patch, patch)
-        self.blocks = tuple(blocks)
 
         self.class_token = network.class_token
         self.conv_proj = network.conv_proj
         self.encoder = network.encoder
-        self.encoder.layers = self.encoder.layers[: blocks[-1] + 1]
+        self.encoder.layers = self.encoder.layers[: self.blocks[-1] + 1]
         if not norm:
             self.encoder.ln = nn.Identity()
 
@@ -186,8 +185,9 @@ def _vit(
         build(image_size=side), weights, kind, in_channels=in_channels
     )
     if weights is None:  # other channels were drawn as a convolution; patches are a linear layer
-        fan_in = network.conv_proj.weight[0].numel()
-        nn.init.trunc_normal_(network.conv_proj.weight, std=fan_in**-0.5)
+        conv: Any = network.conv_proj
+        fan_in = conv.weight[0].numel()
+        nn.init.trunc_normal_(conv.weight, std=fan_in**-0.5)
     return ViT(network, blocks=blocks, norm=norm)
 
 

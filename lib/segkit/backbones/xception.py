@@ -130,8 +130,8 @@ class Xception(nn.Module):
         self.strides = Stages(4, 8, min(16, output_stride), output_stride)
 
         width = entry[-1][0]
-        blocks = [((channels,) * 3, stride) for channels, stride in entry]
-        blocks += [((width,) * 3, 1)] * middle
+        blocks = [((channels, channels, channels), stride) for channels, stride in entry]
+        blocks += [((width, width, width), 1)] * middle
         blocks += [((width, 1024, 1024), 2), ((1536, 1536, 2048), 1)]
 
         self.stem = nn.Sequential(ConvBNReLU(in_channels, 32, stride=2), ConvBNReLU(32, 64))
@@ -158,7 +158,7 @@ class Xception(nn.Module):
             else:
                 reached *= stride
             channels = widths[2]
-        self.channels = Stages(*taken[1:], channels)  # the first is at stride 2
+        self.channels = Stages(*[*taken[1:], channels])  # the first is at stride 2
 
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -24,8 +24,6 @@ Differs from the paper:
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -37,8 +35,8 @@ from segkit.crf.kernels import (
     positions_and_colours,
 )
 
-# Largest weight, cost and product of the two: what is summed of it then stays within float32.
-_STRONGEST = 1e30
+_WEIGHTS = 0.0, 1e6
+_WIDTHS = 0.01, 1e6
 
 
 @torch.no_grad()
@@ -85,10 +83,9 @@ def refine(
         Probabilities, float32 (K, H, W), contiguous, without a gradient.
 
     Raises:
-        ValueError: a shape, type or device is wrong, ``probs`` are no probabilities, or an option
-            is out of range: a weight, a cost or their product above 1e30, or a width so small that
-            float32 or the lattice cannot hold the picture in units of it. Widths from 1 up fit
-            pictures of up to 1024 x 2048 pixels.
+        ValueError: a shape, type or device is wrong, ``probs`` are no probabilities, an option is
+            out of range, or the picture has more cells of these widths than the lattice can number;
+            widths from 1 up fit pictures of up to 1024 x 2048 pixels.
 
     Source: 10 rounds, smoothness 3 at 3 pixels: Chen et al. (section 5.1). Appearance 4 at 49
         pixels and 5 levels: the script ``run_densecrf.sh`` of their release for DeepLab-LargeFOV;
@@ -103,43 +100,33 @@ def refine(
     classes, height, width = probs.shape
     if iterations < 0:
         raise ValueError(f"iterations={iterations}: give 0 or more")
-    if method not in METHODS:
-        raise ValueError(f"method={method!r}: choose one of {', '.join(map(repr, METHODS))}")
-    if normalisation not in NORMALISATIONS:
-        allowed = ", ".join(map(repr, NORMALISATIONS))
-        raise ValueError(f"normalisation={normalisation!r}: choose one of {allowed}")
-    appearance_weight = _at_least_0("appearance_weight", appearance_weight)
-    smoothness_weight = _at_least_0("smoothness_weight", smoothness_weight)
+    for name, value, allowed in (
+        ("method", method, METHODS),
+        ("normalisation", normalisation, NORMALISATIONS),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r}: choose one of {', '.join(map(repr, allowed))}")
+    for name, number, (low, high) in (
+        ("appearance_weight", appearance_weight, _WEIGHTS),
+        ("appearance_position", appearance_position, _WIDTHS),
+        ("appearance_colour", appearance_colour, _WIDTHS),
+        ("smoothness_weight", smoothness_weight, _WEIGHTS),
+        ("smoothness_position", smoothness_position, _WIDTHS),
+    ):
+        if not low <= number <= high:
+            raise ValueError(
+                f"{name}={number}: give a number in {low:g}..{high:g}; usual is 1..100"
+            )
     costs = _compatibility(compatibility, classes).to(probs.device)
 
-    strongest = max(1.0, costs.abs().max().item())
-    for name, weight in (
-        ("appearance_weight", appearance_weight),
-        ("smoothness_weight", smoothness_weight),
-    ):
-        if weight * strongest > _STRONGEST:
-            raise ValueError(
-                f"{name}={weight} with a compatibility of up to {strongest:.3g}: their product may "
-                f"be {_STRONGEST:.0e} at most; usual are weights of 1 to 10"
-            )
-
-    features = []
-    if appearance_weight > 0:
-        position = _above_0("appearance_position", appearance_position)
-        colour = _above_0("appearance_colour", appearance_colour)
-        widths = f"appearance_position={position}, appearance_colour={colour}"
-        scaled = positions_and_colours(image, position, colour)
-        features.append((appearance_weight, widths, scaled))
-    if smoothness_weight > 0:
-        position = _above_0("smoothness_position", smoothness_position)
-        widths = f"smoothness_position={position}"
-        features.append((smoothness_weight, widths, positions(image, position)))
     kernels = []
-    if iterations > 0:
-        kernels = [
-            (weight, _kernel(scaled, widths, method=method, normalisation=normalisation))
-            for weight, widths, scaled in features
-        ]
+    for weight, features in (
+        (appearance_weight, positions_and_colours(image, appearance_position, appearance_colour)),
+        (smoothness_weight, positions(image, smoothness_position)),
+    ):
+        if weight and iterations:
+            kernel = NormalisedKernel(features, method=method, normalisation=normalisation)
+            kernels.append((weight, kernel))
 
     # Below the smallest normal number a logarithm would be -inf; -87 rules a class out as well.
     tiny = torch.finfo(torch.float32).tiny
@@ -156,17 +143,6 @@ def refine(
                 energy.addmm_(message, costs, alpha=-weight)
         marginals = energy.softmax(1)
     return marginals.T.reshape(classes, height, width).contiguous()
-
-
-def _kernel(features: Tensor, widths: str, *, method: str, normalisation: str) -> NormalisedKernel:
-    """The kernel of features that ``widths`` have scaled; errors name these."""
-    sensible = "give widths of 1 pixel or level and more"
-    if not features.isfinite().all():
-        raise ValueError(f"{widths}: float32 cannot hold the picture in units of it; {sensible}")
-    try:
-        return NormalisedKernel(features, method=method, normalisation=normalisation)
-    except ValueError as error:
-        raise ValueError(f"{widths}: {error}; {sensible}") from error
 
 
 def _check_tensors(image: Tensor, probs: Tensor) -> None:
@@ -208,27 +184,10 @@ def _compatibility(compatibility: float | Tensor, classes: int) -> Tensor:
             f"compatibility has shape {tuple(costs.shape)}; give one number, or the costs of all "
             f"pairs of the {classes} classes: ({classes}, {classes})"
         )
-    if not costs.isfinite().all():
-        raise ValueError("compatibility holds NaN or infinity; give finite costs")
-    if costs.abs().max() > _STRONGEST:
-        raise ValueError(
-            f"compatibility is up to {costs.abs().max().item():.3g}: give costs of at most "
-            f"{_STRONGEST:.0e}; usual is 1"
-        )
+    if not costs.abs().max() <= _WEIGHTS[1]:  # NaN is not
+        raise ValueError(f"compatibility is {compatibility}: give costs of at most {_WEIGHTS[1]:g}")
     if costs.ndim == 2 and not costs.equal(costs.T):
         raise ValueError(
             "compatibility is not symmetric: a pair of pixels has one cost, whichever comes first"
         )
     return costs
-
-
-def _at_least_0(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name}={value}: give a finite number, 0 or more")
-    return value
-
-
-def _above_0(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name}={value}: give a finite number above 0")
-    return value

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from segkit.data.layout import read_lines
-from segkit.data.listed import ListedDataset, check_files, check_split, find_files
+from segkit.data.listed import ListedDataset, check_files, find_files
 from segkit.outputs import IGNORE
 
 CLASSES: tuple[str, ...] = (
@@ -98,16 +94,13 @@ class ADE20K(ListedDataset):
     benchmark's own, of which two classes share one.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str,
-        *,
-        transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None = None,
-        cache: bool = False,
-    ) -> None:
-        check_split(split, PAIRS, "ADE20K")
-        root = Path(root)
+    name = "ADE20K"
+    classes = CLASSES
+    palette = PALETTE
+    usual = PAIRS
+    ids = _IDS
+
+    def _find(self, root: Path, split: str) -> list[tuple[Path, Path | None]]:
         inner = root / "ADEChallengeData2016"
         folder = inner if inner.is_dir() else root
         images = folder / "images" / _FOLDERS[split]
@@ -115,22 +108,13 @@ class ADE20K(ListedDataset):
         for part in (images, labels):
             if not part.is_dir():
                 raise ValueError(f"no ADE20K in {root}: expected {part}; unpack {SOURCE} there")
+        self.classes = _names(folder / "objectInfo150.txt")
         pairs = [(path, labels / f"{path.stem}.png") for path in find_files(images, "*.jpg")]
         if not pairs:
             raise ValueError(f"{images} has no .jpg file: unpack {SOURCE} again")
         for files in zip(*pairs, strict=True):
             check_files(files, f"unpack {SOURCE} again")
-        super().__init__(
-            root,
-            split,
-            pairs,
-            classes=_names(folder / "objectInfo150.txt"),
-            palette=PALETTE,
-            ids=_IDS,
-            usual=PAIRS[split],
-            transform=transform,
-            cache=cache,
-        )
+        return [*pairs]
 
 
 def _names(listing: Path) -> tuple[str, ...]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from segkit.data.folder import FolderDataset
+from segkit.data.pairs import Transform
 
 CLASSES: tuple[str, ...] = (
     "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car",
@@ -60,7 +57,7 @@ class CamVid(FolderDataset):
         root: str | Path,
         split: str,
         *,
-        transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None = None,
+        transform: Transform | None = None,
         cache: bool = True,
     ) -> None:
         if split not in PAIRS:
@@ -72,14 +69,9 @@ class CamVid(FolderDataset):
                 "fetch it with: python data_scripts/camvid.py --out data/camvid"
             )
         super().__init__(
-            root,
-            split,
-            classes=CLASSES,
-            palette=PALETTE,
-            ignore=VOID,
-            transform=transform,
-            cache=cache,
-        )
+            root, split, classes=CLASSES, palette=PALETTE, ignore=VOID,
+            transform=transform, cache=cache,
+        )  # fmt: skip
         if len(self) != PAIRS[split]:
             warnings.warn(
                 f"{Path(root) / split} holds {len(self)} pairs, the papers use {PAIRS[split]}: "

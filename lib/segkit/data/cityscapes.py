@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
-from segkit.data.listed import ListedDataset, check_files, check_split, find_files
+from segkit.data.listed import ListedDataset, check_files, find_files
 from segkit.outputs import IGNORE
 
 CLASSES: tuple[str, ...] = (
@@ -64,16 +60,13 @@ class Cityscapes(ListedDataset):
     2016.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str,
-        *,
-        transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None = None,
-        cache: bool = False,
-    ) -> None:
-        check_split(split, PAIRS, "Cityscapes")
-        root = Path(root)
+    name = "Cityscapes"
+    classes = CLASSES
+    palette = PALETTE
+    usual = PAIRS
+    ids = _IDS
+
+    def _find(self, root: Path, split: str) -> list[tuple[Path, Path | None]]:
         images, labels = root / "leftImg8bit" / split, root / "gtFine" / split
         needed = [("leftImg8bit_trainvaltest.zip", images)]
         if split != "test":
@@ -84,30 +77,22 @@ class Cityscapes(ListedDataset):
                     f"no Cityscapes in {root}: expected {folder} with a folder for each city; "
                     f"unpack {archive} there, from {SOURCE}"
                 )
-        pairs = []
-        for image in find_files(images, "*/*_leftImg8bit.png"):
-            name = f"{image.stem.removesuffix('_leftImg8bit')}_gtFine_labelIds.png"
-            pairs.append((image, None if split == "test" else labels / image.parent.name / name))
-        if not pairs:
+        found = find_files(images, "*/*_leftImg8bit.png")
+        if not found:
             raise ValueError(
                 f"{images} has no file */*_leftImg8bit.png: unpack {needed[0][0]} again, from "
                 f"{SOURCE}"
             )
-        check_files([image for image, _ in pairs], f"unpack {needed[0][0]} again, from {SOURCE}")
-        if split != "test":
-            masks = [mask for _, mask in pairs]
-            check_files(masks, f"unpack gtFine_trainvaltest.zip again, from {SOURCE}")
-        super().__init__(
-            root,
-            split,
-            pairs,
-            classes=CLASSES,
-            palette=PALETTE,
-            ids=_IDS,
-            usual=PAIRS[split],
-            transform=transform,
-            cache=cache,
-        )
+        check_files(found, f"unpack {needed[0][0]} again, from {SOURCE}")
+        if split == "test":
+            return [(image, None) for image in found]
+        names = (image.stem.replace("_leftImg8bit", "_gtFine_labelIds") for image in found)
+        masks = [
+            labels / image.parent.name / f"{name}.png"
+            for image, name in zip(found, names, strict=True)
+        ]
+        check_files(masks, f"unpack gtFine_trainvaltest.zip again, from {SOURCE}")
+        return [*zip(found, masks, strict=True)]
 
     def stem(self, index: int) -> str:
         """Return the name of a scene: city, sequence and frame."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from segkit.data.images import read_image, read_mask
 from segkit.data.layout import find_classes, find_pairs
+from segkit.data.pairs import PairDataset, Transform
 from segkit.outputs import IGNORE
 
 
-class FolderDataset:
+class FolderDataset(PairDataset):
     """A data set of your own: ``images/`` and ``masks/``, pairs by file stem.
 
         root/images/street_01.jpg     root/masks/street_01.png
@@ -55,6 +54,8 @@ class FolderDataset:
         UserWarning: a mask of a two-class data set that holds 0 and 255 only, once.
     """
 
+    _warned = False
+
     def __init__(
         self,
         root: str | Path,
@@ -63,47 +64,19 @@ class FolderDataset:
         classes: Sequence[str] | None = None,
         palette: Sequence[tuple[int, int, int]] | None = None,
         ignore: int = IGNORE,
-        transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None = None,
+        transform: Transform | None = None,
         cache: bool = True,
     ) -> None:
+        super().__init__(transform, cache)
         self.root, self.split, self.ignore = Path(root), split, ignore
-        self.transform, self.cache = transform, cache
         if isinstance(ignore, bool) or not isinstance(ignore, int) or not 0 <= ignore <= 255:
             raise ValueError(f"ignore={ignore!r}: give the id of void pixels, 0..255")
         self._pairs: list[tuple[Path, Path | None]] = [*find_pairs(self.root, split)]
         self.classes, self.palette = find_classes(self.root, classes, palette)
         self._meaning: Any = ignore
-        self._decoded: dict[int, tuple[Tensor, Tensor]] = {}
-        self._warned = False
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, void not counted."""
-        return len(self.classes)
 
     def __len__(self) -> int:
         return len(self._pairs)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        if self.transform is None:
-            return self.raw(index)
-        return self.transform(*self._decode(index))
-
-    def raw(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return a pair as it is in the files.
-
-        Args:
-            index: number of the pair; -1 is the last.
-
-        Returns:
-            uint8 image (3, H, W) and uint8 mask (H, W) with void as IGNORE; yours to write into.
-
-        Raises:
-            IndexError: no such pair.
-            ValueError: a damaged file, two sizes, or a label out of range.
-        """
-        image, mask = self._decode(index)
-        return image.clone(), mask.clone()
 
     def stem(self, index: int) -> str:
         """Return the name by which image and mask number ``index`` are paired."""
@@ -117,13 +90,6 @@ class FolderDataset:
     def meaning(self) -> dict[int, int]:
         """The class, or IGNORE, of each value that a mask's file may hold."""
         return {**{k: k for k in range(self.num_classes)}, self.ignore: IGNORE, IGNORE: IGNORE}
-
-    def with_transform(self, transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None) -> Self:
-        """Return the same data set with another transform; both share what was decoded."""
-        other = copy.copy(self)
-        other._decoded = self._decoded  # a copy is made as for a pickle: with an empty cache
-        other.transform = transform
-        return other
 
     def manifest(self) -> str:
         """Return a fingerprint of the data: sha256 in hexadecimal.
@@ -144,17 +110,7 @@ class FolderDataset:
             f"{self.num_classes} classes)"
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A worker process decodes for itself: sending it the cache would take longer.
-        return {**self.__dict__, "_decoded": {}}
-
-    def _decode(self, index: int) -> tuple[Tensor, Tensor]:
-        index = operator.index(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"pair {index} of {len(self)} in {self!r}")
-        index %= len(self)
-        if index in self._decoded:
-            return self._decoded[index]
+    def _read(self, index: int) -> tuple[Tensor, Tensor]:
         image_path, mask_path = self._pairs[index]
         image = read_image(image_path)
         mask = self._read_labels(mask_path, image.shape[1:])
@@ -164,42 +120,48 @@ class FolderDataset:
                 f"{mask_path} {mask.shape[1]}x{mask.shape[0]}: a mask has the size of its image; "
                 "resize with nearest neighbour, or check that the two belong together"
             )
-        if self.cache:
-            self._decoded[index] = image, mask
         return image, mask
 
+    def _read_values(self, path: Path) -> Tensor:
+        """Read a mask as its file has it: uint8, shape (H, W)."""
+        return read_mask(path)
+
     def _read_labels(self, path: Path | None, size: tuple[int, ...]) -> Tensor:
-        """Read a mask, give void its one id and refuse labels that are no class.
+        """Turn the values of a mask's file into classes and refuse those that stand for none.
 
         Args:
-            path: the mask's file; only subclasses have pairs without one.
+            path: the mask's file; without one everything is void.
             size: (height, width) of the image.
         """
-        mask = read_mask(path)
+        if path is None:
+            return torch.full(size, IGNORE, dtype=torch.uint8)
+        mask = self._read_values(path)
         counts = torch.bincount(mask.flatten(), minlength=256)
-        values = counts.nonzero().flatten().tolist()
-        allowed = {*range(self.num_classes), self.ignore, IGNORE}
-        strays = [value for value in values if value not in allowed]
-        if strays:
+        values, meaning = counts.nonzero().flatten().tolist(), self.meaning
+        if strays := [value for value in values if value not in meaning]:
             shown = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in strays[:5])
             shown += f" and {len(strays) - 5} more values" if len(strays) > 5 else ""
-            if len(values) == 2 and values[0] == 0:
-                hint = f"divide it by {values[1]} if {values[1]} marks the object"
-            elif len(strays) > 5:
-                hint = "is it a map of ids at all, never smoothed, resized by blending or coloured?"
-            else:
-                hint = "mark void pixels by 255, or name their id by ignore=, or add the classes"
-            raise ValueError(
-                f"{path} holds {shown}, but the {self.num_classes} classes have the ids 0 to "
-                f"{self.num_classes - 1} and void is {self.ignore}: {hint}"
-            )
+            raise ValueError(f"{path} holds {shown}, {self._complaint(values, len(strays))}")
         if self.num_classes == 2 and values == [0, IGNORE] and not self._warned:
             self._warned = True
             warnings.warn(
                 f"{path} holds 0 and 255 only, and 255 is void: if it marks the object, divide the "
                 "masks by 255",
-                stacklevel=4,
+                stacklevel=5,
             )
-        if self.ignore != IGNORE and counts[self.ignore]:
-            mask[mask == self.ignore] = IGNORE
-        return mask
+        if all(meaning[value] == value for value in values):
+            return mask
+        table = [meaning.get(value, IGNORE) for value in range(256)]
+        return torch.tensor(table, dtype=torch.uint8)[mask.long()]
+
+    def _complaint(self, values: list[int], strays: int) -> str:
+        if len(values) == 2 and values[0] == 0:
+            hint = f"divide it by {values[1]} if {values[1]} marks the object"
+        elif strays > 5:
+            hint = "is it a map of ids at all, never smoothed, resized by blending or coloured?"
+        else:
+            hint = "mark void pixels by 255, or name their id by ignore=, or add the classes"
+        return (
+            f"but the {self.num_classes} classes have the ids 0 to {self.num_classes - 1} and void "
+            f"is {self.ignore}: {hint}"
+        )

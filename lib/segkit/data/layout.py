@@ -174,43 +174,42 @@ def find_classes(
             that does not fit.
     """
     source: Any = "classes="
+    names: Any = classes
     if classes is None:
-        source = root / "classes.json"
-        if source.is_file():
+        if (source := root / "classes.json").is_file():
             try:
-                content = json.loads(source.read_text(encoding="utf-8"))
+                names = json.loads(source.read_text(encoding="utf-8"))
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{source} is no JSON: {error}") from error
-            if isinstance(content, dict):
-                palette = content.get("palette") if palette is None else palette
-                content = content.get("classes", content)
-            classes = content
+            if isinstance(names, dict):
+                palette = names.get("palette") if palette is None else palette
+                names = names.get("classes", names)
         elif (source := root / "classes.txt").is_file():
-            classes = read_lines(source)
+            names = read_lines(source)
         else:
             raise ValueError(
                 f"the classes of {root} are not known: write their names to classes.txt there, one "
                 "a line, in the order of the ids (in Python, classes=(name, ...) does as well)"
             )
-    names_fit = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
-    if not names_fit or not 2 <= len(classes) <= IGNORE or len(set(classes)) != len(classes):
+    fits = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not fits or not 2 <= len(names) <= IGNORE or len(set(names)) != len(names):
         raise ValueError(
-            f"{source} gives {classes!r}: 2 to 255 different names are needed (two classes are "
+            f"{source} gives {names!r}: 2 to 255 different names are needed (two classes are "
             "object and background)"
         )
     if palette is None:
-        palette = [distinct(index) for index in range(len(classes))]
+        palette = [distinct(index) for index in range(len(names))]
     try:
-        colours = tuple(tuple(map(operator.index, colour)) for colour in palette)
+        colours: Any = tuple(tuple(map(operator.index, colour)) for colour in palette)
     except TypeError:
         colours = ()
     fits = all(len(colour) == 3 and 0 <= min(colour) <= max(colour) <= 255 for colour in colours)
-    if not fits or len(colours) != len(classes):
+    if not fits or len(colours) != len(names):
         raise ValueError(
-            f"palette={palette!r} for {len(classes)} classes: give (red, green, blue) in 0..255 "
+            f"palette={palette!r} for {len(names)} classes: give (red, green, blue) in 0..255 "
             "for each class"
         )
-    return tuple(classes), colours
+    return tuple(names), colours
 
 
 def distinct(index: int) -> tuple[int, int, int]:

@@ -3,103 +3,80 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import ClassVar
 
 from segkit.data.folder import FolderDataset
-from segkit.data.images import read_mask
 from segkit.data.layout import file_names, what_is_there
+from segkit.data.pairs import PairDataset, Transform
 from segkit.outputs import IGNORE
 
 
 class ListedDataset(FolderDataset):
     """Pairs that a known layout names, with masks whose values stand for known classes.
 
+    A subclass finds the pairs, and gives its constants as class attributes.
+
     Args:
         root: the folder of the data.
         split: the name of the split.
-        pairs: files of image and mask; None in place of a mask: everything is void.
-        classes: names in the order of the ids.
-        palette: RGB of each class, 0..255.
-        ids: class of each value that a mask may hold; IGNORE (255) for void.
-        usual: number of pairs that the papers use; another number is told by a warning.
         transform: callable ``(image, mask) -> (image, mask)``; None for the raw pair.
         cache: keep what was decoded, H*W*4 bytes a pair.
 
+    Attributes:
+        name: of the data set, as messages have it.
+        usual: number of pairs that the papers use, by split.
+        ids: class of each value that a mask may hold; IGNORE (255) for void.
+
     Raises:
-        ValueError: on access: a damaged file, two sizes in a pair, or a value that is not in
-            ``ids``. The message names the file.
+        ValueError: an unknown split, or what `_find` raises; on access: a damaged file, two sizes
+            in a pair, or a value that is not in ``ids``. The message names the file.
 
     Warns:
-        UserWarning: another number of pairs than ``usual``.
+        UserWarning: another number of pairs than the papers use.
     """
+
+    name: ClassVar[str]
+    usual: ClassVar[Mapping[str, int]]
+    ids: ClassVar[Mapping[int, int]]
 
     def __init__(
         self,
-        root: Path,
+        root: str | Path,
         split: str,
-        pairs: Sequence[tuple[Path, Path | None]],
         *,
-        classes: tuple[str, ...],
-        palette: tuple[tuple[int, int, int], ...],
-        ids: Mapping[int, int],
-        usual: int,
-        transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None,
-        cache: bool,
+        transform: Transform | None = None,
+        cache: bool = False,
     ) -> None:
+        if split not in self.usual:
+            raise ValueError(f"split={split!r}: {self.name} has {', '.join(map(repr, self.usual))}")
         # FolderDataset's own constructor would look for images/ and masks/.
-        self.root, self.split, self.ignore = root, split, IGNORE
-        self.classes, self.palette = classes, palette
-        self.transform, self.cache = transform, cache
-        self._pairs, self._decoded = list(pairs), {}
-        self._ids, self._meaning = dict(ids), sorted(ids.items())
-        self._table = torch.full((256,), IGNORE, dtype=torch.uint8)
-        for value, label in self._ids.items():
-            self._table[value] = label
-        if len(self) != usual:
+        PairDataset.__init__(self, transform, cache)
+        self.root, self.split, self.ignore = Path(root), split, IGNORE
+        self._pairs = self._find(self.root, split)
+        self._meaning = sorted(self.ids.items())
+        if len(self) != self.usual[split]:
             warnings.warn(
-                f"{split} of {root} holds {len(self)} pairs, the papers use {usual}: figures will "
-                "not compare",
-                stacklevel=3,
+                f"{split} of {root} holds {len(self)} pairs, the papers use {self.usual[split]}: "
+                "figures will not compare",
+                stacklevel=2,
             )
+
+    def _find(self, root: Path, split: str) -> list[tuple[Path, Path | None]]:
+        """The files of image and mask; None in place of a mask: everything is void."""
+        raise NotImplementedError
 
     @property
     def meaning(self) -> dict[int, int]:
         """The class, or IGNORE, of each value that a mask's file may hold."""
-        return dict(self._ids)
+        return dict(self.ids)
 
-    def _read_values(self, path: Path) -> Tensor:
-        """Read a mask as its file has it: uint8, shape (H, W)."""
-        return read_mask(path)
-
-    def _read_labels(self, path: Path | None, size: tuple[int, ...]) -> Tensor:
-        """Turn the values of a file into classes and refuse those that stand for none."""
-        if path is None:
-            return torch.full(size, IGNORE, dtype=torch.uint8)
-        values = self._read_values(path)
-        counts = torch.bincount(values.flatten(), minlength=256)
-        strays = [v for v in counts.nonzero().flatten().tolist() if v not in self._ids]
-        if strays:
-            shown = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in strays[:5])
-            raise ValueError(
-                f"{path} holds {shown}, which no class of {type(self).__name__} has: the file was "
-                "changed or is another kind of label; unpack the data again"
-            )
-        return self._table[values.long()]
-
-
-def check_split(split: str, splits: Mapping[str, int], name: str) -> None:
-    """Refuse a split that the data set does not have.
-
-    Raises:
-        ValueError: no such split; the message lists those that there are.
-    """
-    if split not in splits:
-        raise ValueError(f"split={split!r}: {name} has {', '.join(map(repr, splits))}")
+    def _complaint(self, values: list[int], strays: int) -> str:
+        return (
+            f"which no class of {type(self).__name__} has: the file was changed or is another kind "
+            "of label; unpack the data again"
+        )
 
 
 def find_files(folder: Path, pattern: str) -> list[Path]:
@@ -125,7 +102,7 @@ def check_files(files: Sequence[Path], cure: str) -> None:
         cure: what to do about it.
 
     Raises:
-        ValueError: files are missing, or links lead to none; the first and their number are told.
+        ValueError: files are missing, or links lead to none; it names the first and says how many.
     """
     there = {folder: file_names(folder) for folder in {path.parent for path in files}}
     lost = [path for path in files if path.name not in there[path.parent]]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from segkit.data.samples import BadSample, BatchMaker, Made, Pairs, mix, spell, stack
+from segkit.data.samples import BadSample, BatchMaker, Pairs, Tokens, mix, stack
 from segkit.data.workers import LoaderError, in_processes
 
 __all__ = ["BadSample", "LoaderError", "Pairs", "batches", "sequential"]
+
+Batches = Generator[tuple[Tensor, Tensor], None, None]
 
 
 def batches(
@@ -28,10 +31,10 @@ def batches(
     context: str | None = None,
     timeout: float = 0,
     rank: int = 0,
-    ranks: int = 1,
+    world_size: int = 1,
     on_bad: Callable[[BadSample], None] | None = None,
     bad_samples: int = 0,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Batches:
     """Yield shuffled batches for training, without end or up to batch ``stop``.
 
     Batch k depends on the data set, ``batch_size``, ``seed`` and k, on nothing else: the data set
@@ -44,7 +47,7 @@ def batches(
     Several training processes share each batch: the parts of ranks 0, 1, ... one after the other
     are the batch that one process would get.
 
-    A sample whose files cannot be read is replaced by another, chosen by its position, and told;
+    A sample whose files cannot be read is reported and replaced by another, chosen by its position;
     at most ``bad_samples`` different ones (each rank counts its own). Only ValueError and OSError
     count as unreadable; other exceptions are mistakes in code and are raised.
 
@@ -64,13 +67,13 @@ def batches(
         context: how they start: "fork", "spawn", "forkserver"; None for the platform's way.
         timeout: seconds that a batch may take a worker; 0 waits for ever.
         rank: which part of each batch, from 0.
-        ranks: number of training processes; divides ``batch_size``.
-        on_bad: is told of each replaced sample once, in this process; None warns.
+        world_size: number of training processes; divides ``batch_size``.
+        on_bad: called with each replaced sample once, in this process; None warns.
         bad_samples: how many different samples may be unreadable.
 
     Yields:
-        Images (B, 3, h, w) and labels (B, h, w), B = batch_size / ranks, with the dtypes of the
-        data set's transform.
+        Images (B, 3, h, w) and labels (B, h, w), B = batch_size / world_size, with the dtypes of
+        the data set's transform.
 
     Raises:
         ValueError: an empty data set, a number out of range, images of two sizes in a batch, or
@@ -86,17 +89,22 @@ def batches(
     if stop is not None:
         _check_count("stop", stop, start)
     _check_count("bad_samples", bad_samples, 0)
-    _check_ranks(rank, ranks)
-    if batch_size % ranks:
-        below = batch_size // ranks * ranks
+    _check_rank(rank, world_size)
+    if batch_size % world_size:
+        below = batch_size // world_size * world_size
         raise ValueError(
-            f"batch_size={batch_size} is that of all {ranks} processes together and must be a "
-            f"multiple of {ranks}: take {f'{below} or ' * bool(below)}{below + ranks}"
+            f"batch_size={batch_size} is that of all {world_size} processes together and must be a "
+            f"multiple of {world_size}: take {f'{below} or ' * bool(below)}{below + world_size}"
         )
     _check_workers(workers, timeout)
-    stream = _Stream(len(dataset), batch_size, seed, start, stop, rank, ranks)
-    made = _made(BatchMaker(dataset, seed, bad_samples), stream, workers, context, timeout)
-    return _told(made, bad_samples, on_bad)
+    part = batch_size // world_size
+    numbers = range(start, stop) if stop is not None else count(start)
+    positions = (
+        range(k * batch_size + rank * part, k * batch_size + (rank + 1) * part) for k in numbers
+    )
+    tasks = _tokens(positions, len(dataset), seed)
+    maker = BatchMaker(dataset, seed, bad_samples)
+    return _make(maker, tasks, on_bad, workers=workers, context=context, timeout=timeout)
 
 
 def sequential(
@@ -107,8 +115,8 @@ def sequential(
     context: str | None = None,
     timeout: float = 0,
     rank: int = 0,
-    ranks: int = 1,
-) -> Iterator[tuple[Tensor, Tensor]]:
+    world_size: int = 1,
+) -> Batches:
     """Yield a data set once, in its order, for evaluation.
 
     Neighbours of one size share a batch; where the size changes, and at the end, a batch is
@@ -122,8 +130,8 @@ def sequential(
         workers: processes that prepare samples; 0 for this one.
         context: how they start: "fork", "spawn", "forkserver"; None for the platform's way.
         timeout: seconds that a sample may take a worker; 0 waits for ever.
-        rank: take the samples rank, rank + ranks, rank + 2 ranks, ... only.
-        ranks: number of processes that share the data set; together they see each sample once.
+        rank: take every ``world_size``-th sample, from this one on.
+        world_size: number of processes that share the data set; together they see each sample once.
 
     Yields:
         Images (B, 3, h, w) and labels (B, h, w), B from 1 to ``batch_size``.
@@ -133,19 +141,32 @@ def sequential(
         LoaderError: a worker died, hung or failed; the message names the sample.
     """
     _check_count("batch_size", batch_size, 1)
-    _check_ranks(rank, ranks)
+    _check_rank(rank, world_size)
     _check_workers(workers, timeout)
-    tasks = ([(index, index)] for index in range(rank, len(dataset), ranks))
-    made = _made(BatchMaker(dataset, 0, 0), tasks, workers, context, timeout)
-    return _grouped(_told(made, 0, None), batch_size)
+    tasks = ([(index, index)] for index in range(rank, len(dataset), world_size))
+    maker = BatchMaker(dataset, 0, 0)
+    samples = _make(maker, tasks, None, workers=workers, context=context, timeout=timeout)
+    return _grouped(samples, batch_size)
 
 
-def _grouped(
-    samples: Iterator[tuple[Tensor, Tensor]], batch_size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _tokens(positions: Iterable[range], length: int, seed: int) -> Iterator[Tokens]:
+    """Batches of (index, position): the epochs' permutations, one after the other."""
+    epoch, order = -1, []
+    for part in positions:
+        tokens = []
+        for position in part:
+            if position // length != epoch:
+                epoch = position // length
+                generator = torch.Generator().manual_seed(mix("epoch", seed, epoch))
+                order = torch.randperm(length, generator=generator).tolist()
+            tokens.append((order[position % length], position))
+        yield tokens
+
+
+def _grouped(samples: Batches, batch_size: int) -> Batches:
     """Join batches of one sample."""
     group: list[tuple[Tensor, Tensor]] = []
-    try:
+    with contextlib.closing(samples):
         for images, labels in samples:
             if group and (len(group) == batch_size or images.shape[1:] != group[0][0].shape):
                 yield stack(group)
@@ -153,52 +174,43 @@ def _grouped(
             group.append((images[0], labels[0]))
         if group:
             yield stack(group)
-    finally:
-        samples.close()
 
 
-def _made(
-    batch: BatchMaker,
-    tasks: Iterable[list[tuple[int, int]]],
+def _make(
+    maker: BatchMaker,
+    tasks: Iterable[Tokens],
+    on_bad: Callable[[BadSample], None] | None,
+    *,
     workers: int,
-    context: str | None,
-    timeout: float,
-) -> Iterator[Made]:
-    if not workers:
-        return (batch(tokens) for tokens in tasks)
-    return in_processes(
-        batch, tasks, workers=workers, context=context, timeout=timeout, name=batch.name
-    )
-
-
-def _told(
-    made: Iterator[Made], limit: int, on_bad: Callable[[BadSample], None] | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches, with each unreadable sample told once, until there are too many."""
+    **options: Any,
+) -> Batches:
+    """The batches; each unreadable sample is reported once, until there are too many."""
     known: dict[int, BadSample] = {}
-    try:
+    if workers:
+        made = in_processes(maker, tasks, workers=workers, **options)
+    else:
+        made = (maker(tokens) for tokens in tasks)
+    with contextlib.closing(made):
         for batch, found in made:
             for sample in found:
                 if sample.index in known:
                     continue
                 known[sample.index] = sample
-                if len(known) > limit:
-                    raise ValueError(_too_many([*known.values()], limit))
+                if len(known) > maker.bad_samples:
+                    raise ValueError(_too_many([*known.values()], maker.bad_samples))
                 if on_bad is None:
                     warnings.warn(str(sample), stacklevel=2)
                 else:
                     on_bad(sample)
             if batch is None:
-                raise ValueError(f"no sample of the data set can be read: {sample.error}")
+                raise ValueError(f"no sample of the data set can be read: {found[-1].error}")
             yield batch
-    finally:
-        made.close()
 
 
 def _too_many(bad: list[BadSample], limit: int) -> str:
     last = bad[-1]
     if not limit:
-        return f"{spell(last.index, last.stem)} cannot be read: {last.error}"
+        return f"{last.name} cannot be read: {last.error}"
     names = ", ".join(sample.stem or str(sample.index) for sample in bad)
     return (
         f"{len(bad)} samples cannot be read ({names}), bad_samples={limit} may be left out. The "
@@ -206,51 +218,18 @@ def _too_many(bad: list[BadSample], limit: int) -> str:
     )
 
 
-class _Stream:
-    """Batches of (index, position): the epochs' permutations, one after the other."""
-
-    def __init__(
-        self,
-        length: int,
-        batch_size: int,
-        seed: int,
-        start: int,
-        stop: int | None,
-        rank: int,
-        ranks: int,
-    ) -> None:
-        self.length, self.batch_size, self.seed = length, batch_size, seed
-        self.numbers = range(start, stop) if stop is not None else count(start)
-        part = batch_size // ranks
-        self.part = range(rank * part, (rank + 1) * part)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order = -1, []
-        for number in self.numbers:
-            tokens = []
-            for place in self.part:
-                position = number * self.batch_size + place
-                if position // self.length != epoch:
-                    epoch = position // self.length
-                    order = self._order(epoch)
-                tokens.append((order[position % self.length], position))
-            yield tokens
-
-    def _order(self, epoch: int) -> list[int]:
-        generator = torch.Generator().manual_seed(mix("epoch", self.seed, epoch))
-        return torch.randperm(self.length, generator=generator).tolist()
-
-
 def _check_count(name: str, value: Any, lowest: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise ValueError(f"{name}={value!r}: give a whole number, {lowest} or more")
 
 
-def _check_ranks(rank: int, ranks: int) -> None:
-    _check_count("ranks", ranks, 1)
+def _check_rank(rank: int, world_size: int) -> None:
+    _check_count("world_size", world_size, 1)
     _check_count("rank", rank, 0)
-    if rank >= ranks:
-        raise ValueError(f"rank={rank}: the ranks of {ranks} processes are 0 to {ranks - 1}")
+    if rank >= world_size:
+        raise ValueError(
+            f"rank={rank}: the ranks of {world_size} processes are 0 to {world_size - 1}"
+        )
 
 
 def _check_workers(workers: int, timeout: float) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,13 +19,9 @@ class Pairs(Protocol):
         """Return the number of pairs."""
         ...
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]:
         """Return image and mask number ``index``."""
         ...
-
-
-Made = tuple[tuple[Tensor, Tensor] | None, list["BadSample"]]
-"""A batch, None where nothing could be read, and the samples that could not be read."""
 
 
 class BadSample(NamedTuple):
@@ -44,47 +39,42 @@ class BadSample(NamedTuple):
     position: int
     error: str
 
+    @property
+    def name(self) -> str:
+        """The sample, as a message names it."""
+        return f"sample {self.index}" + (f" ({self.stem})" if self.stem else "")
+
     def __str__(self) -> str:
         """What happened, in one line."""
-        name = spell(self.index, self.stem)
-        return f"{name} cannot be read, another takes its place: {self.error}"
+        return f"{self.name} cannot be read, another takes its place: {self.error}"
 
 
-def spell(index: int, stem: str) -> str:
-    """A sample, as a message names it."""
-    return f"sample {index} ({stem})" if stem else f"sample {index}"
+Tokens = list[tuple[int, int]]
+"""(index, position) of each sample of a batch."""
+
+Made = tuple[tuple[Tensor, Tensor] | None, list[BadSample]]
+"""A batch, None where nothing could be read, and the samples that could not be read."""
 
 
 class BatchMaker:
-    """Makes a batch from tokens (index, position), each sample under its own random numbers."""
+    """Makes a batch from tokens, each sample under its own random numbers."""
 
     def __init__(self, dataset: Pairs, seed: int, bad_samples: int) -> None:
         self.dataset, self.seed, self.bad_samples = dataset, seed, bad_samples
 
-    def __call__(
-        self, tokens: list[tuple[int, int]], begin: Callable[[int], None] | None = None
-    ) -> Made:
-        """The batch, None where nothing could be read, and the samples that could not be read.
-
-        Args:
-            tokens: (index, position) of each sample.
-            begin: of a worker, is told each index before it is read.
-        """
+    def __call__(self, tokens: Tokens, at: Any = None) -> Made:
+        """Make a batch; in a worker ``at.value`` is set to each index before it is read."""
         bad: dict[int, BadSample] = {}
         samples = []
         for index, position in tokens:
-            sample = self._sample(index, position, bad, begin)
+            sample = self._sample(index, position, bad, at)
             if sample is None:
                 return None, [*bad.values()]
             samples.append(sample)
-        return stack(samples, shared=begin is not None), [*bad.values()]
+        return stack(samples, shared=at is not None), [*bad.values()]
 
     def _sample(
-        self,
-        index: int,
-        position: int,
-        bad: dict[int, BadSample],
-        begin: Callable[[int], None] | None,
+        self, index: int, position: int, bad: dict[int, BadSample], at: Any
     ) -> tuple[Tensor, Tensor] | None:
         # The stand-in follows from the position alone: a resumed run, or one with other workers,
         # takes the same.
@@ -93,25 +83,26 @@ class BatchMaker:
         for candidate in chain([index], range(first, length), range(first)):
             if candidate in bad:
                 continue
-            if begin is not None:
-                begin(candidate)
+            if at is not None:
+                at.value = candidate
             try:
                 with random_state.isolated(mix("sample", self.seed, position)):
                     return self.dataset[candidate]
             except (ValueError, OSError) as error:
-                if begin is None and not self.bad_samples:
+                if at is None and not self.bad_samples:
                     raise
-                bad[candidate] = BadSample(candidate, self._stem(candidate), position, str(error))
+                bad[candidate] = self._bad(candidate, position, str(error))
             if len(bad) > self.bad_samples:
                 break
         return None
 
-    def _stem(self, index: int) -> str:
-        return str(self.dataset.stem(index)) if hasattr(self.dataset, "stem") else ""
+    def _bad(self, index: int, position: int = 0, error: str = "") -> BadSample:
+        stem = getattr(self.dataset, "stem", None)
+        return BadSample(index, str(stem(index)) if stem else "", position, error)
 
     def name(self, index: int) -> str:
         """How an error names a sample."""
-        return f"{spell(index, self._stem(index))} of {self.dataset!r}"
+        return f"{self._bad(index).name} of {self.dataset!r}"
 
 
 def mix(what: str, seed: int, number: int) -> int:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segkit.data.layout import distinct, read_lines
-from segkit.data.listed import ListedDataset, check_files, check_split, find_files
+from segkit.data.listed import ListedDataset, check_files, find_files
 from segkit.outputs import IGNORE
 
 CLASSES: tuple[str, ...] = (
@@ -69,16 +67,13 @@ class VOC2012(ListedDataset):
     Chen et al., "DeepLab", PAMI 2018, section 4.1.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str,
-        *,
-        transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None = None,
-        cache: bool = False,
-    ) -> None:
-        check_split(split, PAIRS, "VOC 2012")
-        root = Path(root)
+    name = "VOC 2012"
+    classes = CLASSES
+    palette = PALETTE
+    usual = PAIRS
+    ids = {**{value: value for value in range(21)}, IGNORE: IGNORE}
+
+    def _find(self, root: Path, split: str) -> list[tuple[Path, Path | None]]:
         places = [root / "VOCdevkit" / "VOC2012", root / "VOC2012", root]
         folder = next((place for place in places if (place / "JPEGImages").is_dir()), None)
         if folder is None:
@@ -99,17 +94,7 @@ class VOC2012(ListedDataset):
             [mask for mask in masks.values() if mask.parent != own],
             f"the masks added to VOC's are incomplete; SBD has them: {SBD_SOURCE}",
         )
-        super().__init__(
-            root,
-            split,
-            pairs,
-            classes=CLASSES,
-            palette=PALETTE,
-            ids={**{value: value for value in range(21)}, IGNORE: IGNORE},
-            usual=PAIRS[split],
-            transform=transform,
-            cache=cache,
-        )
+        return [*pairs]
 
     def _read_values(self, path: Path) -> Tensor:
         """Read a mask: VOC's PNG, or SBD's .mat."""
@@ -122,11 +107,8 @@ class VOC2012(ListedDataset):
             labels = loadmat(path)["GTcls"][0]["Segmentation"][0]
         except Exception as error:  # a damaged body makes scipy raise errors of any kind
             raise ValueError(f"{path} is no mask of SBD ({error}): {cure}") from error
-        if (
-            not isinstance(labels, np.ndarray)
-            or labels.ndim != 2
-            or labels.dtype.kind not in "buif"
-        ):
+        matrix = isinstance(labels, np.ndarray) and labels.ndim == 2
+        if not matrix or labels.dtype.kind not in "buif":
             raise ValueError(f"{path} is no mask of SBD (its Segmentation is no matrix): {cure}")
         strays = labels[~((labels >= 0) & (labels <= 255) & (labels == np.floor(labels)))]
         if strays.size:

@@ -1,4 +1,4 @@
-"""Processes that prepare samples, and what is said when one of them dies or hangs."""
+"""Processes that prepare samples, and the errors for those that die or hang."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import multiprocessing.util
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
+
+from segkit.data.samples import BatchMaker, Made, Tokens
 
 AHEAD = 2
 """Tasks that each process is given in advance."""
@@ -36,30 +38,23 @@ class LoaderError(RuntimeError):
 
 
 def in_processes(
-    make: Callable[[Any, Callable[[int], None]], Any],
-    tasks: Iterable[Any],
-    *,
-    workers: int,
-    context: str | None,
-    timeout: float,
-    name: Callable[[int], str],
-) -> Iterator[Any]:
-    """Yield ``make(task, begin)`` of each task, in order, made by processes with one thread each.
+    maker: BatchMaker, tasks: Iterable[Tokens], *, workers: int, context: str | None, timeout: float
+) -> Generator[Made, None, None]:
+    """Yield ``maker(task)`` of each task, in order, made by processes with one thread each.
 
     ``torch.utils.data.DataLoader`` knows which process died, but not at which sample, and raises
     it wherever the caller happens to be; a process that hangs it cannot tell from a slow one.
 
     Args:
-        make: makes one task's result; calls ``begin(index)`` before each sample.
+        maker: makes one task's batch.
         tasks: what is to be made; each process gets every ``workers``-th.
         workers: number of processes, 1 or more.
         context: how they start: "fork", "spawn", "forkserver"; None for the platform's way.
         timeout: seconds to wait for one result; 0 waits for ever.
-        name: how an error names the sample of an index.
 
     Raises:
-        LoaderError: a process died, did not answer in time, or ``make`` raised.
-        ValueError: that of ``make``.
+        LoaderError: a process died, did not answer in time, or ``maker`` failed.
+        ValueError: that of ``maker``.
     """
     how = multiprocessing.get_context(context)
     # Processes that send tensors make sockets. In the parent's folder, which it removes at its end:
@@ -68,49 +63,43 @@ def in_processes(
     team: list[_Worker] = []
     try:
         for _ in range(workers):
-            team.append(_Worker(how, make, name))
+            team.append(_Worker(how, maker))
         remaining = iter(tasks)
         first = itertools.islice(remaining, AHEAD * workers)
         for worker, task in zip(itertools.cycle(team), first, strict=False):
-            worker.give(task)
+            worker.submit(task)
         for worker in itertools.cycle(team):
             if not worker.pending:
                 return
-            result = worker.take(timeout)
+            result = worker.result(timeout)
             for task in itertools.islice(remaining, 1):
-                worker.give(task)
+                worker.submit(task)
             yield result
     finally:
         for worker in team:
-            worker.end()
+            worker.kill()
 
 
 class _Worker:
     """One process, seen from the one that started it."""
 
-    def __init__(
-        self,
-        how: Any,
-        make: Callable[[Any, Callable[[int], None]], Any],
-        name: Callable[[int], str],
-    ) -> None:
-        self.name, self.pending = name, 0
+    def __init__(self, how: Any, maker: BatchMaker) -> None:
+        self.maker, self.pending = maker, 0
         self.at = how.RawValue("q", -1)  # index of the sample that it works on
-        self.line, theirs = how.Pipe()
-        arguments = make, name, theirs, self.at
-        self.process = how.Process(target=_work, args=arguments, daemon=True)
+        self.pipe, theirs = how.Pipe()
+        self.process = how.Process(target=_work, args=(maker, theirs, self.at), daemon=True)
         self.process.start()
         theirs.close()
 
-    def give(self, task: Any) -> None:
+    def submit(self, task: Tokens) -> None:
         """Add a task to the process's queue."""
-        with contextlib.suppress(OSError):  # it is dead: `take` says so when its turn comes
-            self.line.send(task)
+        with contextlib.suppress(OSError):  # it is dead: `result` says so when its turn comes
+            self.pipe.send(task)
         self.pending += 1
 
-    def take(self, timeout: float) -> Any:
+    def result(self, timeout: float) -> Made:
         """Wait for the oldest task's result."""
-        ready = wait([self.line, self.process.sentinel], timeout or None)
+        ready = wait([self.pipe, self.process.sentinel], timeout or None)
         if not ready:
             raise LoaderError(
                 f"loader process {self.process.pid} has not finished a batch within {timeout:g} s "
@@ -119,9 +108,9 @@ class _Worker:
                 "is only slow, 0 waits for ever"
             )
         try:
-            if self.line not in ready:
+            if self.pipe not in ready:
                 raise EOFError
-            result, failure = self.line.recv()  # what a dead process has sent can still be there
+            result, failure = self.pipe.recv()  # what a dead process has sent can still be there
         except (EOFError, OSError, RuntimeError) as error:
             full = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
             if full or isinstance(error, RuntimeError):  # torch's word for a descriptor that is not
@@ -135,16 +124,16 @@ class _Worker:
         self.pending -= 1
         return result
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """End the process at once; it holds nothing that would be lost."""
         self.process.kill()
         self.process.join()
         self.process.close()
-        self.line.close()
+        self.pipe.close()
 
     def _place(self) -> str:
         index = self.at.value
-        return self.name(index) if index >= 0 else "no sample (between two batches)"
+        return self.maker.name(index) if index >= 0 else "no sample (between two batches)"
 
     def _death(self) -> str:
         self.process.join(1.0)
@@ -156,35 +145,27 @@ class _Worker:
         return f"loader process {self.process.pid} died ({end}) at {self._place()}: {cure}"
 
 
-def _work(
-    make: Callable[[Any, Callable[[int], None]], Any],
-    name: Callable[[int], str],
-    line: Connection,
-    at: Any,
-) -> None:
-    """The process: results for tasks, until it is ended or its parent is gone."""
+def _work(maker: BatchMaker, pipe: Connection, at: Any) -> None:
+    """The process: results for tasks, until it is killed or its parent is gone."""
     # Ctrl-C reaches the whole group; the parent decides. Its handlers are not this process's.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     parent = os.getppid()
-
-    def begin(index: int) -> None:
-        at.value = index
-
     while True:
-        while not line.poll(_PARENT_CHECK):
+        while not pipe.poll(_PARENT_CHECK):
             if os.getppid() != parent:
                 return
         try:
-            task = line.recv()
+            task = pipe.recv()
             try:
-                line.send((make(task, begin), None))
+                pipe.send((maker(task, at), None))
             except ValueError as error:  # says itself what is wrong
-                line.send((None, ValueError(str(error))))
+                pipe.send((None, ValueError(str(error))))
             except Exception:
-                failure = f"{name(at.value)} failed in a loader process:\n{traceback.format_exc()}"
-                line.send((None, LoaderError(failure)))
+                name = maker.name(at.value)
+                failure = f"{name} failed in a loader process:\n{traceback.format_exc()}"
+                pipe.send((None, LoaderError(failure)))
             at.value = -1
         except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
             return

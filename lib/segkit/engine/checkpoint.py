@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +21,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from segkit import random_state
+from segkit.weights.files import sync, write
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 FORMAT = "segkit.checkpoint.2"
@@ -54,38 +53,23 @@ def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
     tree = json.dumps(_flatten({"state": state, "rng": random_state.state()}, tensors))
     metadata = {"format": FORMAT, "tree": tree, "digest": _digest(tree, tensors)}
     temporary = folder / f".{LAST}.tmp"
-    try:
-        save_file(tensors, temporary, metadata)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-    except SafetensorError as error:  # safetensors wraps the operating system's error in its own
-        temporary.unlink(missing_ok=True)
-        number = re.search(r"os error (\d+)", str(error))
-        message = f"cannot write a checkpoint into {folder}: {error}"
-        raise OSError(int(number[1]) if number else None, message) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write(tensors, temporary, metadata)
     if (folder / LAST).exists():
         os.replace(folder / LAST, folder / PREVIOUS)
     os.replace(temporary, folder / LAST)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # the renames too
-    finally:
-        os.close(descriptor)
+    sync(folder)  # the renames too
     return folder / LAST
 
 
 def load_checkpoint(
-    folder: str | Path, *, restore_rng: bool = True, tell: Callable[[str], None] | None = None
+    folder: str | Path, *, restore_rng: bool = True, warn: Callable[[str], None] = warnings.warn
 ) -> dict[str, Any] | None:
     """Read the newest whole checkpoint of a folder.
 
     Args:
         folder: the folder of checkpoints.
         restore_rng: whether the random number generators are set to what they were.
-        tell: is told when the newest is damaged and the one before it is taken; None warns.
+        warn: called when the newest is damaged and the one before it is taken.
 
     Returns:
         The state that was saved, or None where there is no checkpoint at all.
@@ -109,8 +93,7 @@ def load_checkpoint(
             faults.append(f"checkpoint {path} is damaged: {error}")
             continue
         if faults:
-            word = f"{faults[0]}; going on from {path.name}"
-            tell(word) if tell else warnings.warn(word, stacklevel=2)
+            warn(f"{faults[0]}; going on from {path.name}")
         return state
     raise ValueError("no whole checkpoint: " + "; ".join(faults))
 
@@ -136,7 +119,8 @@ def _read(path: Path) -> tuple[Any, Any]:
             raise ValueError(f"a {type(whole['state']).__name__}")
         return whole["state"], whole["rng"]
     except (ValueError, TypeError, KeyError, RuntimeError) as error:  # RecursionError, too
-        raise ValueError(f"it holds no training state ({_brief(error)})") from error
+        what = f"{type(error).__name__}: {error!s:.80}"
+        raise ValueError(f"it holds no training state ({what})") from error
 
 
 def _digest(tree: str, tensors: dict[str, Tensor], format: str = FORMAT) -> str:
@@ -145,7 +129,7 @@ def _digest(tree: str, tensors: dict[str, Tensor], format: str = FORMAT) -> str:
     for name in sorted(tensors):
         if format == FORMAT:
             digest.update(f"{name} {tensors[name].dtype} {[*tensors[name].shape]}".encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -161,7 +145,7 @@ def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:
         return {"tuple": [_flatten(value, tensors) for value in node]}
     if isinstance(node, list):
         return [_flatten(value, tensors) for value in node]
-    if node is None or isinstance(node, str | bool | int | float):
+    if isinstance(node, str | bool | int | float | None):
         return node
     raise ValueError(f"a checkpoint cannot hold a {type(node).__name__}: {node!r:.80}")
 
@@ -177,7 +161,3 @@ def _unflatten(node: Any, tensors: dict[str, Tensor]) -> Any:
     if kind == "tuple":
         return tuple(_unflatten(value, tensors) for value in content)
     return {key: _unflatten(value, tensors) for key, value in content}
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {error!s:.80}"

@@ -1,7 +1,7 @@
 """Several processes on one training: who we are, and what we share.
 
-`torchrun` starts the processes and tells each its rank in the environment; `joined` makes them a
-group. Without `torchrun` there is one process, rank 0 of 1, and nothing of `torch.distributed` is
+`torchrun` starts the processes and gives each its rank in the environment; `process_group` joins
+them. Without `torchrun` there is one process, rank 0 of 1, and nothing of `torch.distributed` is
 touched. Whatever shares must be called by all processes, in the same order.
 """
 
@@ -29,20 +29,20 @@ class PeerLostError(ConnectionError):
 
 def rank() -> int:
     """This process's number, from 0; the first one writes."""
-    return dist.get_rank() if _grouped() else 0
+    return dist.get_rank() if _initialized() else 0
 
 
 def world_size() -> int:
     """How many processes train together."""
-    return dist.get_world_size() if _grouped() else 1
+    return dist.get_world_size() if _initialized() else 1
 
 
-def _grouped() -> bool:
+def _initialized() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
 @contextlib.contextmanager
-def joined(store: str | Path | None = None) -> Iterator[None]:
+def process_group(store: str | Path | None = None) -> Iterator[None]:
     """Be one of the processes that `torchrun` started while the context lasts; else do nothing.
 
     With CUDA each process has the GPU of its local rank, and they talk through NCCL; else gloo.
@@ -71,13 +71,13 @@ def joined(store: str | Path | None = None) -> Iterator[None]:
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
     )
-    with losses_explained():
+    with explain_lost_peer():
         yield  # after an exception the group is left as it is: its end would wait for the others
     dist.destroy_process_group()
 
 
 @contextlib.contextmanager
-def losses_explained() -> Iterator[None]:
+def explain_lost_peer() -> Iterator[None]:
     """Say what a lost connection to another process means.
 
     Raises:
@@ -103,7 +103,7 @@ def average(values: Tensor) -> Tensor:
     return values / world_size()
 
 
-def gather(value: Any) -> list[Any]:
+def all_gather(value: Any) -> list[Any]:
     """The value of each process, by rank."""
     values = [value]
     if world_size() > 1:
@@ -112,13 +112,13 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
-def wait() -> None:
+def barrier() -> None:
     """Go on when all processes have come this far."""
     if world_size() > 1:
         dist.barrier()
 
 
-def parallel(model: nn.Module) -> nn.Module:
+def data_parallel(model: nn.Module) -> nn.Module:
     """The network as `train` calls it: with gradients that are averaged over the processes.
 
     All begin with the weights of rank 0.
@@ -134,14 +134,14 @@ def parallel(model: nn.Module) -> nn.Module:
 
 
 def no_sync(network: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """A context in which `parallel`'s network keeps its gradients to itself, to add them up."""
+    """A context in which a `data_parallel` network keeps its gradients to itself, to add up."""
     if isinstance(network, DistributedDataParallel):
         return network.no_sync()
     return contextlib.nullcontext()
 
 
 @torch.no_grad()
-def share_statistics(model: nn.Module) -> None:
+def broadcast_buffers(model: nn.Module) -> None:
     """Give all processes the running statistics of rank 0, as one GPU of several would keep them.
 
     After this all of them would evaluate the same network. Counters are the same already.
@@ -155,7 +155,7 @@ def share_statistics(model: nn.Module) -> None:
         buffer.copy_(part.view_as(buffer))
 
 
-def synchronise_norms(model: nn.Module, wanted: str, device: torch.device) -> nn.Module:
+def convert_sync_batchnorm(model: nn.Module, wanted: str, device: torch.device) -> nn.Module:
     """Let BatchNorm count the images of all processes (SyncBatchNorm), where it is wanted.
 
     Args:
@@ -169,18 +169,13 @@ def synchronise_norms(model: nn.Module, wanted: str, device: torch.device) -> nn
     Raises:
         ValueError: "on" without a GPU.
     """
-    check_norms(wanted, device)
+    check_sync_batchnorm(wanted, device)
     if wanted == "off" or (wanted == "auto" and (world_size() == 1 or device.type != "cuda")):
         return model
-    frozen = {name for name, part in model.named_modules() if getattr(part, "frozen", False)}
-    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for name, part in model.named_modules():
-        if name in frozen:
-            part.frozen = True
-    return model
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-def check_norms(wanted: str, device: torch.device) -> None:
+def check_sync_batchnorm(wanted: str, device: torch.device) -> None:
     """Refuse a SyncBatchNorm that torch does not have.
 
     Raises:
@@ -191,9 +186,3 @@ def check_norms(wanted: str, device: torch.device) -> None:
             f"sync_bn='on' needs GPUs: torch's SyncBatchNorm does not work on {device.type}. Take "
             "'auto' or 'off', and see segkit.engine.ghost_batches for what it is about"
         )
-
-
-__all__ = [
-    "PeerLostError", "average", "check_norms", "gather", "joined", "losses_explained", "parallel",
-    "rank", "world_size", "share_statistics", "synchronise_norms", "no_sync", "wait",
-]  # fmt: skip

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of a network's weights and running statistics.
@@ -26,11 +28,11 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
         raise ValueError(f"the decay of a moving average lies in (0, 1), got {decay}")
 
     @torch.no_grad()
-    def average(old: list[Tensor], new: list[Tensor], updates: Tensor) -> None:
+    def average(old: Tensors, new: Tensors, updates: Tensor | int) -> None:
         count = int(updates)
         kept = min(decay, (1 + count) / (10 + count))
         if old[0].is_floating_point():
-            get_ema_multi_avg_fn(kept)(old, new, updates)
+            get_ema_multi_avg_fn(kept)(old, new, count)
         else:  # BatchNorm's counters
             for counter, newest in zip(old, new, strict=True):
                 counter.copy_(newest)

@@ -28,7 +28,7 @@ def evaluate(
     Args:
         model: the network; it is put into eval mode and given back as it was.
         batches: images (B, C, H, W) and labels (B, H, W), once each (`segkit.data.sequential`,
-            with this process's ``rank`` of the ``ranks``).
+            with this process's ``rank`` of the ``world_size``).
         num_classes: K.
         precision: "float32", "bfloat16" or "float16".
         channels_last: memory format of the images.

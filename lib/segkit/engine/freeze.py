@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -39,7 +39,7 @@ def freeze(model: nn.Module, part: Literal["none", "backbone", "backbone_norms"]
             f"freeze={part!r} is for a network with a backbone, and {type(model).__name__} has "
             'none: take freeze="none"'
         )
-    norms = [module for module in backbone.modules() if isinstance(module, BATCH_NORMS)]
+    norms: list[Any] = [module for module in backbone.modules() if isinstance(module, BATCH_NORMS)]
     if part == "backbone_norms" and not norms:
         raise ValueError(
             f"freeze={part!r}: {type(backbone).__name__} has no BatchNorm; take "

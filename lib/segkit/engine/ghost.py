@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,9 +33,7 @@ def ghost_batches(model: nn.Module, groups: int) -> Iterator[None]:
     """
     if groups < 1:
         raise ValueError(f"groups is {groups}: a batch has 1 part or more")
-    norms = (
-        [part for part in model.modules() if isinstance(part, BATCH_NORMS)] if groups > 1 else []
-    )
+    norms: list[Any] = [part for part in model.modules() if isinstance(part, BATCH_NORMS)]
     outside = [norm.__dict__.get("forward") for norm in norms]
     for norm in norms:
         norm.forward = _in_parts(norm, groups)
@@ -48,7 +47,7 @@ def ghost_batches(model: nn.Module, groups: int) -> Iterator[None]:
                 norm.forward = before
 
 
-def _in_parts(norm: nn.Module, groups: int) -> Callable[[Tensor], Tensor]:
+def _in_parts(norm: Any, groups: int) -> Callable[[Tensor], Tensor]:
     whole = type(norm).forward.__get__(norm)  # also inside another such context
 
     def forward(maps: Tensor) -> Tensor:
@@ -66,6 +65,3 @@ def _in_parts(norm: nn.Module, groups: int) -> Callable[[Tensor], Tensor]:
         )
 
     return forward
-
-
-__all__ = ["ghost_batches"]

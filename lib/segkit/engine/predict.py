@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +66,7 @@ def predict_probs(
     was_training = model.training
     model.eval()
     try:
-        total = None
+        total: Any = None
         for scale in scales:
             scaled = images
             if scale != 1:
@@ -126,7 +126,8 @@ def _slide(model: nn.Module, images: Tensor, window: tuple[int, int], overlap: f
     columns, wide = _starts(width, window[1], overlap)
     blend = _ramp(tall)[:, None] * _ramp(wide)[None, :]
     blend = blend.to(images.device)
-    total, weight = None, images.new_zeros(height, width)
+    total: Any = None
+    weight = images.new_zeros(height, width)
     for top in rows:
         for left in columns:
             here = (..., slice(top, top + tall), slice(left, left + wide))
@@ -153,6 +154,3 @@ def _ramp(length: int) -> Tensor:
     """Weights that fall linearly from the centre of a window to its border, never to zero."""
     position = torch.arange(length, dtype=torch.float32) + 0.5
     return torch.minimum(position, length - position) / (length / 2)
-
-
-__all__ = ["predict", "predict_probs"]

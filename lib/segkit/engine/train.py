@@ -122,7 +122,7 @@ def train(
     try:
         if channels_last:
             model.to(memory_format=memory_format)
-        network = distributed.parallel(model)
+        network = distributed.data_parallel(model)
         frozen = [module for module in model.modules() if getattr(module, "frozen", False)]
         _train_mode(model)
         for index in range(start, steps):
@@ -169,7 +169,7 @@ def train(
                 scaler.step(optimizer)
             scaler.update()
             # BatchNorm's running statistics are those of the first process, as on one GPU.
-            distributed.share_statistics(model)
+            distributed.broadcast_buffers(model)
             if ema is not None:
                 ema.update_parameters(model)
             seconds = time.perf_counter() - began

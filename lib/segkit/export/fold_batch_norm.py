@@ -101,7 +101,7 @@ def _plain(network: nn.Module, name: str, kinds: tuple[type[nn.Module], ...]) ->
 
 
 @torch.no_grad()
-def _fold(conv: nn.Module, norm: nn.Module) -> None:
+def _fold(conv: Any, norm: Any) -> None:
     """Make ``conv(x)`` what ``norm(conv(x))`` was; in float64, rounded once."""
     weight, mean = conv.weight.double(), norm.running_mean.double()
     factor = (norm.running_var.double() + norm.eps).rsqrt()

@@ -80,11 +80,11 @@ class InferenceNetwork(nn.Module):
         Returns:
             Labels, uint8, shape (B, H, W) or (B, *size).
         """
-        logits, shape = self.scores(images), tuple(images.shape[2:])
+        logits, shape = self.scores(images), (images.shape[2], images.shape[3])
         size = size or shape
         if logits.shape[2:] == size:
             return argmax(logits)
-        logits = logits.float().contiguous()  # exact where it is resized, one plane per class
+        logits = logits.float().contiguous()  # exact where it is resized, class by class
         # Two resizings stay two: the network's own, then that to the size.
         if self.resize is not None and (self.resize.align_corners or size != shape):
             logits = self.resize(logits, shape)
@@ -242,8 +242,6 @@ def take_resize(network: nn.Module, example: Tensor) -> ResizeLogits | None:
     if output.logits.shape[2:] != example.shape[2:]:
         return None
     resize = network.get_submodule(calls[0].name)
+    assert isinstance(resize, ResizeLogits)
     replace(network, resize, _Unresized())
     return resize
-
-
-__all__ = ["InferenceNetwork", "optimize_for_inference", "take_resize"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -77,7 +77,7 @@ def combine(
     return total_loss
 
 
-def labels_at(labels: Tensor, size: tuple[int, int]) -> Tensor:
+def labels_at(labels: Tensor, size: Sequence[int]) -> Tensor:
     """Labels at another resolution, each taken from the nearest pixel centre.
 
     Row i of h takes row floor((i + 0.5) * H / h): what ``mode="nearest-exact"`` of

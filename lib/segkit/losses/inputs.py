@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 
-class LossInputs(NamedTuple):
-    """Checked inputs, ready to compute with.
-
-    Attributes:
-        logits: shape (B, K, H, W), float32 (or float64): half precision is widened.
-        target: shape (B, H, W), int64 in 0..K-1; 0 on void pixels.
-        labelled: shape (B, H, W), bool; False on void pixels.
-        weight: shape (K,), or None; dtype and device of ``logits``.
-    """
-
-    logits: Tensor
-    target: Tensor
-    labelled: Tensor
-    weight: Tensor | None
-
-
 def check_inputs(
     logits: Tensor, labels: Tensor, *, ignore: int, weight: Tensor | None = None
-) -> LossInputs:
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Check one batch and bring it to the types that a loss computes in.
 
     The range of the labels is checked on the CPU, where it costs one pass over them. On a GPU the
     check would make the host wait at every step; there the gather or scatter that follows stops the
     process with a device-side assertion instead.
 
-    Volumes are folded to planes, (B, K, D, H, W) to (B, K, D * H, W): no loss asks which pixels are
+    Volumes are folded to images, (B, K, D, H, W) to (B, K, D * H, W): no loss asks which pixels are
     neighbours.
 
     Args:
@@ -42,6 +24,11 @@ def check_inputs(
         labels: class ids, shape (B, H, W) or (B, D, H, W), any integer type.
         ignore: the label of void pixels.
         weight: one number per class, shape (K,), or None.
+
+    Returns:
+        The logits, (B, K, H, W), float32 (or float64): half precision is widened; the target,
+        (B, H, W), int64 in 0..K-1, 0 on void pixels; which pixels are labelled, (B, H, W), bool;
+        and the weight in the dtype and on the device of the logits.
 
     Raises:
         ValueError: the shapes disagree, labels are not integers, a label is neither ``ignore`` nor
@@ -64,12 +51,10 @@ def check_inputs(
         raise ValueError(f"labels are {labels.dtype}; they are class ids: use int64")
     if len(size) == 3:
         logits, labels = logits.flatten(2, 3), labels.flatten(1, 2)
-    if weight is not None:
-        if tuple(weight.shape) != (num_classes,):
-            raise ValueError(
-                f"weight has shape {tuple(weight.shape)}; {num_classes} classes need "
-                f"({num_classes},)"
-            )
+    if weight is not None and tuple(weight.shape) != (num_classes,):
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}; {num_classes} classes need ({num_classes},)"
+        )
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     labels = labels.long()
@@ -85,7 +70,7 @@ def check_inputs(
             )
     if weight is not None:
         weight = weight.to(logits)
-    return LossInputs(logits, target, labelled, weight)
+    return logits, target, labelled, weight
 
 
 def mean_over(values: Tensor, weights: Tensor) -> Tensor:

@@ -67,17 +67,7 @@ def dice(
 
     The sums are plain, not of squares as in V-Net.
 
-    Args:
-        logits: raw scores, shape (B, K, H, W); computed in float32 if they are half precision.
-        labels: class ids, shape (B, H, W), int64.
-        weight: importance of each class in the mean over classes, shape (K,).
-        ignore: the label of void pixels.
-
-    Returns:
-        Scalar, 0..1; 0 with a gradient of 0 where no pixel is labelled.
-
-    Raises:
-        ValueError: as `tversky`.
+    Args, Returns and Raises are those of `tversky`.
 
     Source: Milletari et al., "V-Net", 3DV 2016, section 3; without squares: Drozdzal et al., "The
     Importance of Skip Connections in Biomedical Image Segmentation", 2016.
@@ -90,17 +80,7 @@ def jaccard(
 ) -> Tensor:
     """Soft Jaccard (IoU) loss: `tversky` with alpha = beta = 1, so 1 - TP / (TP + FP + FN).
 
-    Args:
-        logits: raw scores, shape (B, K, H, W); computed in float32 if they are half precision.
-        labels: class ids, shape (B, H, W), int64.
-        weight: importance of each class in the mean over classes, shape (K,).
-        ignore: the label of void pixels.
-
-    Returns:
-        Scalar, 0..1; 0 with a gradient of 0 where no pixel is labelled.
-
-    Raises:
-        ValueError: as `tversky`.
+    Args, Returns and Raises are those of `tversky`.
 
     Source: Rahman and Wang, "Optimizing Intersection-Over-Union in Deep Neural Networks for Image
     Segmentation", ISVC 2016.

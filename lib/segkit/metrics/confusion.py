@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -95,22 +94,6 @@ class ConfusionMatrix:
             intersection, union = intersection_and_union(counts)
             self._rows.append((intersection.cpu(), union.cpu()))
 
-    def merge(self, other: ConfusionMatrix) -> None:
-        """Add what ``other`` has counted; its images follow ours.
-
-        Raises:
-            ValueError: the two differ in classes, void label or in keeping images apart.
-        """
-        ours, theirs = (
-            {"num_classes": m.num_classes, "ignore": m.ignore, "per_image": m.per_image}
-            for m in (self, other)
-        )
-        if ours != theirs:
-            raise ValueError(f"cannot merge {theirs} into {ours}; they must be the same")
-        rows = list(other._rows)  # a copy: `other` may be self
-        self._add(other._matrix, other.images)
-        self._rows.extend(rows)
-
     def all_reduce(self) -> None:
         """Give every process the counts of all, images in the order of the ranks.
 
@@ -119,52 +102,12 @@ class ConfusionMatrix:
         """
         if not (dist.is_available() and dist.is_initialized()):
             return
-        states: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(states, self.to_dict())
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, (self._matrix.cpu(), self.images, self._rows))
         self.reset()
-        for state in states:
-            self.merge(ConfusionMatrix.from_dict(state))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything counted, as numbers and lists that JSON can hold."""
-        return {
-            "num_classes": self.num_classes,
-            "ignore": self.ignore,
-            "per_image": self.per_image,
-            "images": self.images,
-            "matrix": self._matrix.tolist(),
-            "intersection": self.intersection.tolist() if self.per_image else [],
-            "union": self.union.tolist() if self.per_image else [],
-        }
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> ConfusionMatrix:
-        """The matrix that `to_dict` wrote.
-
-        Raises:
-            ValueError: a key is missing, or the sizes contradict each other.
-        """
-        keys = ("num_classes", "ignore", "per_image", "images", "matrix", "intersection", "union")
-        missing = [key for key in keys if key not in state]
-        if missing:
-            raise ValueError(f"the state lacks {missing}; use ConfusionMatrix.to_dict's")
-        num_classes, per_image, images = (state[k] for k in ("num_classes", "per_image", "images"))
-        new = cls(num_classes, ignore=state["ignore"], per_image=per_image)
-        counts = torch.tensor(state["matrix"], dtype=torch.int64)
-        rows = [
-            torch.tensor(state[key], dtype=torch.int64).reshape(-1, num_classes)
-            for key in ("intersection", "union")
-        ]
-        if counts.shape != new._matrix.shape or {len(row) for row in rows} != {images * per_image}:
-            raise ValueError(
-                f"the state of {num_classes} classes and {images} images holds a matrix of shape "
-                f"{tuple(counts.shape)} and rows of {[len(row) for row in rows]} images: it is "
-                "damaged"
-            )
-        new._add(counts, images)
-        if per_image:
-            new._rows.append((rows[0], rows[1]))
-        return new
+        for matrix, images, rows in parts:
+            self._add(matrix, images)
+            self._rows += rows
 
     def iou(self) -> Tensor:
         """Intersection over union of each class over the data set, void left out.

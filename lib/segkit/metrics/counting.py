@@ -102,8 +102,8 @@ def _count_any(prediction: Tensor, labels: Tensor, num_classes: int, ignore: int
     row = labelled.masked_fill(void, 0)
     bounds = torch.stack((*predicted.aminmax(), *row.aminmax())).tolist()
     if min(bounds) < 0 or max(bounds) >= num_classes:
-        seen = (ids.unique().cpu().numpy() for ids in (predicted, labelled))
-        _raise_out_of_range(*seen, num_classes, ignore)
+        given, true = (ids.unique().cpu().numpy() for ids in (predicted, labelled))
+        _raise_out_of_range(given, true, num_classes, ignore)
     row = row.masked_fill(void, num_classes)
     bins = (num_classes + 1) * num_classes
     image = torch.arange(len(row), device=row.device)[:, None]

@@ -1,8 +1,9 @@
 """From logits to label maps: the same labels as torch's own argmax, many times faster on a CPU.
 
 At 512 x 1024 and 19 classes ``logits.argmax(1)`` costs about as much as a small network, because
-its inner loop walks from plane to plane. Walking through one plane after the other instead, with
-the best score so far kept in the cache, is several times faster; and one byte a label is enough.
+its inner loop walks from class to class. Walking through all pixels of one class after the other
+instead, with the best score so far kept in the cache, is several times faster; and one byte a label
+is enough.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from torch import Tensor
 # Rows compared at a time: few enough for their best score and labels to stay in a CPU's cache.
 _TILE_ROWS = 64
 
-# torch picks its resizing kernel by layout, size and whether there are more than three planes, and
-# the kernels differ in the last bit: parts must be resized by the kernel of the whole. So at
-# least four planes go at a time, and a map whose height plus width is small goes whole (there the
-# kernel's arithmetic depends on the number of planes, and there is little to gain).
-_PLANES = 4
+# torch picks its resizing kernel by layout, size and whether there are more than three channels.
+# Kernels differ in the last bit: parts must be resized by the kernel of the whole. So at least four
+# channels go at a time, and a map whose height plus width is small goes whole (there the kernel's
+# arithmetic depends on the number of channels, and there is little to gain).
+_CHANNELS = 4
 _SMALL = 128
 
 
@@ -44,7 +45,7 @@ def argmax(logits: Tensor) -> Tensor:
     if logits.ndim == 5:
         return argmax(logits.flatten(2, 3)).unflatten(1, logits.shape[2:4])
     _check(logits)
-    if not _planes_are_apart(logits):
+    if not _classes_are_apart(logits):
         return logits.argmax(1).to(torch.uint8)
     batch, _, height, width = logits.shape
     labels = torch.empty(batch, height, width, dtype=torch.uint8)
@@ -62,7 +63,7 @@ def argmax_resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """The label map of logits that are first resized (bilinear, ``align_corners=False``).
 
     Equal to ``F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1)``, but
-    the resized scores never exist all at once: on a CPU a few planes are resized at a time, with
+    the resized scores never exist all at once: on a CPU a few classes are resized at a time, with
     the very arithmetic that torch uses for all of them, and compared with the best so far.
 
     Args:
@@ -82,9 +83,9 @@ def argmax_resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if (height, width) == tuple(logits.shape[-2:]):
         return argmax(logits)
     labels = torch.empty(len(logits), height, width, dtype=torch.uint8, device=logits.device)
-    in_parts = _planes_are_apart(logits) and height + width > _SMALL
+    in_parts = _classes_are_apart(logits) and height + width > _SMALL
     for image, scores in zip(labels, logits.split(1), strict=True):
-        found = _first_highest(_resized_planes(scores, size)) if in_parts else None
+        found = _first_highest(_resized_classes(scores, size)) if in_parts else None
         image.copy_(argmax(_resize(scores, size))[0] if found is None else torch.from_numpy(found))
     return labels
 
@@ -97,8 +98,8 @@ def _check(logits: Tensor) -> None:
         )
 
 
-def _planes_are_apart(logits: Tensor) -> bool:
-    """Whether going plane by plane pays: on a CPU, unless a pixel's scores lie side by side."""
+def _classes_are_apart(logits: Tensor) -> bool:
+    """Whether going class by class pays: on a CPU, unless a pixel's scores lie side by side."""
     on_cpu = logits.device.type == "cpu" and not torch.compiler.is_compiling()
     return on_cpu and logits.stride(1) > 1
 
@@ -107,8 +108,8 @@ def _resize(scores: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
 
 
-def _resized_planes(scores: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    for part in scores.tensor_split(max(1, scores.shape[1] // _PLANES), dim=1):
+def _resized_classes(scores: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    for part in scores.tensor_split(max(1, scores.shape[1] // _CHANNELS), dim=1):
         yield from _as_numpy(_resize(part, size))[0]
 
 
@@ -117,20 +118,20 @@ def _as_numpy(scores: Tensor) -> np.ndarray:
     return (scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores).numpy()
 
 
-def _first_highest(planes: Iterable[np.ndarray]) -> np.ndarray | None:
-    """For each pixel the first plane with the highest score, uint8; None if there is a NaN.
+def _first_highest(scores: Iterable[np.ndarray]) -> np.ndarray | None:
+    """For each pixel the first class with the highest score, uint8; None if there is a NaN.
 
     Plain maxima instead of masked writes: since k only grows, max(label, k * won) is k exactly
-    where plane k has just won, and runs at full vector width.
+    where class k has just won, and runs at full vector width.
     """
-    planes = iter(planes)
-    best = next(planes).copy()
+    scores = iter(scores)
+    best = next(scores).copy()
     labels = np.zeros(best.shape, dtype=np.uint8)
     won = np.empty(best.shape, dtype=np.bool_)
     won_k = won.view(np.uint8)  # the same bytes, so that they can be multiplied in place
-    for k, plane in enumerate(planes, start=1):
-        np.greater(plane, best, out=won)
+    for k, score in enumerate(scores, start=1):
+        np.greater(score, best, out=won)
         np.multiply(won_k, np.uint8(k), out=won_k)
         np.maximum(labels, won_k, out=labels)
-        np.maximum(best, plane, out=best)
+        np.maximum(best, score, out=best)
     return None if np.isnan(best).any() else labels

@@ -23,7 +23,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from typing import ClassVar, Unpack
+from typing import ClassVar, Unpack, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,7 +90,7 @@ class DeepLabV1(nn.Module):
 
         init_kaiming(nn.ModuleList([self.fc6, self.fc7]))
         nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(cast(Tensor, self.head.bias))
 
     def forward(self, images: Tensor) -> SegOutput:
         x = self.average(self.backbone(images).c5)  # (B, 512, H/8, W/8)

@@ -26,7 +26,7 @@ Differs from the paper:
 from __future__ import annotations
 
 from functools import reduce
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -120,13 +120,14 @@ class DeepLabV2(nn.Module):
             self.branches = nn.ModuleList(
                 nn.Conv2d(c5, num_classes, 3, padding=rate, dilation=rate) for rate in rates
             )
-            scores = [*self.branches]
+            scores: list[Any] = [*self.branches]
         else:
             self.branches = nn.ModuleList(
                 AtrousBranch(c5, channels, num_classes, rate=rate, dropout=dropout)
                 for rate in rates
             )
-            scores = [branch[-1] for branch in self.branches]
+            branches: list[Any] = [*self.branches]
+            scores = [branch[-1] for branch in branches]
         self.resize = ResizeLogits(align_corners=True)
         for score in scores:
             nn.init.normal_(score.weight, std=0.01)
@@ -147,8 +148,8 @@ class DeepLabV2(nn.Module):
             size = [round(scale * (side - 1)) + 1 for side in images.shape[-2:]]
             images = resize(images, size, align_corners=True)
         c5 = self.backbone(images).c5
-        first, *rest = (branch(c5) for branch in self.branches)
-        return sum(rest, start=first)
+        scores: list[Tensor] = [branch(c5) for branch in self.branches]
+        return sum(scores[1:], start=scores[0])
 
 
 class Options(BackboneOptions, total=False):

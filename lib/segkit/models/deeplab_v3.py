@@ -109,7 +109,7 @@ class DeepLabV3(nn.Module):
         stages = self.backbone(images)
         scores = self.head(self.head_conv(self.aspp(stages.c5)))  # (B, K, H/8, W/8)
         aux = {}
-        if self.training and self.aux_head is not None:
+        if self.training and self.aux and self.aux_head is not None:
             aux[self.aux] = self.aux_head(getattr(stages, self.aux))
         return SegOutput(self.resize(scores, images.shape[-2:]), aux)
 

@@ -196,7 +196,7 @@ class DPT(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: ViT,
         *,
         num_classes: int,
         reassemble_channels: tuple[int, int, int, int],

@@ -170,7 +170,7 @@ class ESPNet(nn.Module):
 
     aux_losses: ClassVar[dict[str, AuxLoss]] = {}
 
-    def __init__(self, encoder: nn.Module, *, num_classes: int) -> None:
+    def __init__(self, encoder: ESPEncoder, *, num_classes: int) -> None:
         super().__init__()
         width = max(check_num_classes(num_classes), 5)  # one channel for each branch of the ESP
         x1, x2, x3 = encoder.channels
@@ -204,7 +204,7 @@ class ESPNetC(nn.Module):
 
     aux_losses: ClassVar[dict[str, AuxLoss]] = {}
 
-    def __init__(self, encoder: nn.Module, *, num_classes: int) -> None:
+    def __init__(self, encoder: ESPEncoder, *, num_classes: int) -> None:
         super().__init__()
         check_num_classes(num_classes)
         self.encoder = encoder

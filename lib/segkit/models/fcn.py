@@ -28,7 +28,7 @@ Differs from the paper:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Unpack
+from typing import ClassVar, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -175,7 +175,7 @@ class FCN(nn.Module):
         for score in (self.score_fr, self.score_pool4, self.score_pool3):
             if score is not None:
                 nn.init.zeros_(score.weight)
-                nn.init.zeros_(score.bias)
+                nn.init.zeros_(cast(Tensor, score.bias))
 
     def forward(self, images: Tensor) -> SegOutput:
         _, c3, c4, c5 = self.backbone(F.pad(images, [self.border] * 4))
@@ -183,10 +183,10 @@ class FCN(nn.Module):
         x = self.dropout(F.relu(self.fc7(x)))
         x = self.score_fr(x)  # (B, K, H/32, W/32)
 
-        if self.score_pool4 is not None:
+        if self.score_pool4 is not None and self.upscore2 is not None:
             skip = self.score_pool4(c4 * self.skip_scales[0])
             x = self._fuse(self.upscore2(x), skip, self.pool4_offset)  # (B, K, H/16, W/16)
-        if self.score_pool3 is not None:
+        if self.score_pool3 is not None and self.upscore_pool4 is not None:
             skip = self.score_pool3(c3 * self.skip_scales[1])
             x = self._fuse(self.upscore_pool4(x), skip, self.pool3_offset)  # (B, K, H/8, W/8)
 

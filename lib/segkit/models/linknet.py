@@ -25,6 +25,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor, nn
@@ -186,7 +187,7 @@ class LinkNet(nn.Module):
         return SegOutput(crop(self.head(x), images.shape[-2:]), {})
 
 
-def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+def crop(x: Tensor, size: Sequence[int]) -> Tensor:
     """The first rows and columns, (height, width) of them."""
     return x[..., : size[0], : size[1]]
 

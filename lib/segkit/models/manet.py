@@ -29,7 +29,7 @@ Differs from the paper:
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +102,8 @@ class SqueezeExcite(nn.Sequential):
         Means of features hardly change from image to image: a unit that starts below zero stays
         there, and with four units all may. Of a mirrored pair one is always above.
         """
-        weight = self[1].weight
+        conv: Any = self[1]
+        weight = conv.weight
         half = len(weight) // 2
         weight[half : 2 * half] = -weight[:half]
 

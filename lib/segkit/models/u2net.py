@@ -24,7 +24,7 @@ Differs from the paper:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, Unpack
+from typing import ClassVar, NamedTuple, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -165,7 +165,7 @@ class U2Net(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):  # Xavier's, as in the paper
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(cast(Tensor, module.bias))
 
     def forward(self, images: Tensor) -> SegOutput:
         skips = []

@@ -28,7 +28,7 @@ Differs from the paper:
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -204,10 +204,10 @@ class BackboneUNet(nn.Module):
             stem = getattr(backbone, "stem_channels", 0) > 0
         if stem and not hasattr(backbone, "forward_with_stem"):
             raise ValueError(f"{type(backbone).__name__} has no forward_with_stem: pass stem=False")
-        self.backbone = backbone
+        self.backbone: Any = backbone
         self.stem = stem
         c2, c3, c4, c5 = backbone.channels
-        skips = (c4, c3, c2, backbone.stem_channels if stem else 0, 0)
+        skips = (c4, c3, c2, self.backbone.stem_channels if stem else 0, 0)
         self.decoder = nn.ModuleList(
             UpBlock(below, skip, above)
             for (below, above), skip in zip(pairwise((c5, *decoder_channels)), skips, strict=True)

@@ -24,8 +24,8 @@ def pixel_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Gaussian), https://arxiv.org/abs/1711.07971; the square root is that of Vaswani et al.,
     "Attention Is All You Need", NIPS 2017, https://arxiv.org/abs/1706.03762
     """
-    sequences = (x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (query, key, value))
+    rows, keys, values = (x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (query, key, value))
     # One head of attention, (B, 1, pixels, channels); the fused kernel never holds the matrix of
     # all likenesses.
-    mean = F.scaled_dot_product_attention(*sequences)
+    mean = F.scaled_dot_product_attention(rows, keys, values)
     return mean.squeeze(1).transpose(1, 2).unflatten(2, query.shape[-2:])

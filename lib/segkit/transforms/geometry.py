@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,13 +12,7 @@ from torch.nn import functional
 
 from segkit.outputs import IGNORE
 from segkit.transforms.colour import MEAN, check_colours
-from segkit.transforms.pair import check_pair, check_probability, uniform
-
-
-def _needed(wanted: int, scale: float) -> int:
-    """Smallest number of source pixels that `interpolate` turns into ``wanted`` pixels or more."""
-    source = math.ceil(wanted / scale)
-    return source + (int(source * scale) < wanted)  # wanted / scale may have been rounded down
+from segkit.transforms.pair import check_pair, uniform
 
 
 def _window(size: int, wanted: int, scale: float) -> tuple[slice, slice, slice]:
@@ -28,7 +23,9 @@ def _window(size: int, wanted: int, scale: float) -> tuple[slice, slice, slice]:
         the window. Uniform over all places where the window lies within the picture, or, where
         the scaled picture is the smaller one, the picture within the window.
     """
-    needed = _needed(wanted, scale)
+    # The fewest source pixels that `interpolate` turns into ``wanted`` pixels or more.
+    needed = math.ceil(wanted / scale)
+    needed += int(needed * scale) < wanted  # wanted / scale may have been rounded down
     if needed <= size:
         start = int(torch.randint(size - needed + 1, ()).item())
         return slice(start, start + needed), slice(wanted), slice(wanted)
@@ -69,19 +66,12 @@ class RandomScaleCrop:
 
     def __post_init__(self) -> None:
         crop, scale = self.crop, self.scale
-        if (
-            not isinstance(crop, tuple | list)
-            or len(crop) != 2
-            or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in crop)
-        ):
+        pairs = [isinstance(pair, tuple | list) and len(pair) == 2 for pair in (crop, scale)]
+        if not pairs[0] or any(type(side) is not int or side < 1 for side in crop):
             raise ValueError(
                 f"crop={crop!r}: give (height, width) in whole pixels, for example (512, 1024)"
             )
-        if (
-            not isinstance(scale, tuple | list)
-            or len(scale) != 2
-            or not 0 < scale[0] <= scale[1] < math.inf
-        ):
+        if not pairs[1] or not 0 < scale[0] <= scale[1] < math.inf:
             raise ValueError(
                 f"scale={scale!r}: give (lowest, highest) with 0 < lowest <= highest, for "
                 "example (0.5, 2.5)"
@@ -136,7 +126,8 @@ class RandomFlip:
     vertical: bool = False
 
     def __post_init__(self) -> None:
-        check_probability("p", self.p)
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"p={self.p!r}: a probability is in 0..1")
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give the pair, mirrored or as it was; shapes and dtypes stay."""
@@ -187,20 +178,11 @@ class Elastic:
         x = (2 * (torch.arange(width) + shift[0]) + 1) / width - 1
         y = (2 * (torch.arange(height)[:, None] + shift[1]) + 1) / height - 1
         where = torch.stack((x, y), dim=-1)[None]
-        moved = functional.grid_sample(
-            image[None].to(torch.float32),
-            where,
-            mode="bilinear",
-            padding_mode="reflection",
-            align_corners=False,
-        )[0]
-        labels = functional.grid_sample(
-            mask[None, None].to(torch.float32),
-            where,
-            mode="nearest",
-            padding_mode="reflection",
-            align_corners=False,
-        )[0, 0]
+        sample = partial(
+            functional.grid_sample, grid=where, padding_mode="reflection", align_corners=False
+        )
+        moved = sample(image[None].to(torch.float32), mode="bilinear")[0]
+        labels = sample(mask[None, None].to(torch.float32), mode="nearest")[0, 0]
         if image.dtype == torch.uint8:
             moved = moved.round_().to(torch.uint8)
         return moved, labels.to(torch.uint8)

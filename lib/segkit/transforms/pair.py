@@ -44,9 +44,3 @@ def check_pair(image: Tensor, mask: Tensor) -> None:
 def uniform(low: float, high: float) -> float:
     """One number from [low, high), from torch's global generator."""
     return low + (high - low) * torch.rand((), dtype=torch.float64).item()
-
-
-def check_probability(name: str, value: float) -> None:
-    """Raise ValueError where ``value`` is not in 0..1."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name}={value!r}: a probability is in 0..1")

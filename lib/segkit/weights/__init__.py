@@ -10,7 +10,7 @@ that says what is needed to use them. The usual fields:
     licence, source         of the weights: "Apache-2.0", a run, a URL
 """
 
-from segkit.weights.downloads import Source, WeightsEntry, cache_dir, fetch
+from segkit.weights.downloads import Source, cache_dir, fetch
 from segkit.weights.files import read_header, save_weights
 from segkit.weights.fine_tuning import Loaded, load_for_classes
 from segkit.weights.loading import load_weights, with_weights
@@ -18,7 +18,6 @@ from segkit.weights.loading import load_weights, with_weights
 __all__ = [
     "Loaded",
     "Source",
-    "WeightsEntry",
     "cache_dir",
     "fetch",
     "load_for_classes",

@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
@@ -20,28 +19,9 @@ from segkit.weights.files import sync
 
 ATTEMPTS = 4  # without a new byte, before a download is given up
 
-
-class WeightsEntry(NamedTuple):
-    """Weights that lie on the net.
-
-    Attributes:
-        url: http or https address of a safetensors file.
-        sha256: checksum of the whole file, 64 hexadecimal digits.
-        licence: of the weights, for example "Apache-2.0".
-        source: who trained them, on what.
-        metric: what was measured, with value and policy: "mIoU 0.733, dataset, CamVid test".
-    """
-
-    url: str
-    sha256: str
-    licence: str = ""
-    source: str = ""
-    metric: str = ""
-
-
-Source = str | os.PathLike[str] | WeightsEntry
-"""A path, ``"https://host/file.safetensors#sha256=<64 digits>"``, a WeightsEntry, or torchvision's
-weights of a whole network by name: ``"FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"``."""
+Source = str | os.PathLike[str]
+"""A path, ``"https://host/file.safetensors#sha256=<64 digits>"``, or torchvision's weights of a
+whole network by name: ``"FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"``."""
 
 
 def cache_dir() -> Path:
@@ -62,17 +42,15 @@ def fetch(source: Source) -> Path:
         ValueError: a folder, no sha256, another scheme than http(s), or a wrong checksum.
         ConnectionError: the download failed; what arrived is kept for the next attempt.
     """
-    if not isinstance(source, WeightsEntry):
-        if "://" not in str(source):
-            return _file(Path(source))
-        url, _, fragment = str(source).partition("#")
-        source = WeightsEntry(url, fragment.removeprefix("sha256="))
-    url, sha256 = source.url, source.sha256.lower()
+    if "://" not in str(source):
+        return _file(Path(source))
+    url, _, fragment = str(source).partition("#")
+    sha256 = fragment.removeprefix("sha256=").lower()
     if urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"{url} is neither http nor https; for a local file give its path")
     if not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(
-            f"{url} comes with sha256 {source.sha256!r}, which is not 64 hexadecimal digits: "
+            f"{url} comes with sha256 {sha256!r}, which is not 64 hexadecimal digits: "
             f'without it nobody knows what was downloaded. Write "{url}#sha256=<digits>"'
         )
     (folder := cache_dir()).mkdir(parents=True, exist_ok=True)

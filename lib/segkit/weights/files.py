@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,17 +47,33 @@ def save_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # what the user's umask says; safetensors says 0600
-        save_file(tensors, temporary, metadata={"format": "pt", "segkit": text})
-        temporary.chmod(mode)
-        sync(temporary)
+        write(tensors, temporary, {"format": "pt", "segkit": text})
         os.replace(temporary, path)
         sync(path.parent)  # the rename itself
-    except SafetensorError as error:  # safetensors wraps the operating system's error in its own
-        raise OSError(f"cannot write {path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file to the disk, or leave none.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    try:
+        path.touch()
+        mode = path.stat().st_mode  # what the user's umask says; safetensors says 0600
+        save_file(tensors, path, metadata)
+        path.chmod(mode)
+        sync(path)
+    except SafetensorError as error:  # safetensors wraps the operating system's error in its own
+        path.unlink(missing_ok=True)
+        number = re.search(r"os error (\d+)", str(error))
+        message = f"cannot write into {path.parent}: {error}"
+        raise OSError(int(number[1]) if number else None, message) from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def read_header(path: str | Path) -> dict[str, Any]:

@@ -120,11 +120,11 @@ def test_transform_and_cache():
     assert torch.equal(image.flip(-1), streets[1][0])
     assert torch.equal(mask.flip(-1), streets[1][1])
     assert streets.transform is None
-    assert flipped._drawn is streets._drawn
-    assert set(streets._drawn) == {1}
-    assert not SyntheticStreets(length=1, cache=False).with_transform(None)._drawn
+    assert flipped._decoded is streets._decoded
+    assert set(streets._decoded) == {1}
+    assert not SyntheticStreets(length=1, cache=False).with_transform(None)._decoded
     sent = pickle.loads(pickle.dumps(streets))
-    assert not sent._drawn
+    assert not sent._decoded
     assert torch.equal(sent[1][0], streets[1][0])
 
 

@@ -68,21 +68,13 @@ class Camera:
 
 
 class Patch(NamedTuple):
-    """The visible part of a wall: a window of the canvas, and where on the wall each pixel lies.
+    """The visible part of a wall: a window of the canvas, and where on the wall each pixel lies."""
 
-    Attributes:
-        window: the rows and columns of the canvas, h of them and w.
-        mask: (h, w) bool, the pixels that the wall covers.
-        near: (w,) one over the distance, 1/metres.
-        along: (w,) metres from the wall's first end.
-        up: (h, w) metres above the ground.
-    """
-
-    window: tuple[slice, slice]
-    mask: np.ndarray
-    near: np.ndarray
-    along: np.ndarray
-    up: np.ndarray
+    window: tuple[slice, slice]  # the rows and columns of the canvas, h of them and w
+    mask: np.ndarray  # (h, w) bool, the pixels that the wall covers
+    near: np.ndarray  # (w,) one over the distance, 1/metres
+    along: np.ndarray  # (w,) metres from the wall's first end
+    up: np.ndarray  # (h, w) metres above the ground
 
 
 def _span(low: float, high: float, limit: int) -> tuple[int, int]:
@@ -172,9 +164,7 @@ class Canvas:
         paint = np.asarray(colour, np.float32)
         image, labels = self.image, self.labels
         for r, (low, high) in enumerate(zip(left, right, strict=True), r0):
-            c0, c1 = ceil(low - 0.5), ceil(high - 0.5)  # slicing itself cuts at the right
-            if c0 < 0:
-                c0 = 0
+            c0, c1 = max(ceil(low - 0.5), 0), ceil(high - 0.5)  # slicing cuts at the right
             if c0 < c1:
                 image[r, c0:c1] = paint
                 labels[r, c0:c1] = label
@@ -238,11 +228,10 @@ class Canvas:
         i = ((rows - top) * leaf).astype(np.int64) + start
         j = ((cols - left) * leaf).astype(np.int64) + start * 3
         noise = noise_tile(6)[(i & 255)[:, None], j & 255]
-        distance = None
+        distance = np.inf
         for x, y, rx, ry in blobs:
             dx, dy = (cols - x) / rx, (rows - y) / ry
-            one = (dx * dx) + (dy * dy)[:, None]
-            distance = one if distance is None else np.minimum(distance, one)
+            distance = np.minimum(distance, (dx * dx) + (dy * dy)[:, None])
         mask = distance + (noise - 0.5) * (2 * ragged) < 1
         speckle = grain_tile()[(i & 255)[:, None], j & 255, 0]
         from_above = (1.2 - 0.5 * (rows - top) / (bottom - top)).astype(np.float32)

@@ -9,17 +9,15 @@ the car that carries the camera.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import operator
-from collections.abc import Callable
-from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segkit.data.camvid import CLASSES, PALETTE
+from segkit.data.pairs import PairDataset, Transform
 from segkit.data.streets.scene import draw_street
 
 SPLITS = {"train": 400, "val": 100, "test": 100}
@@ -29,7 +27,7 @@ VERSION = 1
 """Changes whenever the same arguments give other scenes; part of the manifest."""
 
 
-class SyntheticStreets:
+class SyntheticStreets(PairDataset):
     """Synthetic street scenes with exact labels in CamVid's 11 classes; needs no file.
 
     Scene ``i`` is a pure function of (split, seed, i, size). The splits draw from separate random
@@ -61,7 +59,6 @@ class SyntheticStreets:
 
     classes: tuple[str, ...] = CLASSES
     palette: tuple[tuple[int, int, int], ...] = PALETTE
-    num_classes: int = len(CLASSES)
 
     def __init__(
         self,
@@ -70,9 +67,10 @@ class SyntheticStreets:
         size: tuple[int, int] = (128, 160),
         length: int | None = None,
         seed: int = 0,
-        transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None = None,
+        transform: Transform | None = None,
         cache: bool = True,
     ) -> None:
+        super().__init__(transform, cache)
         if split not in SPLITS:
             raise ValueError(f"split={split!r}: choose one of {', '.join(map(repr, SPLITS))}")
         if not isinstance(size, tuple | list) or len(size) != 2:
@@ -80,48 +78,18 @@ class SyntheticStreets:
         self.size = (_whole("height", size[0], 16), _whole("width", size[1], 16))
         self.split, self.seed = split, _whole("seed", seed, 0)
         self._length = SPLITS[split] if length is None else _whole("length", length, 1)
-        self.transform, self.cache = transform, cache
-        self._drawn: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image, mask = self.raw(index)
-        return (image, mask) if self.transform is None else self.transform(image, mask)
-
-    def raw(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return a scene as it was drawn.
-
-        Args:
-            index: number of the scene; -1 is the last.
-
-        Returns:
-            uint8 image (3, H, W) and uint8 mask (H, W) with void as IGNORE; yours to write into.
-
-        Raises:
-            IndexError: no such scene.
-        """
-        index = self._index(index)
-        scene = self._drawn.get(index)
-        if scene is None:
-            stream = list(SPLITS).index(self.split)
-            scene = draw_street(np.random.default_rng([self.seed, stream, index]), self.size)
-            if self.cache:
-                self._drawn[index] = scene
-        image, labels = scene
-        return torch.from_numpy(image.copy()), torch.from_numpy(labels.copy())
+    def _read(self, index: int) -> tuple[Tensor, Tensor]:
+        stream = list(SPLITS).index(self.split)
+        image, labels = draw_street(np.random.default_rng([self.seed, stream, index]), self.size)
+        return torch.from_numpy(image), torch.from_numpy(labels)
 
     def stem(self, index: int) -> str:
         """Return the name of a scene, such as ``val_0_00007``: split, seed and number."""
         return f"{self.split}_{self.seed}_{self._index(index):05d}"
-
-    def with_transform(self, transform: Callable[[Tensor, Tensor], tuple[Any, Any]] | None) -> Self:
-        """Return the same data set with another transform; both share what was drawn."""
-        other = copy.copy(self)
-        other._drawn = self._drawn  # a copy is made as for a pickle: with an empty cache
-        other.transform = transform
-        return other
 
     def manifest(self) -> str:
         """Return a fingerprint of the data: sha256 in hexadecimal.
@@ -137,16 +105,6 @@ class SyntheticStreets:
             f"{type(self).__name__}({self.split!r}, seed={self.seed}: {len(self)} scenes of "
             f"{height}x{width}, {self.num_classes} classes)"
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A worker process draws for itself: sending it the cache would take longer.
-        return {**self.__dict__, "_drawn": {}}
-
-    def _index(self, index: int) -> int:
-        number = operator.index(index)
-        if not -self._length <= number < self._length:
-            raise IndexError(f"index {number}: there are {self._length} scenes, from 0")
-        return number % self._length
 
 
 def _whole(name: str, value: int, least: int) -> int:

@@ -50,61 +50,36 @@ class Board:
         """Pixel of the point ``a`` metres across and ``y`` metres up."""
         return self.foot[0] + a * self.across, self.foot[1] - y * self.up
 
-    def box(
-        self,
-        left: float,
-        bottom: float,
-        right: float,
-        top: float,
-        colour: Colour,
-        label: int | None = None,
-    ) -> None:
+    def box(self, left: float, bottom: float, right: float, top: float, colour: Colour) -> None:
         """Paint a rectangle."""
         (c0, r1), (c1, r0) = self.at(left, bottom), self.at(right, top)
         colour = self.canvas.faded(colour, self.z)
-        self.canvas.box(
-            min(c0, c1), r0, max(c0, c1), r1, self.label if label is None else label, colour
-        )
+        self.canvas.box(min(c0, c1), r0, max(c0, c1), r1, self.label, colour)
 
     def post(self, a: float, bottom: float, top: float, width: float, colour: Colour) -> None:
         """Paint an upright bar; a distant one keeps the width of a hair, 1/160 of the frame."""
         wide = max(width, self.hairline / self.up) / 2
         self.box(a - wide, bottom, a + wide, top, colour)
 
-    def shape(self, points: Sequence[Point], colour: Colour, label: int | None = None) -> None:
+    def shape(self, points: Sequence[Point], colour: Colour) -> None:
         """Paint a convex polygon."""
         pixels = [self.at(a, y) for a, y in points]
-        self.canvas.polygon(
-            pixels, self.label if label is None else label, self.canvas.faded(colour, self.z)
-        )
+        self.canvas.polygon(pixels, self.label, self.canvas.faded(colour, self.z))
 
     def limb(self, start: Point, end: Point, width: float, colour: Colour) -> None:
         """Paint a straight bar from one point to another."""
         da, dy = end[0] - start[0], end[1] - start[1]
         wide = max(width, 0.8 * self.hairline / self.up) / 2 / sqrt(da * da + dy * dy)
         a, y = -dy * wide, da * wide
-        corners = [
-            (start[0] + a, start[1] + y),
-            (end[0] + a, end[1] + y),
-            (end[0] - a, end[1] - y),
-            (start[0] - a, start[1] - y),
-        ]
-        self.shape(corners, colour)
+        ends = ((start, 1), (end, 1), (end, -1), (start, -1))
+        self.shape([(p[0] + a * sign, p[1] + y * sign) for p, sign in ends], colour)
 
     def disc(
-        self,
-        a: float,
-        y: float,
-        ra: float,
-        ry: float,
-        colour: Colour,
-        label: int | None = None,
-        hole: float = 0.0,
+        self, a: float, y: float, ra: float, ry: float, colour: Colour, hole: float = 0.0
     ) -> None:
         """Paint an ellipse, or a ring."""
-        colour = self.canvas.faded(colour, self.z)
-        label = self.label if label is None else label
-        self.canvas.ellipse(self.at(a, y), ra * self.up, ry * self.up, label, colour, hole=hole)
+        colour, rx, ry = self.canvas.faded(colour, self.z), ra * self.up, ry * self.up
+        self.canvas.ellipse(self.at(a, y), rx, ry, self.label, colour, hole=hole)
 
     def shadow(self, ra: float, depth: float, strength: float) -> None:
         """Darken the ground ``ra`` metres to each side of the foot, ``depth`` fore and aft."""
@@ -122,24 +97,16 @@ def paint_tree(canvas: Canvas, dice: Dice, x: float, z: float, *, size: float = 
     width = dice.uniform(0.22, 0.42)
     board.post(0, 0, height * 0.7, width, bark)
     for side in (-1, 1):
-        board.limb(
-            (0, clear * 0.9), (side * spread * 0.6, clear + (height - clear) * 0.5), width / 2, bark
-        )
+        tip = (side * spread * 0.6, clear + (height - clear) * 0.5)
+        board.limb((0, clear * 0.9), tip, width / 2, bark)
     middle, half = (clear + height) / 2, (height - clear) / 2
     blobs = [(0.0, middle, spread * 0.8, half)]
-    blobs += [
-        (
-            dice.uniform(-0.7, 0.7) * spread,
-            middle + dice.uniform(-0.6, 0.6) * half,
-            spread * dice.uniform(0.4, 0.7),
-            half * dice.uniform(0.35, 0.6),
-        )
-        for _ in range(4)
-    ]
+    for _ in range(4):
+        a, y = dice.uniform(-0.7, 0.7) * spread, middle + dice.uniform(-0.6, 0.6) * half
+        blobs.append((a, y, spread * dice.uniform(0.4, 0.7), half * dice.uniform(0.35, 0.6)))
     pixels = [(*board.at(a, y), ra * board.up, ry * board.up) for a, y, ra, ry in blobs]
-    canvas.foliage(
-        pixels, TREE, canvas.faded(leaves, z), int(dice.uniform(0, 256)), dice.uniform(0.6, 1.3)
-    )
+    start, ragged = int(dice.uniform(0, 256)), dice.uniform(0.6, 1.3)
+    canvas.foliage(pixels, TREE, canvas.faded(leaves, z), start, ragged)
 
 
 def paint_lamp(canvas: Canvas, dice: Dice, x: float, z: float, *, side: int, lit: bool) -> None:

@@ -20,39 +20,24 @@ ROOFS = ((0.30, 0.30, 0.33), (0.46, 0.27, 0.20), (0.36, 0.32, 0.30))
 PLINTHS = ((0.20, 0.20, 0.22), (0.12, 0.22, 0.20), (0.45, 0.13, 0.12), (0.70, 0.68, 0.62))
 DOORS = ((0.45, 0.12, 0.10), (0.10, 0.20, 0.40), (0.15, 0.30, 0.20), (0.85, 0.85, 0.85))
 BOARDS = (
-    (0.16, 0.24, 0.6),
-    (0.7, 0.12, 0.12),
-    (0.1, 0.38, 0.22),
-    (0.85, 0.7, 0.12),
-    (0.9, 0.9, 0.88),
-)
+    (0.16, 0.24, 0.6), (0.7, 0.12, 0.12), (0.1, 0.38, 0.22), (0.85, 0.7, 0.12), (0.9, 0.9, 0.88),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class House:
-    """How a facade looks; lengths in metres.
+    """How a facade looks; lengths in metres."""
 
-    Attributes:
-        eaves: height of the wall.
-        roof: height of the roof above it, 0 for a flat one.
-        storey: height of a storey.
-        bay: distance between the windows of a row.
-        pane: (width, height) of a window as shares of bay and storey.
-        shop: whether the ground floor is a shop, with a sign board over it.
-        colours: (24, 3): wall, frame, roof, plinth, door, three spare ones, and 16 panes of glass.
-        sign: colour of the sign board.
-        start: which part of the noise the wall shows.
-    """
-
-    eaves: float
-    roof: float
-    storey: float
-    bay: float
-    pane: tuple[float, float]
-    shop: bool
+    eaves: float  # height of the wall
+    roof: float  # height of the roof above it, 0 for a flat one
+    storey: float  # height of a storey
+    bay: float  # distance between the windows of a row
+    pane: tuple[float, float]  # (width, height) of a window as shares of bay and storey
+    shop: bool  # whether the ground floor is a shop, with a sign board over it
+    # (24, 3): wall, frame, roof, plinth, door, three spare ones, and 16 panes of glass.
     colours: np.ndarray
-    sign: Colour
-    start: int
+    sign: Colour  # of the sign board
+    start: int  # which part of the noise the wall shows
 
 
 def make_house(dice: Dice, light: Light) -> House:
@@ -154,12 +139,8 @@ def paint_hedge(
     if patch is None:
         return
     tile = noise_tile(6)
-    noise = tile[
-        (patch.up * 30).astype(np.int64) + seed & 255,
-        (patch.along * 30).astype(np.int64) + seed & 255,
-    ]
+    i, j = ((part * 30).astype(np.int64) + seed & 255 for part in (patch.up, patch.along))
     edge = tile[seed, (patch.along * 20).astype(np.int64) & 255] * 0.4
-    shade = ((0.45 + 0.7 * noise) * (0.7 + 0.3 * patch.up / top)).astype(np.float32)[
-        ..., None
-    ] * np.asarray(colour, np.float32)
+    light = ((0.45 + 0.7 * tile[i, j]) * (0.7 + 0.3 * patch.up / top)).astype(np.float32)
+    shade = light[..., None] * np.asarray(colour, np.float32)
     canvas.fill_wall(patch._replace(mask=patch.mask & (patch.up < top - edge)), TREE, shade)

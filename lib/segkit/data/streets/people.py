@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from segkit.data.streets.canvas import Canvas
 from segkit.data.streets.dice import Dice
-from segkit.data.streets.furniture import Board
+from segkit.data.streets.furniture import BLACK, Board
 from segkit.data.streets.surfaces import BICYCLIST, PEDESTRIAN
-
-BLACK = (0.06, 0.06, 0.07)
 
 CLOTHES = (
     (0.12, 0.13, 0.18), (0.20, 0.22, 0.32), (0.45, 0.12, 0.14), (0.62, 0.58, 0.50),
@@ -32,11 +30,9 @@ def paint_person(canvas: Canvas, dice: Dice, x: float, z: float) -> None:
     board.limb((-stride, 0.02), (-0.05, 0.85), 0.15, tuple(0.85 * c for c in trousers))
     board.limb((stride, 0.02), (0.05, 0.85), 0.15, trousers)
     board.limb((-0.17, 1.38), (-0.2 - swing, 0.85), 0.11, dark)
-    coat_foot = dice.choice([0.8, 0.75, 0.55])
-    board.shape(
-        [(-0.2, coat_foot), (0.2, coat_foot), (0.22, 1.42), (0.1, 1.5), (-0.1, 1.5), (-0.22, 1.42)],
-        coat,
-    )
+    hem = dice.choice([0.8, 0.75, 0.55])
+    right = [(0.2, hem), (0.22, 1.42), (0.1, 1.5)]
+    board.shape([(-0.2, hem), *right, (-0.1, 1.5), (-0.22, 1.42)], coat)
     board.limb((0.17, 1.38), (0.2 + swing, 0.88), 0.11, dark)
     if dice.chance(0.3):  # a bag
         board.box(0.15 + swing, 0.5, 0.42 + swing, 0.85, dice.choice(CLOTHES))
@@ -48,10 +44,8 @@ def paint_cyclist(canvas: Canvas, dice: Dice, x: float, z: float, *, across: boo
     """Paint someone on a bicycle, seen from the side (``across`` the road) or from behind."""
     board = Board(canvas, x, z, BICYCLIST, facing=dice.sign())
     coat, trousers = dice.vary(dice.choice(CLOTHES), 0.2), dice.vary(dice.choice(CLOTHES[:5]), 0.2)
-    skin, frame = (
-        dice.choice(SKIN),
-        dice.vary(dice.choice([(0.6, 0.1, 0.1), (0.1, 0.2, 0.5), (0.1, 0.1, 0.1)])),
-    )
+    skin = dice.choice(SKIN)
+    frame = dice.vary(dice.choice([(0.6, 0.1, 0.1), (0.1, 0.2, 0.5), (0.1, 0.1, 0.1)]))
     helmet = dice.choice([*HAIR, (0.9, 0.9, 0.9), (0.7, 0.1, 0.1)])
     board.shadow(0.8 if across else 0.35, 0.3, 0.6)
     if not across:
@@ -59,30 +53,19 @@ def paint_cyclist(canvas: Canvas, dice: Dice, x: float, z: float, *, across: boo
         board.limb((-0.12, 0.3), (-0.12, 0.95), 0.15, trousers)
         board.limb((0.12, 0.45), (0.12, 0.95), 0.15, trousers)
         board.limb((-0.3, 1.0), (0.3, 1.0), 0.05, BLACK)
-        board.shape(
-            [(-0.19, 0.88), (0.19, 0.88), (0.23, 1.42), (0.1, 1.52), (-0.1, 1.52), (-0.23, 1.42)],
-            coat,
-        )
+        right = [(0.19, 0.88), (0.23, 1.42), (0.1, 1.52)]
+        board.shape([(-0.19, 0.88), *right, (-0.1, 1.52), (-0.23, 1.42)], coat)
         board.limb((-0.2, 1.4), (-0.32, 1.02), 0.1, coat)
         board.limb((0.2, 1.4), (0.32, 1.02), 0.1, coat)
         board.disc(0, 1.66, 0.12, 0.15, skin)
         board.disc(0, 1.71, 0.13, 0.12, helmet)
         return
+    hole = max(0.0, 1 - max(0.07, board.hairline / board.up) / 0.34)
     for a in (-0.52, 0.52):
-        board.disc(
-            a,
-            0.34,
-            0.34,
-            0.34,
-            BLACK,
-            hole=max(0.0, 1 - max(0.07, board.hairline / board.up) / 0.34),
-        )
-    for start, end in (
-        ((-0.52, 0.34), (-0.12, 0.85)),
-        ((-0.12, 0.85), (0.4, 0.85)),
-        ((-0.05, 0.32), (0.4, 0.8)),
-    ):
-        board.limb(start, end, 0.06, frame)
+        board.disc(a, 0.34, 0.34, 0.34, BLACK, hole=hole)
+    board.limb((-0.52, 0.34), (-0.12, 0.85), 0.06, frame)
+    board.limb((-0.12, 0.85), (0.4, 0.85), 0.06, frame)
+    board.limb((-0.05, 0.32), (0.4, 0.8), 0.06, frame)
     board.limb((0.52, 0.34), (0.38, 1.02), 0.06, frame)
     board.limb((-0.12, 0.95), (0.18, 0.68), 0.16, trousers)
     board.limb((0.18, 0.68), (0.02, 0.2), 0.12, trousers)

@@ -6,27 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from segkit.data.streets import furniture, surfaces
 from segkit.data.streets.canvas import Camera, Canvas, Point
 from segkit.data.streets.dice import Dice, grain_tile
-from segkit.data.streets.furniture import (
-    paint_bin,
-    paint_lamp,
-    paint_post,
-    paint_sign,
-    paint_signal,
-    paint_tree,
-)
 from segkit.data.streets.houses import make_house, paint_facade, paint_fence, paint_hedge
 from segkit.data.streets.people import paint_cyclist, paint_person
-from segkit.data.streets.surfaces import (
-    LIGHTS,
-    SETBACK,
-    Layout,
-    Light,
-    paint_ground,
-    paint_sky,
-    paint_skyline,
-)
+from segkit.data.streets.surfaces import SETBACK, Layout, Light
 from segkit.data.streets.vehicles import paint_vehicle
 from segkit.outputs import IGNORE
 
@@ -72,7 +57,7 @@ def _plots(scene: _Scene, side: int, leafy: float) -> None:
             for _ in range(int(dice.uniform(1, 3.5))):
                 share = dice.uniform()  # trees stand behind the fence, the far ones first
                 where, x = z + share * (end - z), line + side * dice.uniform(1.5, 5)
-                scene.add(end + 0.1 + 0.1 * share, paint_tree, dice, x, where)
+                scene.add(end + 0.1 + 0.1 * share, furniture.paint_tree, dice, x, where)
             back = _wall(side, line + side * 7, z, end)
             front = _wall(side, line, z, end)
             kind, seed = dice.choice([0, 1, 2, 3]), int(dice.uniform(0, 256))
@@ -108,20 +93,24 @@ def _furniture(scene: _Scene) -> None:
         spacing, z = dice.uniform(16, 30), dice.uniform(6, 20)
         lit = scene.light.lit > 0.3
         while z < 50:
-            scene.add(z, paint_lamp, dice, kerb, z, side=side, lit=lit)
+            scene.add(z, furniture.paint_lamp, dice, kerb, z, side=side, lit=lit)
             z += spacing
-        for painter, most in ((paint_sign, 2.2), (paint_post, 1.3), (paint_bin, 1.6)):
+        for painter, most in (
+            (furniture.paint_sign, 2.2),
+            (furniture.paint_post, 1.3),
+            (furniture.paint_bin, 1.6),
+        ):
             for _ in range(int(dice.uniform(0, most + 0.5))):
                 where = 5 + 30 * dice.uniform() * dice.uniform()
                 scene.add(where, painter, dice, kerb + side * dice.uniform(0, 0.5), where)
         if dice.chance(0.25):
             where = dice.uniform(7, 22)
-            scene.add(where, paint_signal, dice, kerb, where)
+            scene.add(where, furniture.paint_signal, dice, kerb, where)
         if layout.walk(side) > 2 and dice.chance(0.3):
             z, spacing = dice.uniform(6, 14), dice.uniform(7, 13)
             size = dice.uniform(0.55, 0.85)
             while z < 50:
-                scene.add(z, paint_tree, dice, kerb + side * 0.6, z, size=size)
+                scene.add(z, furniture.paint_tree, dice, kerb + side * 0.6, z, size=size)
                 z += spacing
         if dice.chance(0.18):
             near = dice.uniform(4, 14)
@@ -222,7 +211,7 @@ def draw_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.nda
         The image, uint8 (3, H, W), and its labels, uint8 (H, W): 0..10, or 255 for void.
     """
     dice = Dice(rng)
-    light = LIGHTS[dice.choice([0, 0, 1, 1, 2, 2, 3, 4])]
+    light = surfaces.LIGHTS[dice.choice([0, 0, 1, 1, 2, 2, 3, 4])]
     half = dice.uniform(3.0, 4.6)
     camera = Camera(
         size,
@@ -248,9 +237,9 @@ def draw_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.nda
         shade=dice.uniform(0, 5),
     )
     canvas = Canvas(camera, haze=light.low, clear=light.clear)
-    paint_sky(canvas, light, dice)
-    paint_ground(canvas, layout, light, dice)
-    paint_skyline(canvas, light, dice)
+    surfaces.paint_sky(canvas, light, dice)
+    surfaces.paint_ground(canvas, layout, light, dice)
+    surfaces.paint_skyline(canvas, light, dice)
     scene = _Scene(canvas, layout, light, dice)
     for side in (-1, 1):
         _plots(scene, side, leafy=dice.choice([0.1, 0.35, 0.8]))

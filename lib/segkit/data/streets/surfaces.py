@@ -15,29 +15,17 @@ SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLI
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
-    """The time of day and the weather.
+    """The time of day and the weather."""
 
-    Attributes:
-        sky: colour at the zenith.
-        low: colour of the sky at the horizon; also of the haze.
-        cloud: colour of the clouds.
-        clear: metres at which haze takes half of a colour.
-        sun: strength of direct sunlight, 0..1.
-        gain: exposure of everything but the sky.
-        tint: colour of the light.
-        lit: share of the windows and of the cars that have their lights on, 0..1.
-        grain: standard deviation of the sensor's noise, 0..1.
-    """
-
-    sky: Colour
-    low: Colour
+    sky: Colour  # at the zenith
+    low: Colour  # of the sky at the horizon; also of the haze
     cloud: Colour
-    clear: float
-    sun: float
-    gain: float
-    tint: Colour
-    lit: float
-    grain: float
+    clear: float  # metres at which haze takes half of a colour
+    sun: float  # strength of direct sunlight, 0..1
+    gain: float  # exposure of everything but the sky
+    tint: Colour  # of the light
+    lit: float  # share of the windows and of the cars that have their lights on, 0..1
+    grain: float  # standard deviation of the sensor's noise, 0..1
 
 
 SETBACK = 1.2  # metres; a house stands as far behind its neighbours, on paved ground
@@ -72,25 +60,15 @@ ROOFS = ((0.45, 0.42, 0.40), (0.40, 0.34, 0.30), (0.50, 0.50, 0.50))  # far away
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The plan of a street, in metres.
+    """The plan of a street, in metres."""
 
-    Attributes:
-        half: half the width of the carriageway.
-        walks: widths of the pavements, left and right.
-        crossroads: side streets, each (side, near z, far z), side -1 or 1.
-        zebra: where a crossing begins, metres ahead; 0 for none.
-        marks: (centre dashes, edge lines) that are painted.
-        sunny: the side from which the sun comes, -1 or 1.
-        shade: how far the shadow of that side's houses reaches beyond their front.
-    """
-
-    half: float
-    walks: tuple[float, float]
-    crossroads: tuple[tuple[int, float, float], ...]
-    zebra: float
-    marks: tuple[bool, bool]
-    sunny: int
-    shade: float
+    half: float  # half the width of the carriageway
+    walks: tuple[float, float]  # widths of the pavements, left and right
+    crossroads: tuple[tuple[int, float, float], ...]  # (side, near z, far z), side -1 or 1
+    zebra: float  # where a crossing begins, metres ahead; 0 for none
+    marks: tuple[bool, bool]  # (centre dashes, edge lines) that are painted
+    sunny: int  # the side from which the sun comes, -1 or 1
+    shade: float  # how far the shadow of that side's houses reaches beyond their front
 
     def walk(self, side: int) -> float:
         """Width of the pavement of this side, -1 (left) or 1 (right)."""

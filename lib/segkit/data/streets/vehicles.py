@@ -18,20 +18,14 @@ PAINTS = (
 
 
 class Make(NamedTuple):
-    """The shape of a vehicle, in metres; profiles are (ahead of the middle, up).
+    """The shape of a vehicle, in metres; profiles are (ahead of the middle, up)."""
 
-    Attributes:
-        length: from end to end.
-        wide: half the width of the body.
-        roof: half the width of the roof.
-        body: profile of the body: rear bottom, front bottom, bonnet, cowl, rear deck.
-        cabin: its profile: foot and head of the windscreen, head and foot of the rear window.
-    """
-
-    length: float
-    wide: float
-    roof: float
+    length: float  # from end to end
+    wide: float  # half the width of the body
+    roof: float  # half the width of the roof
+    # Rear bottom, front bottom, bonnet, cowl, rear deck.
     body: tuple[Point, Point, Point, Point, Point]
+    # Foot and head of the windscreen, head and foot of the rear window.
     cabin: tuple[Point, Point, Point, Point]
 
 
@@ -116,9 +110,8 @@ class _Vehicle:
         across = (abs(hx) * half + abs(hz) * self.make.wide) * self.scale
         along = (abs(hz) * half + abs(hx) * self.make.wide) * self.scale
         foot = eye.project(self.x, 0, self.z)
-        self.canvas.shadow(
-            foot, across * 1.2, max(along * eye.height / max(self.z, NEAR), 1.0), 0.8
-        )
+        flat = max(along * eye.height / max(self.z, NEAR), 1.0)
+        self.canvas.shadow(foot, across * 1.2, flat, 0.8)
         return -2.5 * across < foot[0] < eye.size[1] + 2.5 * across
 
     def body(self, paint: Colour) -> None:
@@ -158,10 +151,8 @@ class _Vehicle:
         for k in range(panes):
             corners = []
             for t, order in ((0.06 + 0.9 * k / parts, 1), (0.9 * (k + 1) / parts, -1)):
-                head, foot = (
-                    _between(screen_head, rear_head, t),
-                    _between(screen_foot, rear_foot, t),
-                )
+                head = _between(screen_head, rear_head, t)
+                foot = _between(screen_foot, rear_foot, t)
                 low, high = _between(foot, head, 0.14), _between(foot, head, 0.86)
                 corners += [(low_a, low[1], low[0]), (high_a, high[1], high[0])][::order]
             self.face(corners, glass)
@@ -190,13 +181,13 @@ class _Vehicle:
 def paint_vehicle(
     canvas: Canvas, dice: Dice, x: float, z: float, *, heading: Point, lights: bool, bus: bool
 ) -> None:
-    """Paint a car, a van or a bus, and its shadow.
+    """Paint a car, a van or a bus, and its shadow, with its middle at (x, z) metres.
 
     Args:
         canvas: where it is painted.
         dice: chooses the make and the colour.
-        x: of its middle, metres right of the centre line.
-        z: of its middle, metres ahead.
+        x: metres right of the centre line.
+        z: metres ahead.
         heading: the unit vector (x, z) along which it drives.
         lights: whether its lamps are on.
         bus: whether it is a bus.

@@ -1,4 +1,4 @@
-"""A few pairs of a data set, where all would take too long."""
+"""Some pairs of a data set, where all would take too long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 
-class Few:
+class Subset:
     """Some of a data set's pairs, evenly spread over it; else it is that data set.
 
     Args:
@@ -40,9 +40,9 @@ class Few:
         """Return the name of pair number ``index``."""
         return self.whole.stem(self.indices[index])
 
-    def with_transform(self, transform: Any) -> Few:
+    def with_transform(self, transform: Any) -> Subset:
         """Return the same pairs with another transform."""
-        return Few(self.whole.with_transform(transform), len(self))
+        return Subset(self.whole.with_transform(transform), len(self))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "whole":  # asked for while it is unpickled
@@ -64,6 +64,6 @@ def at_most(sets: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
     if limit is None or total <= limit:
         return dict(sets)
     return {
-        split: Few(one, max(1, limit * len(one) // total), keep=False) if len(one) else one
+        split: Subset(one, max(1, limit * len(one) // total), keep=False) if len(one) else one
         for split, one in sets.items()
     }
