@@ -62,7 +62,7 @@ def train(
         PreflightError: the doctor found what it must fail by.
         RunBusyError: another process is writing the folder.
     """
-    recipe, settings = state.recipe, state.settings
+    recipe = state.recipe
     log = functools.partial(log_line, folder, show)
     engine.keep_memory()
     with recorded(state, folder):
