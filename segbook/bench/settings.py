@@ -18,6 +18,9 @@ from segbook.recipes.recipe import Recipe
 from segbook.training.state import build
 from segkit import engine
 
+NOISE = 1.03
+"""A ratio that two equal settings reach, too."""
+
 
 class Measured(NamedTuple):
     """One way of making a recipe's steps.
@@ -96,7 +99,7 @@ def settings_table(recipe: Recipe, rows: list[Measured]) -> str:
         faster = row.ratio if row.changes else "the rule"
         lines.append(f"{row.name:<{width}}{1e3 * row.seconds:8.1f} ms   {faster}")
     best = max(rows[1:], key=lambda row: row.ratio.low, default=None)
-    if best is None or best.ratio.low <= 1:
+    if best is None or best.ratio.low <= NOISE:
         return "\n".join([*lines, "no setting is faster than the rule beyond noise"])
     given = " ".join(f"--set {field}={str(value).lower()}" for field, value in best.changes.items())
     return "\n".join([*lines, f"segbook train {recipe.name} {given}"])

@@ -73,20 +73,29 @@ def facts() -> dict[str, Facts]:
     """The facts of every entry, by name, in the order of MODELS.md: by family, then by year.
 
     Raises:
-        ValueError: a file with a family that is not one of `FAMILIES`.
+        ValueError: a file whose family is not one of `FAMILIES`, or with a field that there is not.
     """
     files = (Path(__file__).parent / "papers").glob("*.yaml")
     papers = {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
 
     def order(stem: str) -> tuple[int, int, str]:
         if papers[stem]["family"] not in FAMILIES:
-            raise ValueError(f"the family of {stem}.yaml is not one of {', '.join(FAMILIES)}")
+            family = papers[stem]["family"]
+            raise ValueError(
+                f"the family of {stem}.yaml is {family!r}, not one of {', '.join(FAMILIES)}"
+            )
         year = importlib.import_module(f"segkit.models.{stem}").PAPER.year
         return FAMILIES.index(papers[stem]["family"]), year, stem
 
     found = {}
     for stem in sorted(papers, key=order):
         for name, fields in papers[stem]["networks"].items():
-            references = [Reference(**reference) for reference in fields.pop("references", ())]
-            found[name] = Facts(papers[stem]["family"], references=references, **fields)
+            try:
+                references = [Reference(**reference) for reference in fields.pop("references", ())]
+                found[name] = Facts(papers[stem]["family"], references=references, **fields)
+            except (TypeError, AttributeError) as error:
+                raise ValueError(
+                    f"segbook/certificates/papers/{stem}.yaml, {name}: {error}. A network has "
+                    f"{', '.join(Facts._fields[1:])}; a reference {', '.join(Reference._fields)}"
+                ) from None
     return found

@@ -72,3 +72,4 @@ def show(name: str, changes: tuple[str, ...]) -> None:
         usual = f"   (default {default!r})" * (differs and default is not dataclasses.MISSING)
         click.echo(f"{'*' if differs else ' '} {field.name} = {value!r}{usual}")
         click.echo(textwrap.indent(textwrap.fill(schema.meaning(kind), 88), " " * 8))
+    click.echo("\n* differs from the default, or has none; change a field with --set FIELD=VALUE")

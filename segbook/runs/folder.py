@@ -177,6 +177,9 @@ class RunFolder:
         given = os.environ.get(FOLDER_VARIABLE)
         return cls(given) if given else cls.create(name, kind="notebook")
 
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
     @property
     def name(self) -> str:
         """The folder's name, which is the run's."""

@@ -186,6 +186,11 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
     refused = isinstance(error, dict) and error.get("name") == "SettingsRefusedError"
     if status not in (FAILED, STOPPED, INTERRUPTED) or refused:
         return None
+    if described.get("kind") != "train" and not (folder.path / "source.ipynb").exists():
+        return (
+            "in Python, where it was started: training.train(training.build(recipe, folder), "
+            f"folder) with folder = RunFolder({str(folder.path)!r})"
+        )
     where = "(from the start: there is no checkpoint yet)"
     if step:
         where = f"(from step {step} of {described.get('steps')})"

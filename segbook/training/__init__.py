@@ -1,10 +1,16 @@
 """A training: its state, its loop, the processes that share it, and the proof that it resumes.
 
-folder = RunFolder.for_notebook(recipe.name)
-state = training.build(recipe, folder)
-for step in training.train(state, folder):
-...
-counts = training.evaluate_best(state, folder, "test")
+    from segbook import recipes, training
+    from segbook.runs.folder import RunFolder
+
+    recipe = recipes.get("unet_synthetic")
+    folder = RunFolder.for_notebook(recipe.name)
+    state = training.build(recipe, folder)
+    for step in training.train(state, folder):
+        ...
+    counts = training.evaluate_best(state, folder, "test")
+
+`segbook train` runs the same loop.
 """
 
 from __future__ import annotations

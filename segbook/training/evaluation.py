@@ -82,8 +82,16 @@ def best_model(state: TrainingState, folder: RunFolder) -> nn.Module:
 
 
 def evaluate_best(state: TrainingState, folder: RunFolder, split: str = "test") -> ConfusionMatrix:
-    """Evaluate the best weights on a split, and store the scores in ``run.json``."""
+    """Evaluate the best weights on a split, once, and store the scores in ``run.json``.
+
+    Raises:
+        ValueError: the data have no such split, or nothing was validated yet.
+    """
     recipe = state.recipe
+    if split not in state.sets:
+        raise ValueError(f"there is no split {split!r}; choose from {', '.join(state.sets)}")
+    if not (folder.checkpoints / BEST).exists():
+        raise ValueError(f"{folder.name} has no best weights yet: train it first")
     counts = evaluate(best_model(state, folder), recipe, state.sets[split], state.settings)
     result = dict(folder.read().get("result") or {})
     folder.update(result={**result, split: scores(counts, recipe.policy)})
