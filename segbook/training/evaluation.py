@@ -36,6 +36,18 @@ def evaluate(
     )
 
 
+def is_due(recipe: Recipe, step: int) -> bool:
+    """Whether a validation follows a step: every ``evaluate_every`` steps, and the last."""
+    every = recipe.evaluate_every
+    return step == recipe.steps or bool(every and step and step % every == 0)
+
+
+def is_missing(state: TrainingState, folder: RunFolder) -> bool:
+    """Whether a run was stopped in the validation after its newest step; all processes ask."""
+    done = any(r.get("step") == state.step and "val_miou" in r for r in folder.metrics())
+    return distributed.all_gather(is_due(state.recipe, state.step) and not done)[0]
+
+
 def validate(state: TrainingState, folder: RunFolder, show: Callable[[str], None]) -> None:
     """Evaluate on the val split, write the scores down, and keep the weights if they are the best.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +14,12 @@ from segbook.runs.folder import FAILED, RunFolder
 from segbook.runs.provenance import environment
 from segbook.runs.stopping import REASONS, RunStopped, Stopper
 from segbook.training.loop import fit
-from segbook.training.processes import check_processes, started_by_hand, train_in
+from segbook.training.processes import (
+    check_processes,
+    has_terminal,
+    started_by_hand,
+    train_in,
+)
 from segbook.training.state import TrainingState
 from segkit.engine import distributed
 
@@ -96,11 +101,15 @@ def execute(
             outcome |= {"status": FAILED, "error": error} if error else {}
             outcome["result"] = folder.read().get("result")
         else:
-            progress = sys.stderr.isatty()
             try:
                 with distributed.explain_lost_peer():
                     outcome["result"] = fit(
-                        recipe, folder, state=state, show=show, progress=progress, stop=request.due
+                        recipe,
+                        folder,
+                        state=state,
+                        show=_shown(show),
+                        progress=has_terminal(),
+                        stop=request.due,
                     )
             except KeyboardInterrupt:
                 if not by_hand or stopper.reason != REASONS[signal.SIGTERM]:
@@ -126,6 +135,16 @@ class _Request:
         """Whether to stop now; asked after each step."""
         self.stepping = True
         return self.made
+
+
+def _shown(show: Callable[[str], None]) -> Callable[[str], None]:
+    """A training outlives its reader, as in ``segbook train ... | head``."""
+
+    def without_reader(line: str) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            show(line)
+
+    return without_reader
 
 
 def _interrupt() -> None:

@@ -28,7 +28,7 @@ from segbook.builders.optimizer import build_schedule
 from segbook.preflight.gate import preflight
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import FINISHED, RUNNING, RunFolder
-from segbook.training.evaluation import evaluate_best, summarise, validate
+from segbook.training.evaluation import evaluate_best, is_due, is_missing, summarise, validate
 from segbook.training.forecast import Forecast
 from segbook.training.record import log_line, recorded
 from segbook.training.state import TrainingState, build, resume, save
@@ -75,6 +75,8 @@ def train(
         settings = state.settings  # a resumed run keeps its precision
         folder.update(precision=settings.precision, settings=str(settings))
         folder.forget_after(state.step)
+        if is_missing(state, folder):
+            validate(state, folder, log)
         stream = engine.train(
             cast(nn.Module, torch.compile(state.model)) if recipe.compile else state.model,
             batches(recipe, state.sets["train"], start=state.step, show=log),
@@ -94,7 +96,7 @@ def train(
         window: list[engine.Step] = []
         began = time.process_time()
         for step in stream:
-            state.step = step.index
+            state.step, state.whole = step.index, True
             state.seconds += step.seconds
             state.cpu_seconds += time.process_time() - began
             window.append(step)
@@ -104,7 +106,7 @@ def train(
                 folder.append_metrics(**summarise(window))
                 window = []
             # Validate; the best weights so far are kept.
-            if last or (recipe.evaluate_every and step.index % recipe.evaluate_every == 0):
+            if is_due(recipe, step.index):
                 validate(state, folder, log)
             # Save, so that a kill loses little, and the best weights have their checkpoint.
             if last or step.index % recipe.save_every == 0 or state.best.get("step") == step.index:
@@ -112,7 +114,7 @@ def train(
             forecast.add(step)
             with forecast.elsewhere():
                 yield step
-            began = time.process_time()
+            began, state.whole = time.process_time(), False
         if not state.best:  # a run that was finished before, resumed without its best
             validate(state, folder, log)
         forecast.finish()

@@ -216,7 +216,7 @@ def main(path: str) -> None:
                     Recipe.from_dict(folder.read()["recipe"]),
                     folder,
                     show=_show if first else _hide,
-                    progress=first and sys.stderr.isatty(),
+                    progress=first and has_terminal(),
                     stop=request.due,
                 )
             except KeyboardInterrupt:
@@ -258,8 +258,14 @@ def join_by_hand(
         return None
 
 
+def has_terminal() -> bool:
+    """Whether somebody would see a progress bar; a closed standard error is None."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def _show(line: str) -> None:
-    print(line, flush=True)
+    with contextlib.suppress(BrokenPipeError):  # a training outlives its reader
+        print(line, flush=True)
 
 
 def _hide(line: str) -> None:

@@ -12,6 +12,7 @@ import torch
 from segbook.runs.folder import FAILED, RUNNING, STOPPED, RunFolder
 from segbook.runs.provenance import environment
 from segbook.training.state import TrainingState, save
+from segkit.engine import distributed
 
 HEADLESS_VARIABLE = "SEGBOOK_HEADLESS"
 
@@ -39,10 +40,15 @@ def recorded(state: TrainingState, folder: RunFolder) -> Iterator[None]:
                 save(state, folder)
             folder.update(status=STOPPED)
             raise
-        except KeyboardInterrupt:  # maybe inside a step: the last checkpoint counts
-            folder.update(status=STOPPED)
-            raise
         except BaseException as error:
+            # Outside of a step, as in a long validation, the state is whole, too. Of several
+            # processes maybe one alone comes here, and saving takes them all.
+            if state.whole and state.step > state.saved and distributed.world_size() == 1:
+                with contextlib.suppress(OSError):
+                    save(state, folder)
+            if isinstance(error, KeyboardInterrupt):
+                folder.update(status=STOPPED)
+                raise
             described = {"name": type(error).__name__, "message": str(error)}
             folder.update(status=FAILED, error=described)
             folder.log(f"{type(error).__name__}: {error}")

@@ -25,6 +25,11 @@ from segkit.weights import read_header
 
 BEST = "best.safetensors"
 """The weights that were best on validation, beside the checkpoints."""
+FREE = (
+    "name", "note", "paper_miou", "data_root", "steps", "warmup", "evaluate_every", "save_every",
+    "eval_batch_size", "workers", "worker_timeout", "bad_samples", "doctor", "compile",
+)  # fmt: skip
+"""Fields of a recipe with which a training may go on that are not those it began with."""
 
 
 @dataclass
@@ -42,6 +47,7 @@ class TrainingState:
         counts: what class weights are made from; None as long as nobody has counted.
         step: optimizer steps made.
         saved: the step of the newest checkpoint.
+        whole: whether no step is under way, so that it may be saved.
         seconds: wall time of those steps, of all attempts.
         cpu_seconds: processor time of those steps.
         best: the scores of the best validation, with its "step"; empty before the first.
@@ -58,6 +64,7 @@ class TrainingState:
     counts: list[Tensor] | None = None
     step: int = 0
     saved: int = 0
+    whole: bool = False
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     best: dict[str, Any] = field(default_factory=dict)
@@ -88,6 +95,7 @@ class TrainingState:
         """What a checkpoint holds, with the random numbers of all processes, who all call this."""
         return {
             "step": self.step,
+            "recipe": self.recipe.to_dict(),
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "best": self.best,
@@ -108,7 +116,11 @@ class TrainingState:
 
         Returns:
             What there is to say about that; usually nothing.
+
+        Raises:
+            ValueError: the state is of another recipe; the message names the fields.
         """
+        self._refuse_another(state.get("recipe"))
         self.step = self.saved = state["step"]
         self.seconds, self.best = state["seconds"], state["best"]
         self.cpu_seconds = state.get("cpu_seconds", 0.0)
@@ -138,6 +150,21 @@ class TrainingState:
             now = f"{world_size} process{'es' * (world_size > 1)}"
             remark += f", with {now} after {before}: dropout goes another way"
         return remark
+
+    def _refuse_another(self, fields: dict[str, Any] | None) -> None:
+        if not fields:  # a checkpoint from before they were kept
+            return
+        before, now = Recipe.from_dict(fields), self.recipe
+        changed = [
+            f"{name} {getattr(before, name)!r} (now {getattr(now, name)!r})"
+            for name in fields
+            if name not in FREE and getattr(before, name) != getattr(now, name)
+        ]
+        if changed:
+            raise ValueError(
+                f"the checkpoint is of a training with {', '.join(changed)}: go on with the same "
+                "recipe, or train this one in a folder of its own"
+            )
 
     def header(self) -> dict[str, Any]:
         """What is needed to use the weights: stored in their file."""

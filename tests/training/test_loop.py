@@ -17,8 +17,9 @@ from segbook.builders.batches import train_batches
 from segbook.builders.data import build_data, count_classes
 from segbook.builders.loss import LOSSES, build_loss
 from segbook.builders.model import build_model
+from segbook.builders.optimizer import build_settings
 from segbook.runs.folder import RunBusyError, RunFolder
-from segbook.training import evaluation, loop
+from segbook.training import evaluation, headless, loop
 from segbook.training.loop import fit, train
 from segbook.training.state import build
 from segkit.metrics import ConfusionMatrix
@@ -270,7 +271,7 @@ import torch
 torch.set_num_threads(1)
 from segbook import recipes
 from segbook.runs.folder import RunFolder
-from segbook.training import evaluation, loop
+from segbook.training import evaluation, headless, loop
 from segbook.training.loop import fit, train
 from segbook.training.state import build
 from segkit import data
@@ -336,3 +337,58 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, precision):
     ]  # fmt: skip
     assert records[0] == records[1]
     assert whole.read()["result"]["iou"] == killed.read()["result"]["iou"]
+
+
+@pytest.mark.parametrize("at", [3, 6])
+def test_a_run_that_is_stopped_in_a_validation_loses_no_step(tmp_path, monkeypatch, at):
+    recipe = tiny(save_every=100)
+    whole, stopped = (RunFolder.create(n, root=tmp_path, kind="train") for n in ("a", "b"))
+    fit(recipe, whole, show=silent, progress=False)
+
+    def interrupted(state, *_):
+        if state.step == at:
+            raise KeyboardInterrupt
+        validate(state, stopped, silent)
+
+    validate = evaluation.validate
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "validate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe, stopped, show=silent, progress=False)
+    assert (stopped.read()["status"], stopped.read()["step"]) == ("stopped", at)
+    fit(recipe, stopped, show=silent, progress=False)
+    ours, theirs = (
+        [(r["step"], r["val_miou"]) for r in f.metrics() if "val_miou" in r]
+        for f in (whole, stopped)
+    )
+    assert ours == theirs
+    assert whole.read()["result"] == stopped.read()["result"]
+
+
+def test_a_checkpoint_of_another_recipe_is_refused_by_field(tmp_path):
+    folder = RunFolder.create("tiny", root=tmp_path, kind="train")
+    stream = train(build(tiny()), folder, show=silent)
+    next(stream)
+    stream.close()
+    with pytest.raises(ValueError, match=r"a training with lr 0\.002 \(now 0\.5\), ema 0\.9 \(now"):
+        next(train(build(tiny(lr=0.5, ema=None), folder), folder, show=silent))
+    longer = build(tiny(steps=8, workers=1), folder)
+    next(train(longer, folder, show=silent))
+    assert longer.step == 2
+
+
+def test_a_training_outlives_its_reader(tmp_path, monkeypatch):
+    def closed(line):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setenv("SEGBOOK_RUNS", str(tmp_path))
+    folder = RunFolder.create("tiny", kind="train", recipe=tiny(steps=2).to_dict())
+    assert headless.execute(folder, show=closed)["status"] == "finished"
+
+
+def test_sgd_is_not_fused_in_float16():
+    cpu = torch.device("cpu")
+    assert build_settings(tiny(precision="float16", optimizer="adamw"), cpu).fused
+    assert not build_settings(tiny(precision="float16", optimizer="sgd"), cpu).fused
+    with pytest.raises(ValueError, match=r"fused=True: .*wrong in float16"):
+        build_settings(tiny(precision="float16", optimizer="sgd", fused=True), cpu)

@@ -34,11 +34,13 @@ def default_settings(device: torch.device | str, *, optimizer: str = "adamw") ->
     Args:
         device: where the network is trained.
         optimizer: "sgd" or "adamw". On a CPU the fused kernel of SGD is the slower one, as soon as
-            the weights do not fit into the processor's caches.
+            the weights do not fit into the processor's caches. Where float16 is the best precision
+            it reads a momentum that nobody wrote, after a first step that the scaler skipped.
     """
-    kind = torch.device(device).type
-    fused = kind == "cuda" or (kind == "cpu" and optimizer != "sgd")
-    return Settings(best_precision(device), channels_last=True, fused=fused)
+    kind, precision = torch.device(device).type, best_precision(device)
+    slow_or_wrong = optimizer == "sgd" and (kind == "cpu" or precision == "float16")
+    fused = kind in ("cpu", "cuda") and not slow_or_wrong
+    return Settings(precision, channels_last=True, fused=fused)
 
 
 def best_precision(device: torch.device | str) -> str:
