@@ -89,11 +89,13 @@ def compare(folders: list[RunFolder]) -> str:
         "",
         f"- mIoU policy `{first.policy}`: {POLICIES[first.policy]}. By the weights that were best "
         "on validation; images whole, one scale, no flip.",
-        "- In common: " + ", ".join(f"{field} {spell(v)}" for field, v in common.items()) + ".",
+        "- In common: "
+        + ", ".join(f"{field} {format_value(v)}" for field, v in common.items())
+        + ".",
     ]
     if not {"weights", "weights_backbone"} & set(differ):
         start = first.weights or first.weights_backbone or "random weights"
-        lines.append(f"- From {spell(start)}.")
+        lines.append(f"- From {format_value(start)}.")
     if 0 < len(untested) < len(runs):
         lines.append(f"- Test is not shown: there is none of {', '.join(untested)}.")
     lines += [
@@ -180,7 +182,7 @@ def cells(described: Described, differ: list[str], splits: list[str]) -> list[st
         scores += [result["test"]["miou"], result["test"]["accuracy"]]
     return [
         recipe.model,
-        *(spell(fields[field]) for field in differ),
+        *(format_value(fields[field]) for field in differ),
         f"{sum(p.numel() for p in model.parameters()):,}",
         f"{measure.flops(model, tuple(size)) / 1e9:.1f}",
         f"{cpu / 60:.1f}" if isinstance(cpu, int | float) else "?",
@@ -188,19 +190,19 @@ def cells(described: Described, differ: list[str], splits: list[str]) -> list[st
     ]
 
 
-def spell(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A recipe's value as a text that no table breaks at: ``rates=(3, 6, 9)``; nothing if empty."""
     if isinstance(value, dict):
-        return ", ".join(f"{spell(key)}={spell(item)}" for key, item in value.items())
+        return ", ".join(f"{format_value(key)}={format_value(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         end = ",)" if len(value) == 1 else ")"
-        return "(" + ", ".join(map(spell, value)) + end if value else ""
+        return "(" + ", ".join(map(format_value, value)) + end if value else ""
     return re.sub(r"([\\|])", r"\\\1", " ".join(str(value).split()))
 
 
 def several(values: Iterable[Any]) -> str:
     """Each value once, sorted."""
-    return ", ".join(sorted({spell(value) for value in values}))
+    return ", ".join(sorted({format_value(value) for value in values}))
 
 
 def write_comparison(folders: list[RunFolder], out: Path) -> Path:
