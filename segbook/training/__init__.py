@@ -28,8 +28,6 @@ _HOMES = {
 }
 """Imported when they are asked for: the command line starts without torch."""
 
-__all__ = ["TrainingState", "best_model", "build", "evaluate_best", "fit", "train"]
-
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:

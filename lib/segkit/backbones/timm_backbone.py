@@ -121,7 +121,7 @@ def timm_backbone(
         (torch.Size([1, 64, 16, 24]), torch.Size([1, 512, 2, 3]))
     """
     try:
-        import timm
+        import timm  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise ImportError(
             f"the encoder {name!r} is timm's, which is not installed: pip install 'segbook[timm]'"
