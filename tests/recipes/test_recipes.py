@@ -161,8 +161,9 @@ def test_one_recipe_is_shown_field_by_field_with_what_differs():
     shown = CliRunner().invoke(main, ["recipes", "show", "unet_synthetic", "--set", "clip=2"])
     assert shown.exit_code == 0, shown.output
     lines = shown.output.splitlines()
-    of = {line[2:].partition(" ")[0]: n for n, line in enumerate(lines) if line[2] != " "}
-    assert [*of] == [field.name for field in dataclasses.fields(Recipe)]
+    of = {line[2:].partition(" ")[0]: n for n, line in enumerate(lines) if line[2:3].strip()}
+    assert [*of] == [*(field.name for field in dataclasses.fields(Recipe)), "differs"]
+    assert "--set FIELD=VALUE" in lines[-1]
     assert lines[of["clip"]] == "* clip = 2.0   (default None)"
     assert lines[of["clip"] + 1] == (
         "        largest norm of the gradient; None does not clip [a number, above 0, or none]"

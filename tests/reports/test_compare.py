@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from segbook import recipes
 from segbook.builders.data import build_data
 from segbook.cli import main
-from segbook.reports.compare import compare, spell, write_comparison
+from segbook.reports.compare import compare, format_value, write_comparison
 from segbook.runs.folder import RunFolder
 from segbook.training.loop import fit
 
@@ -127,7 +127,7 @@ def test_the_folder_of_the_data_is_no_difference(make):
     ],
 )  # fmt: skip
 def test_values_are_spelled_so_that_no_table_breaks(value, text):
-    assert spell(value) == text
+    assert format_value(value) == text
 
 
 def test_texts_do_not_break_the_table(make):

@@ -68,7 +68,7 @@ def _one_thread_each(monkeypatch):
 @pytest.mark.slow
 def test_workers_accumulation_bf16_phases_and_dropout():
     told = []
-    proof = prove(tiny(**EVERYTHING), steps=10, tell=lambda *what: told.append(what))
+    proof = prove(tiny(**EVERYTHING), steps=10, progress=lambda *what: told.append(what))
     assert proof.holds, proof.rows
     assert 5 <= proof.killed_at < 10
     assert 4 <= proof.resumed_at <= proof.killed_at
