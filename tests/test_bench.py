@@ -25,7 +25,7 @@ def test_a_missed_promise_is_said():
     assert "MISSED" in str(ratio)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_all_of_them_run(monkeypatch):
     def once(name, ours, theirs, *, wanted, pairs, **_):
         ours(), theirs()

@@ -45,6 +45,7 @@ def test_every_value_of_the_file_has_its_place(authors_file, imported):
     assert len(header["classes"]) == model.up1.out_channels == 12
 
 
+@pytest.mark.full
 def test_camvid_scores_are_those_that_the_authors_report(imported, camvid_root):
     scores = {k: 100 * v for k, v in evaluate_published(imported, camvid_root).items()}
     # README of sacmehta/ESPNet: class average 68.30, mIoU 55.64.

@@ -65,7 +65,7 @@ def _one_thread_each(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_workers_accumulation_bf16_phases_and_dropout():
     told = []
     proof = prove(tiny(**EVERYTHING), steps=10, progress=lambda *what: told.append(what))
@@ -80,7 +80,7 @@ def test_workers_accumulation_bf16_phases_and_dropout():
     assert {"losses", "optimizer", "moving average of the weights"} <= what
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_sound_resume_is_exact_and_a_broken_one_is_caught(tmp_path, monkeypatch):
     recipe = shortened(tiny(), steps=10, kill_at=5)
     whole, killed = (

@@ -162,7 +162,7 @@ def test_its_scores_are_those_of_one_process(whole):
     assert counts.pixel_accuracy() == described["result"]["accuracy"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_stopped_killed_and_orphaned_it_goes_on_with_the_same_bits(whole, root):
     folder = create(root)
     process = start(folder)
