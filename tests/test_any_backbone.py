@@ -38,10 +38,10 @@ def fitting():
         others = ("stdc1", "timm:convnext_atto") if name in PLAIN else ()
         others = ("timm:efficientnet_b0",) if name in (*STEM, *DILATED) else others
         for backbone in ("mobilenet_v2", "resnet18", *others):
-            marks = pytest.mark.slow if backbone != "mobilenet_v2" else ()
-            yield pytest.param(name, backbone, marks=marks)
+            yield name, backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "backbone"), [*fitting()])
 def test_shape_gradient_and_round_trip(name, backbone, tmp_path):
     torch.manual_seed(0)

@@ -14,6 +14,8 @@ from segbook.bench.table import table
 from segkit.catalog import create_model
 from segkit.weights import save_weights
 
+pytestmark = pytest.mark.slow
+
 
 def timer(work) -> Sample:
     """Says a quarter of a second, whatever is run."""

@@ -24,6 +24,8 @@ from segbook.bench.train import compare_case, format_row, steppers_of
 from segbook.bench.train_cases import CASES, Case, copy_weights, require_smp
 from segkit.outputs import SegOutput
 
+pytestmark = pytest.mark.slow
+
 
 class Ours(nn.Sequential):
     aux_losses = {}

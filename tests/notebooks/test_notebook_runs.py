@@ -14,6 +14,8 @@ from segbook.notebooks import run as notebook
 from segbook.runs.lock import owner_of
 from segbook.runs.process_family import family
 
+pytestmark = pytest.mark.slow
+
 FIGURE = (
     "import matplotlib.pyplot as plt\n"
     "plt.figure(figsize=(1, 1)).add_subplot().plot([1, 2]); plt.show()"

@@ -16,6 +16,8 @@ from segbook.reports.compare import compare, format_value, write_comparison
 from segbook.runs.folder import RunFolder
 from segbook.training.loop import fit
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"image_size": (64, 64), "crop": (64, 64), "length": 4, "batch_size": 2, "steps": 3,
          "warmup": 1}  # fmt: skip
 MANIFEST = {"train": "a" * 64, "val": "b" * 64, "test": "c" * 64}

@@ -14,6 +14,8 @@ from segbook.training.loop import fit, train
 from segbook.training.state import build
 from segkit.weights import read_header
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     "image_size": (64, 64),
     "length": 8,

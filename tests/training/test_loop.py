@@ -339,6 +339,7 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, precision):
     assert whole.read()["result"]["iou"] == killed.read()["result"]["iou"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [3, 6])
 def test_a_run_that_is_stopped_in_a_validation_loses_no_step(tmp_path, monkeypatch, at):
     recipe = tiny(save_every=100)
