@@ -26,7 +26,7 @@ from segkit.weights import read_header
 BEST = "best.safetensors"
 """The weights that were best on validation, beside the checkpoints."""
 FREE = (
-    "name", "note", "paper_miou", "data_root", "steps", "warmup", "evaluate_every", "save_every",
+    "name", "note", "paper_miou", "data_root", "steps", "evaluate_every", "save_every",
     "eval_batch_size", "workers", "worker_timeout", "bad_samples", "doctor", "compile",
 )  # fmt: skip
 """Fields of a recipe with which a training may go on that are not those it began with."""
