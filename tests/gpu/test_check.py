@@ -17,6 +17,7 @@ def test_each_part_runs_dry_and_without_jupyter(tmp_path):
         (tmp_path / f"{name}.py").write_text("raise ModuleNotFoundError(__name__)")
     environment = os.environ | {
         "PYTHON": sys.executable, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path),
+        "PYTEST_ADDOPTS": "-p no:nbval",  # installed here, it would import nbformat
     }  # fmt: skip
     out = tmp_path / "out.md"
     done = subprocess.run(
