@@ -79,6 +79,8 @@ def resume(run_name: str, time_limit: float | None, no_html: bool) -> None:
             f"{folder.name} was not started by `segbook run` or `segbook train`; "
             "go on with it where it was started"
         )
+    if owner := folder.other_owner():
+        click.echo(f"this run is of {owner}, who is not you", err=True)
     if kind == "notebook":
         folder.source()  # another one is refused before anything is written
     with folder.own():

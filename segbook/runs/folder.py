@@ -79,16 +79,15 @@ class RunFolder:
         path: the folder, or a link to it; it must hold a ``run.json`` (see `create` for a new one).
 
     Attributes:
-        name: the folder's name, which is the run's.
-        path: the folder, absolute and without links.
+        path: the folder, absolute; a link to it keeps its name, by which `find` finds it.
 
     Raises:
         ValueError: there is no run in that folder.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.name = os.path.basename(os.path.abspath(path))  # of a link, too: `find` finds it
-        self.path = Path(os.path.realpath(path))
+        parent, name = os.path.split(os.path.abspath(path))
+        self.path = Path(os.path.realpath(parent), name)
         if not has_record(self.path):
             raise ValueError(
                 f"{one_line(path)} is not a run folder: it has no run.json. "
@@ -106,9 +105,10 @@ class RunFolder:
             **fields: what goes into ``run.json``.
 
         Raises:
-            ValueError: ``root`` cannot be written.
+            ValueError: ``root`` cannot be written, or a field is not what `RunRecord` says.
             OSError: the disk is full.
         """
+        record.text_of(fields)  # refused before anything is made
         root = Path(root) if root else runs_root()
         name = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "run"
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -129,7 +129,7 @@ class RunFolder:
             (path / "checkpoints").mkdir()
             _make_reserve(path)
             described = {"name": path.name, "created": now(), "status": STOPPED, **fields}
-            write_atomic(path / "run.json", json.dumps(described, indent=1) + "\n")
+            write_atomic(path / "run.json", record.text_of(described))
             return cls(path)
         except OSError as error:  # no half of a run folder is left behind
             shutil.rmtree(path, ignore_errors=True)
@@ -144,6 +144,11 @@ class RunFolder:
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is the run's."""
+        return self.path.name
 
     @property
     def checkpoints(self) -> Path:
@@ -219,8 +224,7 @@ class RunFolder:
             fields.pop("status", None)
         described = self._read()
         described.update(fields, updated=now())
-        text = json.dumps(described, indent=1) + "\n"
-        record.check(json.loads(text))  # or no reader could read it
+        text = record.text_of(described)
         try:
             write_atomic(self.path / "run.json", text)
         except OSError as error:

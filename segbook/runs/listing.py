@@ -148,7 +148,7 @@ def page(folder: RunFolder) -> str:
         "data": ", ".join(f"{k} {v[:12]}" for k, v in _mapping(described, "data_manifest")),
         "source": _format_source(described),
         "versions": ", ".join(f"{k} {v}" for k, v in _mapping(described, "versions")),
-        "owner": (owner := folder.other_owner()) and f"{owner}, not you: do not run what it holds",
+        "owner": (owner := folder.other_owner()) and f"{owner}, who is not you",
         "how to resume": "not needed" if now.status == FINISHED else advice(folder, described),
         "resume runs": None if now.status == FINISHED else program(folder),
     }
@@ -196,7 +196,9 @@ def _format_source(described: dict[str, Any]) -> str | None:
 
 def ending(folder: RunFolder, described: dict[str, Any]) -> list[str]:
     """Lines about how an attempt ended."""
-    lines = [f"{described['status']} after {format_duration(described.get('seconds_total', 0.0))}"]
+    lines = [
+        f"{described['status']} after {format_duration(described.get('seconds_total') or 0.0)}"
+    ]
     if described.get("reason"):
         lines[0] += f": {described['reason']}"
     error = described.get("error")

@@ -15,6 +15,8 @@ from msgspec import Meta
 
 from segbook.schema import UNREADABLE
 
+DEEPEST = 50
+"""Dicts and lists within each other: what reads them calls itself as often."""
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 
@@ -79,6 +81,7 @@ class RunRecord(TypedDict, total=False):
     created: str | None  # ISO 8601
     reason: str | None  # why it stopped
     attempts: Count | None
+    parent: str | None  # the notebook's folder, of a further training in it
     processes: Count | None
     threads: Count | None
     precision: str | None
@@ -101,6 +104,7 @@ class RunRecord(TypedDict, total=False):
     git_commit: str | None
     git_dirty: bool | None
     data_manifest: dict[str, str] | None
+    data_before: list[dict] | None  # as data_manifest, "until" which step; newest last
     result: Result | None
     error: RunError | str | None
     forecast: Forecast | None
@@ -126,13 +130,26 @@ def check(content: dict[str, Any]) -> dict[str, Any]:
     """A run's record, where it is one.
 
     Raises:
-        ValueError: a field is of another type or out of its range; the message names it.
+        ValueError: a field is of another type or out of its range, the message names it; or it is
+            nested too deeply.
     """
     try:
+        _check_depth(content, DEEPEST)
         msgspec.convert(content, RunRecord, dec_hook=_score)
     except (*UNREADABLE, msgspec.ValidationError) as error:
         raise ValueError(str(error)) from None
     return content
+
+
+def text_of(content: dict[str, Any]) -> str:
+    """A run's record as ``run.json`` keeps it.
+
+    Raises:
+        ValueError: no reader could read it.
+    """
+    text = json.dumps(content, indent=1) + "\n"
+    check(json.loads(text))
+    return text
 
 
 def metrics_of(line: str | bytes) -> dict[str, Any] | None:
@@ -147,6 +164,14 @@ def metrics_of(line: str | bytes) -> dict[str, Any] | None:
     return None
 
 
+def _check_depth(content: Any, left: int) -> None:
+    if isinstance(content, dict | list):
+        if not left:
+            raise ValueError("its JSON is nested too deeply")
+        for inner in content.values() if isinstance(content, dict) else content:
+            _check_depth(inner, left - 1)
+
+
 def _bounded(digits: str) -> int | float:
     return int(digits) if len(digits) < 20 else float(digits)
 
@@ -155,4 +180,4 @@ def _score(kind: type, value: Any) -> Any:
     if kind is Score and isinstance(value, float | int) and not isinstance(value, bool):
         if value != value or 0 <= value <= 1:
             return Score(value)
-    raise ValueError(f"Expected a number from 0 to 1, got `{value!r:.20}`")
+    raise ValueError(f"Expected a number from 0 to 1, got {value!r:.20}")
