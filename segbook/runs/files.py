@@ -73,7 +73,9 @@ def check(
     found = stat.S_IFMT(status.st_mode)
     if found == form:
         if sole and status.st_nlink > 1:
-            raise ValueError(f"{one_line(path)} has a second name elsewhere (a hard link)")
+            raise ValueError(
+                f"{one_line(path)} has a second name elsewhere (a hard link; a copy has not)"
+            )
         return
     what = KINDS.get(found, "something else")
     if found == stat.S_IFLNK:

@@ -60,11 +60,12 @@ class DamagedRunError(ValueError):
     """A run's record cannot be read; ``why`` says what is wrong with which file of the folder."""
 
     def __init__(self, folder: Path, error: OSError | ValueError) -> None:
-        why, cure = str(error), ". Mend it by hand, or delete the folder."
+        where, cure = one_line(folder), ". Mend it by hand, or delete the folder."
+        self.why = one_line(str(error).replace(f"{where}/", ""))
         if isinstance(error, OSError):
-            why, cure = f"{os.path.basename(error.filename or '')}: {error.strerror}", ""
-        self.why = one_line(why.replace(f"{one_line(folder)}/", ""))
-        super().__init__(f"{one_line(folder)}/run.json is damaged: {self.why}{cure}")
+            self.why = one_line(f"{os.path.basename(error.filename or '')}: {error.strerror}")
+            cure = ""
+        super().__init__(f"{where}/run.json is damaged: {self.why}{cure}")
 
 
 def runs_root() -> Path:
