@@ -98,11 +98,13 @@ def newest_metrics(folder: RunFolder) -> dict[str, Any]:
         with open(folder.path / "metrics.jsonl", "rb", opener=regular) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
-            lines = file.read(TAIL_BYTES).split(b"\n")
+            lines = file.read(TAIL_BYTES).decode(errors="replace").split("\n")
     except (OSError, ValueError):
         return {}
     newest: dict[str, Any] = {}
     for line in reversed(lines):
+        if newest and '"val_miou"' not in line:  # nothing more that is shown
+            continue
         newest = (metrics_of(line) or {}) | newest  # None: cut short at either end
         if {"step", "val_miou", "policy"} <= newest.keys():
             break

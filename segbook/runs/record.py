@@ -152,13 +152,13 @@ def text_of(content: dict[str, Any]) -> str:
     return text
 
 
-def metrics_of(line: str | bytes) -> dict[str, Any] | None:
+def metrics_of(line: str) -> dict[str, Any] | None:
     """The record in a line of ``metrics.jsonl``; None where a kill cut it short, or it is damaged.
 
     Whole numbers that no float can hold become infinite.
     """
     with contextlib.suppress(*UNREADABLE, msgspec.ValidationError):
-        record = json.loads(line, parse_int=_bounded)
+        record = _METRICS.decode(line)
         msgspec.convert(record, Metrics, dec_hook=_score)
         return record
     return None
@@ -174,6 +174,9 @@ def _check_depth(content: Any, left: int) -> None:
 
 def _bounded(digits: str) -> int | float:
     return int(digits) if len(digits) < 20 else float(digits)
+
+
+_METRICS = json.JSONDecoder(parse_int=_bounded)  # `json.loads` would make one for each line
 
 
 def _score(kind: type, value: Any) -> Any:
