@@ -68,7 +68,7 @@ def import_time(pairs: int) -> Ratio:
     """`import segkit` against importing torch and torchvision, each in a fresh interpreter."""
 
     def fresh(code: str) -> Work:
-        return lambda: subprocess.run([sys.executable, "-c", code], check=True)
+        return lambda: subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
     return compare(
         "import segkit | import torch, torchvision",
@@ -81,7 +81,7 @@ def import_time(pairs: int) -> Ratio:
 
 def command_time(pairs: int) -> Ratio:
     """`segbook list` against half a second, in wall time: what somebody waits for."""
-    command = [sys.executable, "-m", "segbook", "list"]
+    command = [sys.executable, "-P", "-m", "segbook", "list"]
     return compare(
         "segbook list | half a second (wall)",
         lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL),

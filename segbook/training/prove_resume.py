@@ -155,7 +155,7 @@ def train(folder: RunFolder) -> Generator[dict[str, Any], None, None]:
     environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     with open(folder.path / "errors.txt", "w+", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "segbook.training.step_digests", str(folder.path)],
+            [sys.executable, "-P", "-m", "segbook.training.step_digests", str(folder.path)],
             stdout=subprocess.PIPE, stderr=errors, text=True, env=environment,
         )  # fmt: skip
         try:

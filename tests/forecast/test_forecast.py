@@ -254,8 +254,9 @@ def test_forecast_against_truth():
         RunFolder.create("tiny").update(status=status, forecast=said)
     RunFolder.create("without").update(status="finished", forecast=None)
     (RunFolder.create("damaged").path / "run.json").write_text("{")
-    for wrong in (5, {"actual": 1}, said | {"actual": "soon"}):
-        RunFolder.create("strange").update(status="finished", forecast=wrong)
+    for wrong in (5, {"actual": 1}, said | {"actual": "soon"}, said | {"low": None}):
+        content = {"status": "finished", "forecast": wrong}
+        (RunFolder.create("strange").path / "run.json").write_text(json.dumps(content))
     result = CliRunner().invoke(commands.forecast, ["--check"])
     assert result.exit_code == 0, result.output
     assert result.output.count("tiny-") == 2
