@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -38,15 +37,12 @@ class Measured(NamedTuple):
     changes: dict[str, Any]
 
 
-def bench_settings(
-    recipe: Recipe, *, rounds: int = 9, tick: Callable[[], Any] = lambda: None
-) -> list[Measured]:
+def bench_settings(recipe: Recipe, *, rounds: int = 9) -> list[Measured]:
     """Time a recipe's own steps by each setting in turn; nothing of them is kept.
 
     Args:
         recipe: whose network, loss, optimizer and batches; a setting that it names is not varied.
         rounds: steps timed of each.
-        tick: is called after each step.
 
     Returns:
         The rule's settings first, then the others, the fastest first.
@@ -76,7 +72,7 @@ def bench_settings(
             optimizer=build_optimizer(recipe, network, fused=settings.fused),
             loss=build_loss(recipe, network, state.class_counts()),
         )
-    samples = take_turns(steppers, rounds, tick=tick)
+    samples = take_turns(steppers, rounds)
     clock: Clock = "wall" if state.device.type == "cuda" else "cpu"
     base, rows = samples[rule, False], []
     for (settings, compiled), own in samples.items():
