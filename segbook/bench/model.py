@@ -28,6 +28,7 @@ from segkit import transforms
 from segkit.catalog import MODELS, create_model, load_model, model_card
 from segkit.data.images import read_image
 from segkit.doctor.finding import counted
+from segkit.engine.train import PRECISIONS
 from segkit.export.inference import optimize_for_inference, take_resize
 
 SCOPES = {
@@ -79,8 +80,11 @@ def bench_models(
         for way in itertools.product(SCOPES, FORMS)
         for index in range(len(names))
     }
+    timer = timer or (on_gpu if device == "cuda" else on_cpu)
+    used = {"plain": ["float32"] * len(names), "fast": [made["precision"] for _, made in subjects]}
     with torch.no_grad():
-        samples = take_turns(works, runs, timer=timer or (on_gpu if device == "cuda" else on_cpu))
+        samples = take_turns(works, runs, timer=timer)
+        peaks = {name: _peak(name, device, timer) for name in {"float32", *used["fast"]}}
     threads = torch.get_num_threads()
     models = []
     for index, (_, properties) in enumerate(subjects):
@@ -92,6 +96,11 @@ def bench_models(
                 "fast": summarise(fast, threads),
                 "ratio": ratios(plain, fast),
             }
+        for form in FORMS:
+            timing = scopes["network"][form]
+            # CPU seconds where there are any: neighbours on the machine take none of them.
+            per_second = properties["flops"] / (timing["cpu"] or timing["wall"])
+            timing["share_of_peak"] = per_second / peaks[used[form][index]]
         models.append(properties | {"scopes": scopes})
     against = []
     for index in range(1, len(names)):
@@ -106,6 +115,7 @@ def bench_models(
             "device": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
             "threads": threads,
             "torch": torch.__version__,
+            "peak_gflops": {name: round(peak / 1e9, 1) for name, peak in sorted(peaks.items())},
         },
         "protocol": {"size": list(size), "batch": 1, "image": str(image or "random"), "runs": runs},
         "models": models,
@@ -190,6 +200,19 @@ def ratios(slow: Sequence[Sample], fast: Sequence[Sample]) -> dict[str, float | 
     return {"wall": ratio(slow, fast, "wall").median, "cpu": cpu}
 
 
+def _peak(precision: str, device: str, timer: Callable[[Work], Sample]) -> float:
+    """Operations a second that a 3x3 convolution of 256 channels reaches.
+
+    A second is one of CPU time, of one thread, where there is a CPU: of wall time on a GPU.
+    """
+    side = 64 if device == "cpu" else 256
+    how = {"device": device, "dtype": PRECISIONS[precision] or torch.float32}
+    images = torch.randn(1, 256, side, side, **how).contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(256, 256, 3, 3, **how).contiguous(memory_format=torch.channels_last)
+    samples = [timer(lambda: F.conv2d(images, kernel, padding=1)) for _ in range(7)]
+    return 2 * 9 * 256 * 256 * side * side / min(s.cpu or s.wall for s in samples[2:])
+
+
 def _picture(path: Path | None, channels: int, size: Sequence[int]) -> Tensor:
     """A normalised picture of a size, (1, C, H, W)."""
     if path is None:
@@ -217,6 +240,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{machine['device']}, {counted(machine['threads'], 'thread')}, torch {machine['torch']}",
         f"one image of {height}x{width} pixels, {protocol['runs']} rounds in turn after warm-up",
+        "peak measured, GFLOP a second (of one thread on a CPU): "
+        + ", ".join(f"{name} {peak:g}" for name, peak in machine["peak_gflops"].items()),
     ]
     busy = False
     for model in result["models"]:
@@ -227,7 +252,7 @@ def table(result: dict[str, Any]) -> str:
             f"{model['flops'] / 1e9:.2f} GFLOP = {model['macs'] / 1e9:.2f} GMAC",
             f"  fast: {model['precision']}, channels_last, {model['fused']} batch normalisations "
             f"fused, logits {tail}",
-            f"  {'ms':<12}{'median':>9}{'p5':>9}{'p95':>9}{'CPU':>9}",
+            f"  {'ms':<12}{'median':>9}{'p5':>9}{'p95':>9}{'CPU':>9}{'peak':>7}",
         ]
         for scope, words in SCOPES.items():
             measured = model["scopes"][scope]
@@ -235,6 +260,8 @@ def table(result: dict[str, Any]) -> str:
             for form in FORMS:
                 times = [measured[form][key] for key in ("wall", "p5", "p95", "cpu")]
                 cells = "".join(f"{1e3 * t:9.1f}" if t is not None else f"{'-':>9}" for t in times)
+                share = f"{measured[form].get('share_of_peak', 0):7.0%}"
+                cells += share if scope == "network" else " " * 7
                 lines.append(f"    {form:<10}{cells}{'   busy' * measured[form]['busy']}")
                 busy = busy or measured[form]["busy"]
             lines.append(f"    {'faster':<10}{_format_ratio(measured['ratio'])}")

@@ -39,6 +39,8 @@ def forecast(recipe: str | None, changes: tuple[str, ...], check: bool, as_json:
         return
     images = counted(chosen.batch_size * chosen.accumulate, "image")
     click.echo(f"{chosen.name}: {counted(chosen.steps, 'step')} of {images}")
+    step, waiting = 1e3 * measured["step"], 1e3 * measured["waiting"]
+    click.echo(f"{'a step':<20}{step:>11.0f} ms, without the loader {step - waiting:.0f} ms")
     for part, seconds in measured["parts"].items():
         click.echo(f"{part:<20}{format_duration(seconds):>14}")
     click.echo(f"{format_forecast(measured)}; starting up is not counted")

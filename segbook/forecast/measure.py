@@ -10,6 +10,7 @@ from segbook.builders.batches import train_batches
 from segbook.builders.loss import build_loss
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder, runs_root
+from segbook.training import costs
 from segbook.training.costs import FEWEST, WARM_UP, measured_of
 from segbook.training.forecast import Forecast
 from segbook.training.state import build
@@ -26,8 +27,9 @@ def measure(recipe: Recipe) -> dict[str, Any]:
         recipe: what would be trained.
 
     Returns:
-        What `segbook.training.forecast.Forecast` records, "parts", seconds by part of what is
-        still to do then, and "busy", a word where others use the machine, else "".
+        What `segbook.training.forecast.Forecast` records, and "step", seconds of a step with its
+        data; "waiting", those of them that it waits for data, reading included; "parts", seconds by
+        part of what is still to do then; "busy", a word where others use the machine, else "".
 
     Raises:
         ValueError: a recipe too short for a forecast, or one that cannot be built.
@@ -57,4 +59,9 @@ def measure(recipe: Recipe) -> dict[str, Any]:
         ):
             state.cpu_seconds = time.process_time()
             forecast.add(step)
-        return forecast.forecast | {"parts": forecast.parts, "busy": forecast.busy}
+        return forecast.forecast | {
+            "step": costs.trimmed_mean([step.seconds for step in forecast.steps]),
+            "waiting": costs.trimmed_mean([step.waited for step in forecast.steps]),
+            "parts": forecast.parts,
+            "busy": forecast.busy,
+        }

@@ -51,7 +51,7 @@ def result():
 @pytest.mark.slow
 def test_the_result_has_every_field(result):
     assert json.loads(json.dumps(result)) == result
-    assert result["machine"].keys() == {"device", "threads", "torch"}
+    assert result["machine"].keys() == {"device", "threads", "torch", "peak_gflops"}
     assert result["protocol"]["size"] == [64, 96]
     for model in result["models"]:
         assert model["flops"] == 2 * model["macs"] > 0
@@ -61,6 +61,7 @@ def test_the_result_has_every_field(result):
                 assert (timing["wall"], timing["cpu"], timing["runs"]) == (0.25, 0.25, 2)
             assert model["scopes"][scope]["ratio"] == {"wall": 1, "cpu": 1}
         assert all(0 <= share <= 0.1 for share in model["labels_changed"].values())
+        assert model["scopes"]["network"]["fast"]["share_of_peak"] > 0
     [ratio] = result["ratios"]
     assert ratio["model"] == "pp_liteseg_t"
     assert ratio["end_to_end"]["fast"] == {"wall": 1, "cpu": 1}

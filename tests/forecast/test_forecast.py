@@ -180,6 +180,7 @@ def test_measuring_a_recipe_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list(root.iterdir()) == []
     assert [*found["parts"]] == ["training", "reading the data", "validation", "checkpoints"]
     assert 0 < found["low"] <= found["seconds"] <= found["high"]
+    assert 0 <= found["waiting"] < found["step"]
     assert sum(found["parts"].values()) < found["seconds"]
     with pytest.raises(ValueError, match="steps=19: a forecast takes 20 steps or more"):
         measure(tiny(steps=19))
@@ -210,10 +211,11 @@ def test_the_command():
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[0] == "pp_liteseg_t_synthetic: 24 steps of 2 images"
-    assert [line.split("  ")[0] for line in lines[1:5]] == [
+    assert "without the loader" in lines[1]
+    assert [line.split("  ")[0] for line in lines[2:6]] == [
         "training", "reading the data", "validation", "checkpoints",
     ]  # fmt: skip
-    assert lines[5].startswith("about ")
+    assert lines[6].startswith("about ")
     result = CliRunner().invoke(commands.forecast, [*arguments, "--json"])
     assert json.loads(result.stdout)["seconds"] > 0
     for wrong in ([], ["pp_liteseg_t_synthetic", "--check"]):
