@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
+from typing import Any
 
 CHUNK = 1 << 16  # bytes
 LONGEST_HEADER = 1 << 16  # bytes; of a tar's extended header, which tarfile reads into memory
@@ -153,7 +154,7 @@ def _extract_tar(file: BufferedReader, folder: Path, gate: _Gate) -> None:
             return info
 
     chunks = _decompressed(file, gate)
-    stream = SimpleNamespace(read=lambda size: next(chunks, b""))
+    stream: Any = SimpleNamespace(read=lambda size: next(chunks, b""))
     # "r|" reads strictly forwards: one pass, no seeking about in a hostile file.
     with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=Header) as archive:
         for info in archive:

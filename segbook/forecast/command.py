@@ -9,6 +9,10 @@ import click
 
 from segbook.recipes.command import changed, changes_option
 from segbook.runs.stopping import format_duration
+from segbook.text import one_line, shell
+
+WAITING = 0.1
+"""Share of a step that may be spent waiting without a word."""
 
 
 @click.command()
@@ -44,8 +48,24 @@ def forecast(recipe: str | None, changes: tuple[str, ...], check: bool, as_json:
     for part, seconds in measured["parts"].items():
         click.echo(f"{part:<20}{format_duration(seconds):>14}")
     click.echo(f"{format_forecast(measured)}; starting up is not counted")
-    if measured["busy"]:
-        click.echo(measured["busy"])
+    for line in (_waiting(chosen, measured), measured["busy"]):
+        if line:
+            click.echo(line)
+
+
+def _waiting(recipe, measured) -> str:
+    """What to do where the steps wait for their data."""
+    from segkit.doctor.machine import available_cores
+
+    share, spare = measured["waiting"] / measured["step"], available_cores() - 1
+    if share <= WAITING:
+        return ""
+    if recipe.workers < spare:
+        workers = f"workers={min(spare, max(2, 2 * recipe.workers))}"
+        cure = f"try {shell('segbook', 'forecast', recipe.name, '--set', workers)}"
+    else:
+        cure = "there is no core for more loader processes, smaller images would help"
+    return f"{100 * share:.0f} % of a step waits for its data: {cure}"
 
 
 def _check_forecasts(as_json: bool) -> None:
@@ -57,11 +77,11 @@ def _check_forecasts(as_json: bool) -> None:
         return
     if not found:
         raise ValueError("no finished run has made a forecast; very short ones make none")
-    width = max(len(row.name) for row in found) + 2
+    width = max(len(one_line(row.name)) for row in found) + 2
     click.echo(f"{'RUN':<{width}}{'FORECAST':>14}{'ACTUAL':>14}{'ERROR':>9}   INTERVAL")
     for row in found:
         click.echo(
-            f"{row.name:<{width}}{format_duration(row.seconds):>14}{format_duration(row.actual):>14}"
+            f"{one_line(row.name):<{width}}{format_duration(row.seconds):>14}{format_duration(row.actual):>14}"
             f"{100 * row.error:>+7.1f} %   "
             f"{'held' if row.low <= row.actual <= row.high else 'missed'}"
         )
