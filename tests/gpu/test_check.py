@@ -26,7 +26,7 @@ def test_each_part_runs_dry_and_without_jupyter(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     text = out.read_text()
     assert text == done.stdout
-    assert text.count("\n## ") == 9
+    assert text.count("\n## ") == 8
     assert "every bit is the same" in text
     assert "\n0 parts failed" in text
     assert not list(tmp_path.glob("tmp.*"))
