@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from segbook.runs.folder import FAILED, FINISHED, INTERRUPTED, STOPPED, RunFolder, all_runs
 from segbook.runs.stopping import format_duration
+from segbook.text import one_line, shell
 
 TAIL_BYTES = 65536
 """How much of ``metrics.jsonl`` is read to know where a run stands."""
@@ -26,6 +28,7 @@ class Row(NamedTuple):
         miou: in 0..1: the result's, or the newest evaluation's.
         policy: the mIoU policy.
         created: ISO 8601.
+        parent: the notebook's run in which this training is a further one.
     """
 
     name: str
@@ -36,11 +39,23 @@ class Row(NamedTuple):
     miou: float | None = None
     policy: str | None = None
     created: str | None = None
+    parent: str | None = None
 
 
 def rows(root: Path | None = None) -> list[Row]:
-    """All runs, the oldest first; a damaged ``run.json`` is a row that says so."""
-    return [row(folder) for folder in all_runs(root=root)]
+    """All runs, the oldest first, and below a notebook's its further trainings.
+
+    A damaged ``run.json`` is a row that says so.
+    """
+    found = [row(folder) for folder in all_runs(root=root)]
+    parents = {one.name for one in found if one.parent is None}
+    place = {one.name: index for index, one in enumerate(found)}
+
+    def key(one: Row) -> tuple[int, bool]:
+        below = one.parent in parents
+        return place[one.parent if below and one.parent else one.name], below
+
+    return sorted(found, key=key)
 
 
 def row(folder: RunFolder) -> Row:
@@ -61,6 +76,7 @@ def row(folder: RunFolder) -> Row:
         miou=result.get("miou", newest.get("val_miou")),
         policy=result.get("policy", newest.get("policy")),
         created=described.get("created"),
+        parent=described.get("parent"),
     )
 
 
@@ -88,12 +104,14 @@ def table(found: list[Row]) -> str:
     """The rows as aligned text."""
     if not found:
         return "no runs yet; start one with `segbook run NOTEBOOK` or `segbook train RECIPE`"
+    names = {run.name for run in found if run.parent is None}
     lines = [("RUN", "KIND", "STATUS", "STEP", "mIoU", "STARTED")]
     for run in found:
         steps = f"{'?' if run.step is None else run.step}/{run.steps}" if run.steps else "-"
         miou = "-" if run.miou is None else f"{100 * run.miou:.1f}"
         started = (run.created or "-")[:16].replace("T", " ")
-        lines.append((run.name, run.kind or "-", run.status, steps, miou, started))
+        name = f"└ {run.name}" if run.parent in names else run.name
+        lines.append((name, run.kind or "-", run.status, steps, miou, started))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
@@ -112,6 +130,8 @@ def page(folder: RunFolder) -> str:
         "run": str(folder.path),
         "status": now.status + (f" ({described['reason']})" if described.get("reason") else ""),
         "kind": now.kind,
+        "parent": now.parent and one_line(now.parent),
+        "trainings": ", ".join(one_line(one.name) for one in folder.children()),
         "notebook": described.get("notebook"),
         "recipe": described.get("recipe_name") or (described.get("recipe") or {}).get("name"),
         "created": now.created,
@@ -186,6 +206,8 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
     refused = isinstance(error, dict) and error.get("name") == "SettingsRefusedError"
     if status not in (FAILED, STOPPED, INTERRUPTED) or refused:
         return None
+    if parent := _unfinished_parent(folder, described):
+        return f"{shell('segbook', 'resume', parent)}   (the notebook in which it is trained)"
     if described.get("kind") != "train" and not (folder.path / "source.ipynb").exists():
         return (
             "in Python, where it was started: training.train(training.build(recipe, folder), "
@@ -196,6 +218,15 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
         where = f"(from step {step} of {described.get('steps')})"
     cause = "   once the cause is mended" if status == FAILED else ""
     return f"segbook resume {folder.name}   {where}{cause}"
+
+
+def _unfinished_parent(folder: RunFolder, described: dict[str, Any]) -> str | None:
+    """The notebook's run that a training belongs to, where that can be resumed."""
+    name = Path(described.get("parent") or "").name
+    with contextlib.suppress(ValueError, OSError):
+        if name and RunFolder(folder.path.parent / name).read().get("status") != FINISHED:
+            return name
+    return None
 
 
 def _section(title: str, values: Any) -> list[str]:
