@@ -9,6 +9,7 @@ is this file, run as a script: standard library only.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -69,7 +70,7 @@ class Guard:
             start_new_session=True,
         )
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{token} {leader} {scratch}\n".encode())
+        self._process.stdin.write(json.dumps([token, leader, scratch]).encode() + b"\n")
         self._process.stdin.flush()
 
     def dismiss(self) -> None:
@@ -82,9 +83,9 @@ class Guard:
 
 
 def _watch() -> None:
-    token, leader, scratch = sys.stdin.readline().rstrip("\n").split(" ", 2)
+    token, leader, scratch = json.loads(sys.stdin.readline())
     if sys.stdin.readline().strip() != "done":
-        kill_family(token, int(leader))
+        kill_family(token, leader)
         if scratch:
             shutil.rmtree(scratch, ignore_errors=True)
 

@@ -11,6 +11,7 @@ folder of its own recipe, whatever the order; the n-th training of one recipe th
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def only_loop(folder: RunFolder, steps: Generator[Any, None, None]) -> Generator
         RunBusyError: another thread is in that loop's step.
     """
     if before := _open.get(folder.path):
-        if before.gi_running:
+        if inspect.getgeneratorstate(before) == inspect.GEN_RUNNING:
             raise RunBusyError(
                 f"run {folder.name} is being trained by another loop of this process; wait for it"
             )
