@@ -91,9 +91,15 @@ def folder_of(folder: RunFolder, recipe: Recipe, begun_in: Path | None = None) -
         The folder; None where a notebook has none for this recipe yet.
 
     Raises:
-        ValueError: the notebook's ``run.json`` is damaged, or holds no recipe of this release.
+        ValueError: the training has begun in another folder; or the notebook's ``run.json`` is
+            damaged, or holds no recipe of this release.
     """
     if folder.pending is None:
+        if begun_in not in (None, folder.path):
+            raise ValueError(
+                f"this is the training in {begun_in}, and the folder is {folder.path}: build it "
+                "again for that folder, state = training.build(recipe, folder)"
+            )
         return folder
     if begun_in:
         return RunFolder(begun_in)
@@ -118,7 +124,7 @@ def settle(folder: RunFolder, recipe: Recipe, begun_in: Path | None = None) -> N
         begun_in: where this very training has begun already.
 
     Raises:
-        ValueError: as `folder_of`; or the training has begun in another folder.
+        ValueError: as `folder_of`; or no folder can be made.
         OSError: the disk is full.
     """
     run = folder_of(folder, recipe, begun_in) or RunFolder.create(
@@ -129,11 +135,6 @@ def settle(folder: RunFolder, recipe: Recipe, begun_in: Path | None = None) -> N
         recipe=recipe.to_dict(),
         steps=recipe.steps,
     )
-    if begun_in not in (None, run.path):
-        raise ValueError(
-            f"what was built is the training in {begun_in}, and this is {run.path}: build it "
-            "again for this folder, state = training.build(recipe, folder)"
-        )
     folder.path, folder.pending = run.path, None
     _taken.add(run.path)
 

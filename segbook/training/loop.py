@@ -1,6 +1,6 @@
 """The loop of every training, whoever started it: a notebook, the command line, one of processes.
 
-    folder = RunFolder.for_notebook(recipe.name)
+    folder = RunFolder.for_notebook(recipe.name)    # one for each training
     state = build(recipe, folder)
     for step in train(state, folder):    # goes on from the newest checkpoint of the folder
         ...
@@ -82,6 +82,8 @@ def _steps(
     log = functools.partial(log_line, folder, show)
     engine.keep_memory()
     with recorded(state, folder) as lines:
+        if parent := folder.read().get("parent"):
+            log(f"a further training of {parent}, in {folder.path}")
         for line in (*state.remarks, *lines):
             log(line)
         # The doctor looks before anything is computed, and stops what must fail.

@@ -76,10 +76,11 @@ def recorded(state: TrainingState, folder: RunFolder) -> Iterator[list[str]]:
 def _overrides(folder: RunFolder, recipe: Recipe) -> dict[str, Any]:
     """What ``--set`` changed of a recipe, with what a resume has changed since."""
     described = folder.read()
-    if described.get("kind") != "train" or not described.get("overrides"):
+    before, overrides = described.get("recipe"), described.get("overrides")
+    if not before or overrides is None:
         return {}
-    differ = differences(described.get("recipe") or {}, recipe)
-    return {"overrides": {**described["overrides"], **{k: str(v) for k, (_, v) in differ.items()}}}
+    changed = {name: str(now) for name, (_, now) in differences(before, recipe).items()}
+    return {"overrides": {**overrides, **changed}}
 
 
 def log_line(folder: RunFolder, show: Callable[[str], None], line: str) -> None:

@@ -2,7 +2,12 @@
 
 import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +15,11 @@ from PIL import Image
 
 from segbook import recipes, training
 from segbook.runs import listing
-from segbook.runs.folder import FOLDER_VARIABLE, RunBusyError, RunFolder
-from segbook.training import headless, identity
+from segbook.runs.folder import FOLDER_VARIABLE, RunBusyError, RunFolder, all_runs
+from segbook.training import evaluation, headless, identity, loop
 from segbook.training.loop import LOG_EVERY
 from segbook.training.record import HEADLESS_VARIABLE
+from segkit.engine import load_checkpoint, save_checkpoint
 
 TINY = {
     "model": "fast_scnn",
@@ -234,8 +240,10 @@ def test_what_was_trained_in_one_folder_is_not_trained_in_another(tmp_path):
     state = training.build(tiny(), folder)
     for _ in training.train(state, folder, show=silent):
         pass
-    with pytest.raises(ValueError, match=r"build it again for this folder"):
+    with pytest.raises(ValueError, match=r"build it again for that folder"):
         training.train(state, other)
+    with pytest.raises(ValueError, match=r"build it again for that folder"):
+        training.evaluate_best(state, other)
     assert "recipe" not in other.read()
 
 
@@ -321,6 +329,9 @@ def test_other_classes_are_refused(stopped, data, tmp_path, names, message):
     with pytest.raises(ValueError, match=message):
         train(recipe, folder=stopped)
     assert content(stopped) == before
+    described = headless.execute(stopped, show=silent)
+    assert (described["status"], described["step"]) == ("failed", 1)
+    assert described["data_manifest"] == json.loads(before[Path("run.json")])["data_manifest"]
 
 
 def test_other_data_are_said_and_both_manifests_kept(stopped, data, tmp_path):
@@ -410,3 +421,99 @@ def test_the_weights_to_start_from_may_be_gone_once_it_has_begun(tmp_path, monke
     assert second.read()["recipe"]["weights"] == str(tmp_path / "start.safetensors")
     (tmp_path / "start.safetensors").unlink()
     assert train(recipe, folder=second)[1] == [2]
+
+
+LOOP = """
+from segbook import recipes, training
+from segbook.runs.folder import RunFolder
+from segkit import data
+whole = data.SyntheticStreets
+data.SyntheticStreets = lambda split, *, size, length: whole(split, size=size, length=length or 2)
+for lr in (0.1, 0.01, 0.001):
+    recipe = recipes.override(recipes.get("pp_liteseg_t_synthetic"), {**TINY, "lr": lr})
+    folder = RunFolder.for_notebook(recipe.name)
+    for step in training.train(training.build(recipe, folder), folder):
+        print("made", lr, step.index, flush=True)
+        if HANGS and lr == 0.01:
+            import time
+            time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_notebook_killed_in_its_second_training_is_resumed(tmp_path, monkeypatch):
+    import nbformat
+
+    cells = [f"TINY = {TINY!r}", "import pathlib\nHANGS = not pathlib.Path('go').exists()", LOOP]
+    cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "loop.ipynb")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEGBOOK_RUNS", "runs")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
+
+    def segbook(*arguments):
+        command = [sys.executable, "-m", "segbook", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    process = segbook("run", "loop.ipynb", "--no-html")
+    assert any(line.startswith(b"made 0.01 1") for line in process.stdout)
+    process.kill()
+    process.communicate()
+    first, second = all_runs()
+    assert second.read()["parent"] == first.name
+    deadline = time.monotonic() + 20
+    while second.is_locked():  # until the guard has killed the kernel
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [run.read()["status"] for run in (first, second)] == ["interrupted"] * 2
+    assert first.read()["step"] == 2
+
+    (tmp_path / "go").touch()
+    text = segbook("resume", first.name, "--no-html").communicate()[0].decode()
+    made = [line.split()[1:3] for line in text.splitlines() if line.startswith("made")]
+    assert made == [["0.01", "2"], ["0.001", "1"], ["0.001", "2"]], text
+    runs = all_runs()
+    assert [run.read()["recipe"]["lr"] for run in runs] == [0.1, 0.01, 0.001]
+    assert [run.read()["status"] for run in runs] == ["finished"] * 3
+    assert [run.read().get("parent") for run in runs] == [None, first.name, first.name]
+
+
+def test_a_checkpoint_of_an_older_release_is_compared_with_the_record(stopped, data, tmp_path):
+    state = load_checkpoint(stopped.checkpoints, restore_rng=False)
+    for key in ("data", "data_before", "recipe"):
+        del state[key]
+    save_checkpoint(stopped.checkpoints, state)
+    recipe = recipes.Recipe.from_dict(stopped.read()["recipe"])
+    with pytest.raises(ValueError, match="a training with lr"):
+        train(recipes.override(recipe, {"lr": 0.7}), folder=stopped)
+    shutil.rmtree(tmp_path / "mine")
+    data("mine", seed=1)
+    assert headless.execute(stopped, show=silent)["status"] == "finished"
+    assert "other data than before (train, val)" in (stopped.path / "log.txt").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["evaluate", "save"])
+def test_a_kill_around_a_validation_changes_nothing(tmp_path, monkeypatch, where):
+    """The folder is copied as a kill would leave it: in the validation, or before its save."""
+    recipe = tiny(steps=4, evaluate_every=2, save_every=1)
+    whole = RunFolder.create("whole", root=tmp_path)
+    killed = tmp_path / "killed"
+    module = {"evaluate": evaluation, "save": loop}[where]
+    real = getattr(module, where)
+
+    def copies(*arguments, **options):
+        if whole.metrics()[-1]["step"] == 4 and not killed.exists():
+            shutil.copytree(whole.path, killed)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, where, copies)
+    train(recipe, folder=whole)
+    monkeypatch.setattr(module, where, real)
+    assert train(recipe, folder=RunFolder(killed))[1] == [4]
+    ours, theirs = (
+        load_checkpoint(path / "checkpoints", restore_rng=False) for path in (whole.path, killed)
+    )
+    assert ours["best"] == theirs["best"]
+    assert all(torch.equal(ours["model"][name], theirs["model"][name]) for name in ours["model"])
+    assert RunFolder(killed).read()["result"] == whole.read()["result"]
