@@ -4,7 +4,7 @@
     from segbook.runs.folder import RunFolder
 
     recipe = recipes.get("unet_synthetic")
-    folder = RunFolder.for_notebook(recipe.name)
+    folder = RunFolder.for_notebook(recipe.name)  # one for each training
     state = training.build(recipe, folder)
     for step in training.train(state, folder):
         ...

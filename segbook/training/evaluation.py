@@ -83,7 +83,7 @@ def validate(state: TrainingState, folder: RunFolder, show: Callable[[str], None
 
 def best_model(state: TrainingState, folder: RunFolder) -> nn.Module:
     """The network with the weights that were best on validation; before that, the current one."""
-    run = folder_of(folder, state.recipe, state.folder)
+    run = folder_of(folder, state.recipe, state.folder, read=True)
     if run is None or not (path := run.checkpoints / BEST).exists():
         return state.averaged
     model = build_model(state.recipe, state.num_classes, pretrained=False)
@@ -103,7 +103,7 @@ def evaluate_best(state: TrainingState, folder: RunFolder, split: str = "test") 
     recipe = state.recipe
     if split not in state.sets:
         raise ValueError(f"there is no split {split!r}; choose from {', '.join(state.sets)}")
-    run = folder_of(folder, state.recipe, state.folder)
+    run = folder_of(folder, state.recipe, state.folder, read=True)
     if run is None or not (run.checkpoints / BEST).exists():
         raise ValueError(f"{folder.name} has no best weights of this training: train it first")
     counts = evaluate(best_model(state, run), recipe, state.sets[split], state.settings)

@@ -79,7 +79,12 @@ def going_on(folder: RunFolder, changes: Mapping[str, str]) -> recipes.Recipe:
     Raises:
         ValueError: a field that would make it another training, or a recipe that cannot be built.
     """
-    recipe = identity.going_on(folder.read().get("recipe") or {}, changes)
+    described = folder.read()
+    recipe = identity.going_on(described.get("recipe") or {}, changes)
+    if recipe.steps < (made := described.get("step") or 0):
+        raise ValueError(
+            f"steps={recipe.steps}: {folder.name} has made {made}; give as many or more"
+        )
     check(recipe, begun=has_begun(folder))
     return absolute(recipe)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from weakref import WeakValueDictionary
 
 from segbook.builders.data import absolute
 from segbook.recipes.recipe import Recipe, override
+from segbook.runs import lock
 from segbook.runs.folder import RunBusyError, RunFolder
 from segkit.data import catalog as data_catalog
 
@@ -79,13 +81,16 @@ def going_on(before: Mapping[str, Any], changes: Mapping[str, str]) -> Recipe:
     return recipe
 
 
-def folder_of(folder: RunFolder, recipe: Recipe, begun_in: Path | None = None) -> RunFolder | None:
+def folder_of(
+    folder: RunFolder, recipe: Recipe, begun_in: Path | None = None, *, read: bool = False
+) -> RunFolder | None:
     """Where a recipe is trained that is given this folder; nothing is settled yet.
 
     Args:
         folder: as `RunFolder.for_notebook` gives it, or any other one, which is itself the answer.
         recipe: with whole paths.
         begun_in: where this very training has begun already.
+        read: whether nothing will be trained, and what this process has trained is asked for too.
 
     Returns:
         The folder; None where a notebook has none for this recipe yet.
@@ -106,13 +111,24 @@ def folder_of(folder: RunFolder, recipe: Recipe, begun_in: Path | None = None) -
     matching = []
     for run in (folder, *folder.children()):
         held = run.read().get("recipe")
-        if run.path in _taken:
+        if not read and (run.path in _taken or _is_others(run)):
             continue
         if held is None:  # no training has begun in it
             matching.append((len(FREE), run))
         elif (differ := differences(held, recipe)).keys() <= {*HOW}:
             matching.append((len(differ), run))
     return min(matching, key=lambda one: one[0], default=(0, None))[1]
+
+
+def _is_others(run: RunFolder) -> bool:
+    """Whether another process trains in a notebook's folder, or may.
+
+    The notebook's own folder is its kernel's: the processes that a cell starts share the right to
+    write it, and would not see each other.
+    """
+    if lock.is_ours(run.path):
+        return lock.owner_of(run.path).get("pid") != os.getppid()
+    return run.is_locked()
 
 
 def settle(folder: RunFolder, recipe: Recipe, begun_in: Path | None = None) -> None:

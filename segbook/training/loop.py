@@ -168,7 +168,7 @@ def fit(
     """
     from tqdm import tqdm
 
-    settle(folder, absolute(recipe))
+    settle(folder, absolute(recipe), state and state.folder)
     with folder.own():
         state = state or build(recipe, folder)
         log = (lambda line: tqdm.write(line)) if progress else show

@@ -182,6 +182,9 @@ def test_what_is_read_later_is_of_the_training(attempt):
     assert "test" in folder.read()["result"]
     assert "test" not in attempt().read()["result"]
     assert training.best_model(state, asked) is not state.averaged
+    asked = RunFolder.for_notebook("lesson")
+    training.evaluate_best(training.build(tiny(lr=0.1), asked), asked)
+    assert "test" in RunFolder(os.environ[FOLDER_VARIABLE]).read()["result"]
 
 
 def test_a_folder_of_another_training_is_refused_and_left_as_it_is(tmp_path):
@@ -379,6 +382,7 @@ def test_a_moved_folder_is_given_with_set(stopped, data, tmp_path, monkeypatch):
     [moved] = described["data_before"]
     assert moved["root"] == str(tmp_path / "mine")
 
+    assert "has made 3; give as many or more" in resume("steps=2").output
     assert "is finished" in resume("steps=3").output
     assert resume("steps=4").exit_code == 0, "a finished run may be given more steps"
     assert stopped.read()["step"] == 4
@@ -517,3 +521,36 @@ def test_a_kill_around_a_validation_changes_nothing(tmp_path, monkeypatch, where
     assert ours["best"] == theirs["best"]
     assert all(torch.equal(ours["model"][name], theirs["model"][name]) for name in ours["model"])
     assert RunFolder(killed).read()["result"] == whole.read()["result"]
+
+
+@pytest.mark.slow
+def test_processes_that_a_cell_starts_do_not_share_the_notebooks_folder(tmp_path, monkeypatch):
+    code = f"""
+import sys
+from segbook import recipes, training
+from segbook.runs.folder import RunFolder
+recipe = recipes.override(recipes.get("pp_liteseg_t_synthetic"), {TINY!r})
+folder = RunFolder.for_notebook("tiny")
+steps = training.train(training.build(recipe, folder), folder, show=lambda line: None)
+print(next(steps).index, folder.path, flush=True)
+sys.stdin.read()
+"""
+    run = RunFolder.create("lesson", root=tmp_path, kind="notebook")
+    kernel = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    with run.own() as variables:
+        env = {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", *arguments],
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )  # fmt: skip
+            for arguments in ((code,), (kernel, code), (kernel, code))
+        ]
+        folders = [process.stdout.readline().split()[1] for process in started]
+        for process in started:
+            process.communicate("")
+    assert folders[0] == str(run.path)
+    assert len({*folders}) == 3
