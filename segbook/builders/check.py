@@ -14,8 +14,12 @@ from segkit.metrics.policies import check_policy
 from segkit.weights import fetch, torchvision_weights
 
 
-def check_settings(recipe: Recipe) -> None:
+def check_settings(recipe: Recipe, *, begun: bool = False) -> None:
     """Refuse what can be told without the data and the network.
+
+    Args:
+        recipe: to be trained.
+        begun: whether a checkpoint takes the place of the weights to start from.
 
     Raises:
         ValueError: an unknown loss, policy or weights, a crop or a schedule that cannot be.
@@ -23,11 +27,12 @@ def check_settings(recipe: Recipe) -> None:
     check_policy(recipe.policy)
     if recipe.loss not in LOSSES:
         raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(LOSSES)}")
-    if torchvision_weights.is_name(recipe.weights):
+    weights = "" if begun else recipe.weights
+    if torchvision_weights.is_name(weights):
         check_named_weights(recipe)
-    elif recipe.weights and "://" not in recipe.weights and not fetch(recipe.weights).is_file():
+    elif weights and "://" not in weights and not fetch(weights).is_file():
         raise ValueError(
-            f"weights={recipe.weights!r}: there is no such file; give a .safetensors file, such as "
+            f"weights={weights!r}: there is no such file; give a .safetensors file, such as "
             "a run's checkpoints/best.safetensors, or torchvision's weights by name, such as "
             "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"
         )
@@ -36,19 +41,23 @@ def check_settings(recipe: Recipe) -> None:
         build_augmentation(recipe, crop, scale)
 
 
-def check(recipe: Recipe) -> None:
+def check(recipe: Recipe, *, begun: bool = False) -> None:
     """Refuse a recipe that cannot be built, where something else will build it.
 
     No picture is decoded, nothing is trained, and none of torchvision's weights are downloaded: a
     damaged file shows when its turn comes.
 
+    Args:
+        recipe: to be trained.
+        begun: whether a checkpoint takes the place of the weights to start from.
+
     Raises:
         ValueError: an unknown model, option of it, loss or policy, missing data, weights of
             another network, something to freeze that is not there, or a value out of its range.
     """
-    check_settings(recipe)
+    check_settings(recipe, begun=begun)
     train_set = build_data(recipe)["train"]
-    loads = recipe.weights and not torchvision_weights.is_name(recipe.weights)
+    loads = recipe.weights and not begun and not torchvision_weights.is_name(recipe.weights)
     with torch.device("cpu" if loads else "meta"):  # on meta it takes no time or memory
         model = build_model(recipe, train_set.num_classes, pretrained=False)
     if loads:

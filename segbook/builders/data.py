@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,22 @@ from segbook.recipes.recipe import Recipe
 from segkit import transforms
 from segkit.data import catalog as data_catalog
 from segkit.data.statistics import class_pixels
+from segkit.weights import torchvision_weights
+
+
+def absolute(recipe: Recipe) -> Recipe:
+    """The recipe with whole paths, which mean the same files in whatever folder a run goes on.
+
+    Raises:
+        ValueError: no data set has the recipe's name for it.
+    """
+    paths = {}
+    if recipe.data_root and data_catalog.find(recipe.data).needs_root:
+        paths["data_root"] = str(Path(recipe.data_root).absolute())
+    named = torchvision_weights.is_name(recipe.weights) or "://" in recipe.weights
+    if recipe.weights and not named:
+        paths["weights"] = str(Path(recipe.weights).absolute())
+    return dataclasses.replace(recipe, **paths)
 
 
 def build_data(recipe: Recipe) -> dict[str, Any]:

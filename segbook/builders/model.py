@@ -8,9 +8,12 @@ from typing import Any
 from torch import nn
 
 from segbook.recipes.recipe import Recipe
-from segkit import create_model
+from segkit import create_model, transforms
 from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
 from segkit.weights import Loaded, load_for_classes, torchvision_weights
+
+RGB = len(transforms.MEAN)
+"""Channels of every image that a recipe's data give."""
 
 
 def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> nn.Module:
@@ -50,6 +53,11 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
                 f"model_options hold {', '.join(sorted(unknown))}, but {recipe.model} takes "
                 f"{', '.join(taken)}"
             )
+    if (channels := options.get("in_channels", RGB)) != RGB:
+        raise ValueError(
+            f"model_options hold in_channels={channels!r}, and images are read as RGB, of {RGB} "
+            "channels: leave it out"
+        )
     if pretrained and recipe.weights_backbone and not recipe.weights:
         options["weights_backbone"] = recipe.weights_backbone
     return create_model(recipe.model, num_classes=num_classes, **options)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from segbook.recipes.command import changes_option, read_changes
 from segbook.runs.command import (
     EPILOG,
     Duration,
@@ -16,7 +17,8 @@ from segbook.runs.command import (
     time_limit_option,
 )
 from segbook.runs.folder import FINISHED, SOURCE, find
-from segbook.runs.listing import format_result, program
+from segbook.runs.listing import advice, format_result, program
+from segbook.text import one_line
 
 
 @click.command(epilog=EPILOG)
@@ -54,30 +56,50 @@ def run(
 
 @click.command(epilog=EPILOG)
 @click.argument("run_name", metavar="RUN")
+@changes_option
 @click.option("--time-limit", type=Duration(), help="Another limit for this attempt.")
 @click.option("--no-html", is_flag=True, help="Write no HTML report.")
-def resume(run_name: str, time_limit: float | None, no_html: bool) -> None:
+def resume(
+    run_name: str, changes: tuple[str, ...], time_limit: float | None, no_html: bool
+) -> None:
     """Go on with RUN: same folder, same parameters.
 
-    It was interrupted (killed), stopped, or it failed; a finished run is left as it is. A
-    notebook is executed from its first cell; its training goes on from the last checkpoint.
+    It was interrupted (killed), stopped, or it failed; a finished run is left as it is, unless it
+    is given more steps. A notebook is executed from its first cell; each training in it goes on
+    from its last checkpoint.
+
+    --set is for what does not make it another training, such as data_root, where the data have
+    moved, steps, workers or save_every; and for runs of `segbook train`.
 
     A run is a program: what is executed is source.ipynb in its folder, which can do whatever you
     can. Resume only runs that you made yourself; `segbook show RUN` says what a resume executes.
     """
     folder = find(run_name)
     described = folder.read()
-    if described.get("status") == FINISHED:
+    kind = described.get("kind")
+    recipe = None
+    if changes:
+        if kind != "train":
+            raise ValueError(
+                f"{one_line(folder.name)} is a notebook's run: its cells make the recipe, which "
+                "--set would not reach. Resume it without, or begin anew with another parameter: "
+                "segbook run NOTEBOOK -p NAME=VALUE"
+            )
+        from segbook.training import headless
+
+        recipe = headless.going_on(folder, read_changes(changes))
+    longer = recipe is not None and recipe.steps > (described.get("step") or 0)
+    if described.get("status") == FINISHED and not longer:
         result = format_result(described.get("result"))
         click.echo(f"run {folder.name} is finished{f': {result}' if result else ''}")
         return
-    kind = described.get("kind")
     if kind not in ("train", "notebook") or (
         kind == "notebook" and not (folder.path / SOURCE).is_file()
     ):
+        how = advice(folder, described)
         raise ValueError(
-            f"{folder.name} was not started by `segbook run` or `segbook train`; "
-            "go on with it where it was started"
+            f"{one_line(folder.name)} was not started by `segbook run` or `segbook train`; "
+            f"go on with it where it was started{f': {how}' if how else ''}"
         )
     if owner := folder.other_owner():
         click.echo(f"this run is of {owner}, who is not you", err=True)
@@ -90,7 +112,7 @@ def resume(run_name: str, time_limit: float | None, no_html: bool) -> None:
         if kind == "train":
             from segbook.training import headless
 
-            finish(folder, headless.execute(folder, show=click.echo))
+            finish(folder, headless.execute(folder, recipe=recipe, show=click.echo))
         from segbook.notebooks import run as runner
 
         click.echo(f"executes {program(folder)}")

@@ -8,21 +8,16 @@ What it finds with is `segkit.doctor`; here a recipe becomes that library's plai
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from segbook import lazy
 
-_HOMES = {
-    "PreflightError": "gate",
-    "SettingsRefusedError": "gate",
-    "examine": "checks",
-    "preflight": "gate",
-    "run_sanity_checks": "sanity_checks",
-    "to_json": "gate",
-}
-"""Imported when they are asked for: the command line starts without torch."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "PreflightError": "gate",
+        "SettingsRefusedError": "gate",
+        "examine": "checks",
+        "preflight": "gate",
+        "run_sanity_checks": "sanity_checks",
+        "to_json": "gate",
+    },
+)

@@ -13,7 +13,7 @@ import torch
 
 from segbook.builders.model import build_model
 from segbook.recipes import Recipe
-from segbook.reports.publish import per_cent, rerun_command, result_of
+from segbook.reports.publish import per_cent, rerun_command, result_of, start_of
 from segbook.runs.folder import FINISHED, RunFolder
 from segkit.metrics import POLICIES
 from segkit.metrics.policies import check_policy
@@ -94,8 +94,7 @@ def compare(folders: list[RunFolder]) -> str:
         + ".",
     ]
     if not {"weights", "weights_backbone"} & set(differ):
-        start = first.weights or first.weights_backbone or "random weights"
-        lines.append(f"- From {format_value(start)}.")
+        lines.append(f"- From {format_value(start_of(first))}.")
     if 0 < len(untested) < len(runs):
         lines.append(f"- Test is not shown: there is none of {', '.join(untested)}.")
     lines += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def markdown(
         for line in folder.log_lines()
         if "resumed at step" in line
     )
-    start = recipe.weights or recipe.weights_backbone or "random weights"
+    start = start_of(recipe)
     tested = "test was counted once with them, images" if "test" in scores else "images"
     commit = described.get("git_commit") or "not a checkout"
     changed = " (with uncommitted changes)" if described.get("git_dirty") else ""
@@ -202,6 +203,12 @@ def markdown(
         credit_line(recipe.data),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def start_of(recipe: Recipe) -> str:
+    """What a recipe starts from; of a file its name, for its folder is of one machine."""
+    weights = Path(recipe.weights).name if os.path.isabs(recipe.weights) else recipe.weights
+    return weights or recipe.weights_backbone or "random weights"
 
 
 def credit_line(name: str) -> str:

@@ -38,7 +38,7 @@ def attempt(folder: RunFolder, stopper: Stopper) -> Iterator[dict[str, Any]]:
         began = time.monotonic()
         try:
             folder.log(f"attempt {number} begins")
-            folder.update(status=RUNNING, attempts=number, reason=None, error=None, result=None)
+            folder.update(status=RUNNING, attempts=number, reason=None, error=None)
             yield outcome
         except (KeyboardInterrupt, RunStopped) as request:
             reason = str(request) or stopper.reason or "stopped by Ctrl-C"

@@ -86,6 +86,9 @@ class RunFolder:
         ValueError: there is no run in that folder.
     """
 
+    pending: str | None = None
+    """Of a notebook's folder whose training is not settled: what a folder of its own is named."""
+
     def __init__(self, path: str | Path) -> None:
         parent, name = os.path.split(os.path.abspath(path))
         self.path = Path(os.path.realpath(parent), name)
@@ -139,9 +142,34 @@ class RunFolder:
 
     @classmethod
     def for_notebook(cls, name: str) -> RunFolder:
-        """The folder that `segbook run` made for this notebook; elsewhere a new one."""
+        """A folder for a training of this notebook: ask for one before each `training.build`.
+
+        Outside of `segbook run` it is a new one. Inside it is the notebook's own folder, until the
+        training begins. The first one stays there; a further one gets a folder of its own, listed
+        below the notebook's, and this object becomes that folder. A notebook that is resumed finds
+        each training's folder again by its recipe (`segbook.training.identity`).
+
+        Args:
+            name: of the new folder, usually the recipe's.
+
+        Raises:
+            ValueError: a new folder cannot be made.
+        """
         given = os.environ.get(FOLDER_VARIABLE)
-        return cls(given) if given else cls.create(name, kind="notebook")
+        if not given:
+            return cls.create(name, kind="notebook")
+        folder = cls(given)
+        folder.pending = name
+        return folder
+
+    def children(self) -> list[RunFolder]:
+        """The folders of a notebook's further trainings, the oldest first."""
+        found = []
+        for folder in run_folders(self.path.parent):
+            with contextlib.suppress(ValueError, OSError):  # a damaged one is nobody's
+                if folder.read().get("parent") == self.name:
+                    found.append(folder)
+        return sorted(found, key=lambda one: (one.created(), len(one.name), one.name))
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"

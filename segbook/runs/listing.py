@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from segbook.runs.folder import (
 )
 from segbook.runs.record import metrics_of
 from segbook.runs.stopping import format_duration
-from segbook.text import one_line
+from segbook.text import one_line, shell
 
 TAIL_BYTES = 65536
 """How much of ``metrics.jsonl`` is read to know where a run stands."""
@@ -43,6 +44,7 @@ class Row(NamedTuple):
         policy: the mIoU policy.
         created: ISO 8601.
         damage: what is wrong with a damaged one.
+        parent: the notebook's run in which this training is a further one.
     """
 
     name: str
@@ -54,12 +56,24 @@ class Row(NamedTuple):
     policy: str | None = None
     created: str | None = None
     damage: str | None = None
+    parent: str | None = None
 
 
 def rows(root: Path | None = None) -> list[Row]:
-    """All runs, the oldest first; a damaged one is a row that says why."""
+    """All runs, the oldest first, and below a notebook's its further trainings.
+
+    A damaged one is a row that says why.
+    """
     found = map(row, run_folders(root or runs_root()))
-    return sorted(found, key=lambda row: (row.created or "", row.name))
+    found = sorted(found, key=lambda row: (row.created or "", row.name))
+    parents = {one.name for one in found if one.parent is None}
+    place = {one.name: index for index, one in enumerate(found)}
+
+    def key(one: Row) -> tuple[int, bool]:
+        below = one.parent in parents
+        return place[one.parent if below and one.parent else one.name], below
+
+    return sorted(found, key=key)
 
 
 def row(folder: RunFolder) -> Row:
@@ -86,6 +100,7 @@ def _row(folder: RunFolder) -> Row:
         miou=result.get("miou", newest.get("val_miou")),
         policy=result.get("policy", newest.get("policy")),
         created=described.get("created"),
+        parent=described.get("parent"),
     )
 
 
@@ -115,12 +130,14 @@ def table(found: list[Row]) -> str:
     """The rows as aligned text."""
     if not found:
         return "no runs yet; start one with `segbook run NOTEBOOK` or `segbook train RECIPE`"
+    names = {run.name for run in found if run.parent is None}
     lines = [["RUN", "KIND", "STATUS", "STEP", "mIoU", "STARTED", ""]]
     for run in found:
         steps = f"{'?' if run.step is None else run.step}/{run.steps}" if run.steps else "-"
         miou = "-" if run.miou is None else f"{100 * run.miou:.1f}"
         started = (run.created or "-")[:16].replace("T", " ")
-        cells = (run.name, run.kind or "-", run.status, steps, miou, started, run.damage or "")
+        name = f"└ {run.name}" if run.parent in names else run.name
+        cells = (name, run.kind or "-", run.status, steps, miou, started, run.damage or "")
         lines.append([*map(one_line, cells)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
@@ -140,6 +157,8 @@ def page(folder: RunFolder) -> str:
         "run": str(folder.path),
         "status": now.status + (f" ({described['reason']})" if described.get("reason") else ""),
         "kind": now.kind,
+        "parent": now.parent and one_line(now.parent),
+        "trainings": ", ".join(one_line(one.name) for one in folder.children()),
         "notebook": described.get("notebook"),
         "recipe": described.get("recipe_name") or (described.get("recipe") or {}).get("name"),
         "created": now.created,
@@ -218,6 +237,8 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
     refused = isinstance(error, dict) and error.get("name") == "SettingsRefusedError"
     if status not in (FAILED, STOPPED, INTERRUPTED) or refused:
         return None
+    if parent := _unfinished_parent(folder, described):
+        return f"{shell('segbook', 'resume', parent)}   (the notebook in which it is trained)"
     if described.get("kind") != "train" and not (folder.path / SOURCE).exists():
         return (
             "in Python, where it was started: training.train(training.build(recipe, folder), "
@@ -238,6 +259,15 @@ def program(folder: RunFolder) -> str | None:
         return f"{SOURCE} in the run's folder, sha256 {sha256(folder.source())}"
     except ValueError as error:
         return f"nothing: {error}"
+
+
+def _unfinished_parent(folder: RunFolder, described: dict[str, Any]) -> str | None:
+    """The notebook's run that a training belongs to, where that can be resumed."""
+    name = Path(described.get("parent") or "").name
+    with contextlib.suppress(ValueError, OSError):
+        if name and RunFolder(folder.path.parent / name).read().get("status") != FINISHED:
+            return name
+    return None
 
 
 def _section(title: str, values: Any) -> list[str]:

@@ -9,7 +9,9 @@ is this file, run as a script: standard library only.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,9 +59,10 @@ class Guard:
     Args:
         token: the run's token.
         leader: the kernel's process id.
+        scratch: a folder that is removed then; none where it is empty.
     """
 
-    def __init__(self, token: str, leader: int) -> None:
+    def __init__(self, token: str, leader: int, scratch: str = "") -> None:
         # Without site-packages it starts in 20 ms; in a session of its own Ctrl-C passes it by.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
@@ -67,7 +70,7 @@ class Guard:
             start_new_session=True,
         )
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{token} {leader}\n".encode())
+        self._process.stdin.write(json.dumps([token, leader, scratch]).encode() + b"\n")
         self._process.stdin.flush()
 
     def dismiss(self) -> None:
@@ -80,9 +83,11 @@ class Guard:
 
 
 def _watch() -> None:
-    token, leader = sys.stdin.readline().split()
+    token, leader, scratch = json.loads(sys.stdin.readline())
     if sys.stdin.readline().strip() != "done":
-        kill_family(token, int(leader))
+        kill_family(token, leader)
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     from segbook.runs.folder import RunFolder
 
     recipe = recipes.get("unet_synthetic")
-    folder = RunFolder.for_notebook(recipe.name)
+    folder = RunFolder.for_notebook(recipe.name)  # one for each training
     state = training.build(recipe, folder)
     for step in training.train(state, folder):
         ...
@@ -15,21 +15,16 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from segbook import lazy
 
-_HOMES = {
-    "TrainingState": "state",
-    "best_model": "evaluation",
-    "build": "state",
-    "evaluate_best": "evaluation",
-    "fit": "loop",
-    "train": "loop",
-}
-"""Imported when they are asked for: the command line starts without torch."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "TrainingState": "state",
+        "best_model": "evaluation",
+        "build": "state",
+        "evaluate_best": "evaluation",
+        "fit": "loop",
+        "train": "loop",
+    },
+)

@@ -13,6 +13,7 @@ from segbook.builders.batches import eval_batches
 from segbook.builders.model import build_model
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
+from segbook.training.identity import folder_of
 from segbook.training.state import BEST, TrainingState
 from segkit import engine
 from segkit.engine import distributed
@@ -82,8 +83,8 @@ def validate(state: TrainingState, folder: RunFolder, show: Callable[[str], None
 
 def best_model(state: TrainingState, folder: RunFolder) -> nn.Module:
     """The network with the weights that were best on validation; before that, the current one."""
-    path = folder.checkpoints / BEST
-    if not path.exists():
+    run = folder_of(folder, state.recipe, state.folder, read=True)
+    if run is None or not (path := run.checkpoints / BEST).exists():
         return state.averaged
     model = build_model(state.recipe, state.num_classes, pretrained=False)
     load_weights(model, path)
@@ -102,11 +103,12 @@ def evaluate_best(state: TrainingState, folder: RunFolder, split: str = "test") 
     recipe = state.recipe
     if split not in state.sets:
         raise ValueError(f"there is no split {split!r}; choose from {', '.join(state.sets)}")
-    if not (folder.checkpoints / BEST).exists():
-        raise ValueError(f"{folder.name} has no best weights yet: train it first")
-    counts = evaluate(best_model(state, folder), recipe, state.sets[split], state.settings)
-    result = dict(folder.read().get("result") or {})
-    folder.update(result={**result, split: scores(counts, recipe.policy)})
+    run = folder_of(folder, state.recipe, state.folder, read=True)
+    if run is None or not (run.checkpoints / BEST).exists():
+        raise ValueError(f"{folder.name} has no best weights of this training: train it first")
+    counts = evaluate(best_model(state, run), recipe, state.sets[split], state.settings)
+    result = dict(run.read().get("result") or {})
+    run.update(result={**result, split: scores(counts, recipe.policy)})
     return counts
 
 

@@ -9,10 +9,13 @@ from typing import Any
 
 from segbook import recipes
 from segbook.builders.check import check
+from segbook.builders.data import absolute
+from segbook.preflight.gate import has_begun
 from segbook.runs.attempt import attempt
 from segbook.runs.folder import FAILED, RunFolder
 from segbook.runs.provenance import environment
 from segbook.runs.stopping import REASONS, RunStopped, Stopper
+from segbook.training import identity
 from segbook.training.loop import fit
 from segbook.training.processes import (
     check_processes,
@@ -52,6 +55,7 @@ def create(
     if state is None:
         check(recipe)
     check_processes(recipe, processes)
+    recipe = absolute(recipe)  # a resume may come from another folder
     return RunFolder.create(
         name or recipe_name,
         kind="train",
@@ -65,9 +69,30 @@ def create(
     )
 
 
+def going_on(folder: RunFolder, changes: Mapping[str, str]) -> recipes.Recipe:
+    """The recipe with which a run goes on that is resumed with some fields changed.
+
+    Args:
+        folder: made by `create`.
+        changes: value by field, as typed.
+
+    Raises:
+        ValueError: a field that would make it another training, or a recipe that cannot be built.
+    """
+    described = folder.read()
+    recipe = identity.going_on(described.get("recipe") or {}, changes)
+    if recipe.steps < (made := described.get("step") or 0):
+        raise ValueError(
+            f"steps={recipe.steps}: {folder.name} has made {made}; give as many or more"
+        )
+    check(recipe, begun=has_begun(folder))
+    return absolute(recipe)
+
+
 def execute(
     folder: RunFolder,
     *,
+    recipe: recipes.Recipe | None = None,
     state: TrainingState | None = None,
     show: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -75,6 +100,7 @@ def execute(
 
     Args:
         folder: made by `create`.
+        recipe: with what a resume changes; None for that in ``run.json``.
         state: the recipe as it was built already; None builds it.
         show: is told what happens, a line at a time.
 
@@ -86,7 +112,7 @@ def execute(
         ValueError: the recipe in ``run.json`` is damaged.
     """
     described = folder.read()
-    recipe = recipes.Recipe.from_dict(described.get("recipe") or {})
+    recipe = recipe or recipes.Recipe.from_dict(described.get("recipe") or {})
     processes = described.get("processes") or 1
     by_hand = started_by_hand()
     request = _Request()
@@ -97,7 +123,7 @@ def execute(
     )
     with stopper.watch(), attempt(folder, stopper) as outcome:
         if processes > 1 and not by_hand:
-            error = train_in(processes, folder, stopper)
+            error = train_in(processes, folder, recipe, stopper)
             outcome |= {"status": FAILED, "error": error} if error else {}
             outcome["result"] = folder.read().get("result")
         else:

@@ -1,6 +1,6 @@
 """The loop of every training, whoever started it: a notebook, the command line, one of processes.
 
-    folder = RunFolder.for_notebook(recipe.name)
+    folder = RunFolder.for_notebook(recipe.name)    # one for each training
     state = build(recipe, folder)
     for step in train(state, folder):    # goes on from the newest checkpoint of the folder
         ...
@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from segbook.builders.batches import train_batches
+from segbook.builders.data import absolute
 from segbook.builders.loss import build_loss
 from segbook.builders.optimizer import build_schedule
 from segbook.preflight.gate import preflight
@@ -30,8 +31,9 @@ from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import FINISHED, RUNNING, RunFolder
 from segbook.training.evaluation import evaluate_best, is_due, is_missing, summarise, validate
 from segbook.training.forecast import Forecast
+from segbook.training.identity import only_loop, settle
 from segbook.training.record import log_line, recorded
-from segbook.training.state import TrainingState, build, resume, save
+from segbook.training.state import TrainingState, build, save
 from segkit import engine
 
 LOG_EVERY = 10
@@ -54,24 +56,39 @@ def train(
 
     Args:
         state: as `build` made it.
-        folder: of the run.
+        folder: of the run. One that `RunFolder.for_notebook` gave becomes this training's, which
+            may be another one than the notebook's.
         show: is told what happens, a line at a time.
         batches: the stream of batches, `segbook.builders.batches.train_batches` or another.
 
     Raises:
         PreflightError: the doctor found what it must fail by.
         RunBusyError: another process is writing the folder.
+        ValueError: the folder holds another training, or the data have other classes than it began
+            with; nothing was written.
     """
+    settle(folder, state.recipe, state.folder)
+    return only_loop(folder, _steps(state, folder, show, batches))
+
+
+def _steps(
+    state: TrainingState,
+    folder: RunFolder,
+    show: Callable[[str], None],
+    batches: Callable[..., Iterator[tuple[torch.Tensor, torch.Tensor]]],
+) -> Generator[engine.Step, None, None]:
+    """The loop of `train`, in a folder that is settled."""
     recipe = state.recipe
     log = functools.partial(log_line, folder, show)
     engine.keep_memory()
-    with recorded(state, folder):
-        for remark in state.remarks:
-            log(remark)
+    with recorded(state, folder) as lines:
+        if parent := folder.read().get("parent"):
+            log(f"a further training of {parent}, in {folder.path}")
+        for line in (*state.remarks, *lines):
+            log(line)
         # The doctor looks before anything is computed, and stops what must fail.
         preflight(recipe, folder, state.sets, state.model, log)
-        for line in resume(state, folder):
-            log(line)
+        state.folder = folder.path
         settings = state.settings  # a resumed run keeps its precision
         folder.update(precision=settings.precision, settings=str(settings))
         folder.forget_after(state.step)
@@ -151,6 +168,7 @@ def fit(
     """
     from tqdm import tqdm
 
+    settle(folder, absolute(recipe), state and state.folder)
     with folder.own():
         state = state or build(recipe, folder)
         log = (lambda line: tqdm.write(line)) if progress else show

@@ -60,12 +60,15 @@ def check_processes(recipe: Recipe, processes: int) -> None:
     distributed.check_sync_batchnorm(recipe.sync_bn, torch.device("cuda" if gpus else "cpu"))
 
 
-def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, Any] | None:
+def train_in(
+    processes: int, folder: RunFolder, recipe: Recipe, stopper: Stopper
+) -> dict[str, Any] | None:
     """Train a run in several processes of this machine, to its end.
 
     Args:
         processes: how many.
         folder: the run's; this process owns it.
+        recipe: to be trained.
         stopper: the run's; a first request lets the processes end a step and save, a second one
             kills them.
 
@@ -94,7 +97,7 @@ def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, A
             killed = True
             kill_family(token, 0)
 
-        guard = Guard(token, 0)  # before its environment holds the token
+        guard = Guard(token, 0, path)  # before its environment holds the token
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -122,8 +125,11 @@ def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, A
                     **_loopback(),
                 }
             ):
+                fields = json.dumps(recipe.to_dict())
                 # -P: a torch.py beside the data is none of our modules
-                command = ("-P", "-m", "segbook.training.processes", str(folder.path))
+                command = (
+                    "-P", "-m", "segbook.training.processes", str(folder.path), fields,
+                )  # fmt: skip
                 elastic_launch(config, sys.executable)(*command)
         except ChildFailedError as failed:
             error = _reason(failed.failures, processes)
@@ -204,8 +210,8 @@ class Onlooker(RunFolder):
         """Nothing."""
 
 
-def main(path: str) -> None:
-    """Be one of a run's processes."""
+def main(path: str, fields: str) -> None:
+    """Be one of a run's processes, for a recipe as JSON."""
     first = os.environ["RANK"] == "0"
     shared = os.environ[FOLDER_VARIABLE]
     request = StopRequest(shared, first=first)
@@ -214,7 +220,7 @@ def main(path: str) -> None:
             folder = RunFolder(path) if first else Onlooker(path)
             try:
                 fit(
-                    Recipe.from_dict(folder.read()["recipe"]),
+                    Recipe.from_dict(json.loads(fields)),
                     folder,
                     show=_show if first else _hide,
                     progress=first and has_terminal(),
@@ -274,4 +280,4 @@ def _hide(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

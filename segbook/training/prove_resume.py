@@ -26,6 +26,7 @@ from tqdm import tqdm
 from segbook.builders.check import check
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
+from segbook.runs.process_family import Guard
 from segbook.training.step_digests import digest_of, read_digests
 from segkit import engine
 from segkit.doctor.finding import counted
@@ -46,6 +47,9 @@ STATES = {
     "best": "best validation",
 }
 """What is compared of the last checkpoints, and its name in the table."""
+
+ROOT_VARIABLE = "SEGBOOK_PROOF"
+"""In the environment of a proof's trainings, its folder: they are told apart by that."""
 
 
 class Compared(NamedTuple):
@@ -128,6 +132,7 @@ def prove(
     quiet = not sys.stderr.isatty()
     with (
         tempfile.TemporaryDirectory(prefix="segbook-prove-") as root,
+        _guarded(root),
         tqdm(total=2 * steps + 1, unit="step", leave=False, disable=quiet) as bar,
     ):
         whole, broken = (
@@ -149,10 +154,24 @@ def prove(
         return Proof(compare(whole, broken), killed_at, resumed_at, _describe(whole.read(), recipe))
 
 
+@contextlib.contextmanager
+def _guarded(root: str) -> Iterator[None]:
+    """Should this process be killed, its trainings and their folder go with it."""
+    guard = Guard(root, 0, root)
+    try:
+        yield
+    finally:
+        guard.dismiss()
+
+
 def train(folder: RunFolder) -> Generator[dict[str, Any], None, None]:
     """Train in a process of its own and yield its lines; ``close`` kills it."""
     # Determinism on a GPU has to be asked for before CUDA starts.
-    environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    environment = {
+        **os.environ,
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        ROOT_VARIABLE: str(folder.path.parent),
+    }
     with open(folder.path / "errors.txt", "w+", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "segbook.training.step_digests", str(folder.path)],

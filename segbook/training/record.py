@@ -9,32 +9,50 @@ from typing import Any
 
 import torch
 
-from segbook.runs.folder import FAILED, RUNNING, STOPPED, RunFolder
+from segbook.recipes.recipe import Recipe
+from segbook.runs.folder import FAILED, FOLDER_VARIABLE, RUNNING, STOPPED, RunFolder
 from segbook.runs.provenance import environment
-from segbook.training.state import TrainingState, save
+from segbook.training.identity import differences
+from segbook.training.state import TrainingState, resume, save
 from segkit.engine import distributed
 
 HEADLESS_VARIABLE = "SEGBOOK_HEADLESS"
 
 
 @contextlib.contextmanager
-def recorded(state: TrainingState, folder: RunFolder) -> Iterator[None]:
-    """Own the folder, and write into ``run.json`` what is trained and how it ends."""
+def recorded(state: TrainingState, folder: RunFolder) -> Iterator[list[str]]:
+    """Own the folder, go on from its checkpoint, and write down what is trained and how it ends.
+
+    Nothing is written before the checkpoint is found to be of this training.
+
+    Yields:
+        Lines for the log about the checkpoint.
+
+    Raises:
+        ValueError: as `segbook.training.state.resume`; the folder is as it was.
+    """
     with folder.own() as variables:
+        lines = resume(state, folder)
         # Else the process that started this kernel has described itself.
         described: dict[str, Any] = environment() if variables else {}
+        if state.data_before:
+            described["data_before"] = state.data_before
+        if state.step < state.recipe.steps:
+            described["result"] = None  # that of fewer steps
         try:
             folder.update(
                 **described,
+                **_overrides(folder, state.recipe),
                 recipe=state.recipe.to_dict(),
                 seed=state.recipe.seed,
                 threads=torch.get_num_threads(),
-                data_manifest={split: subset.manifest() for split, subset in state.sets.items()},
+                data_manifest=state.data["manifest"],
                 status=RUNNING,
+                step=state.step,
                 steps=state.recipe.steps,
                 error=None,
             )
-            yield
+            yield lines
         except GeneratorExit:  # between two steps: the state is whole
             if state.step > state.saved:
                 save(state, folder)
@@ -55,8 +73,18 @@ def recorded(state: TrainingState, folder: RunFolder) -> Iterator[None]:
             raise
 
 
+def _overrides(folder: RunFolder, recipe: Recipe) -> dict[str, Any]:
+    """What ``--set`` changed of a recipe, with what a resume has changed since."""
+    described = folder.read()
+    before, overrides = described.get("recipe"), described.get("overrides")
+    if not before or overrides is None:
+        return {}
+    changed = {name: str(now) for name, (_, now) in differences(before, recipe).items()}
+    return {"overrides": {**overrides, **changed}}
+
+
 def log_line(folder: RunFolder, show: Callable[[str], None], line: str) -> None:
-    """Show a line, and log it where nobody logs what is shown, as for a notebook's run."""
+    """Show a line, and log it where nobody logs what is shown, as for a notebook's own folder."""
     show(line)
-    if HEADLESS_VARIABLE not in os.environ:
+    if HEADLESS_VARIABLE not in os.environ or os.environ.get(FOLDER_VARIABLE) != str(folder.path):
         folder.log(line)

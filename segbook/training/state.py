@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +15,13 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from segbook.builders.check import check_settings
-from segbook.builders.data import build_data, count_classes
+from segbook.builders.data import absolute, build_data, count_classes
 from segbook.builders.model import build_model, load_start, model_arguments
 from segbook.builders.optimizer import build_optimizer, build_settings
 from segbook.preflight.gate import has_begun
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
+from segbook.training.identity import FREE, differences, folder_of, format_differences
 from segkit import engine, random_state, transforms
 from segkit.engine import distributed
 from segkit.engine.freeze import freeze
@@ -25,11 +29,6 @@ from segkit.weights import read_header
 
 BEST = "best.safetensors"
 """The weights that were best on validation, beside the checkpoints."""
-FREE = (
-    "name", "note", "paper_miou", "data_root", "steps", "evaluate_every", "save_every",
-    "eval_batch_size", "workers", "worker_timeout", "bad_samples", "doctor", "compile",
-)  # fmt: skip
-"""Fields of a recipe with which a training may go on that are not those it began with."""
 
 
 @dataclass
@@ -52,6 +51,10 @@ class TrainingState:
         cpu_seconds: processor time of those steps.
         best: the scores of the best validation, with its "step"; empty before the first.
         remarks: lines for the log about how this was built.
+        begun: whether it was built to go on from a checkpoint, so without pretrained weights.
+        folder: where it has been trained; None before.
+        data_before: data on which earlier steps were made, the oldest first: "until" which step,
+            and as `data`.
     """
 
     recipe: Recipe
@@ -69,6 +72,18 @@ class TrainingState:
     cpu_seconds: float = 0.0
     best: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    begun: bool = False
+    folder: Path | None = None
+    data_before: list[dict[str, Any]] = field(default_factory=list)
+
+    @functools.cached_property
+    def data(self) -> dict[str, Any]:
+        """What is trained on: "root", "classes" and by split the "manifest", read once."""
+        return {
+            "root": self.recipe.data_root,
+            "classes": list(self.sets["train"].classes),
+            "manifest": {split: subset.manifest() for split, subset in self.sets.items()},
+        }
 
     @property
     def num_classes(self) -> int:
@@ -96,6 +111,8 @@ class TrainingState:
         return {
             "step": self.step,
             "recipe": self.recipe.to_dict(),
+            "data": self.data,
+            "data_before": self.data_before,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "best": self.best,
@@ -117,14 +134,12 @@ class TrainingState:
         Returns:
             What there is to say about that; usually nothing.
 
-        Raises:
-            ValueError: the state is of another recipe; the message names the fields.
         """
-        self._refuse_another(state.get("recipe"))
         self.step = self.saved = state["step"]
         self.seconds, self.best = state["seconds"], state["best"]
         self.cpu_seconds = state.get("cpu_seconds", 0.0)
         self.counts = state.get("counts")
+        self.data_before = list(state.get("data_before", []))
         remark = ""
         if state["precision"] != self.settings.precision:
             remark = f", in {state['precision']} as it began"
@@ -151,20 +166,24 @@ class TrainingState:
             remark += f", with {now} after {before}: dropout goes another way"
         return remark
 
-    def _refuse_another(self, fields: dict[str, Any] | None) -> None:
-        if not fields:  # a checkpoint from before they were kept
-            return
-        before, now = Recipe.from_dict(fields), self.recipe
+    def note_other_data(self, before: Mapping[str, Any]) -> str:
+        """Keep what the data were before a resume where they are others now; a line about that.
+
+        Args:
+            before: as `data`; a field may be None where nobody kept it.
+        """
+        now, known = self.data, before["manifest"] is not None
         changed = [
-            f"{name} {getattr(before, name)!r} (now {getattr(now, name)!r})"
-            for name in fields
-            if name not in FREE and getattr(before, name) != getattr(now, name)
+            split
+            for split in {**(before["manifest"] or {}), **now["manifest"]}
+            if known and before["manifest"].get(split) != now["manifest"].get(split)
         ]
-        if changed:
-            raise ValueError(
-                f"the checkpoint is of a training with {', '.join(changed)}: go on with the same "
-                "recipe, or train this one in a folder of its own"
-            )
+        if not changed and before["root"] in (None, now["root"]):
+            return ""
+        self.data_before = [*self.data_before, {"until": self.step, **before}]
+        what = f"other data than before ({', '.join(changed)})" if changed else "the same data"
+        old, new = (one["root"] or self.recipe.data for one in (before, now))
+        return f"{what} from here on: in {new}, before in {old}"
 
     def header(self) -> dict[str, Any]:
         """What is needed to use the weights: stored in their file."""
@@ -197,11 +216,13 @@ def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
     Raises:
         ValueError: it cannot be built; the message names the field.
     """
-    check_settings(recipe)
+    recipe = absolute(recipe)
+    run = None if folder is None else folder_of(folder, recipe)
+    begun = run is not None and has_begun(run)
+    check_settings(recipe, begun=begun)
     sets = build_data(recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # this process's own
     settings = build_settings(recipe, device)
-    begun = folder is not None and has_begun(folder)
     remarks = []
     random_state.seed(recipe.seed)
     model = build_model(recipe, sets["train"].num_classes, pretrained=not begun)
@@ -221,6 +242,7 @@ def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
         optimizer=build_optimizer(recipe, model, fused=settings.fused),
         scaler=build_scaler(settings, device),
         remarks=remarks,
+        begun=begun,
     )
     if distributed.rank():  # all built the same network, but each drops out its own units
         random_state.seed((recipe.seed + distributed.rank()) % 2**32)
@@ -242,19 +264,76 @@ def save(state: TrainingState, folder: RunFolder) -> None:
 
 
 def resume(state: TrainingState, folder: RunFolder) -> list[str]:
-    """Go on from the folder's newest whole checkpoint, where there is one.
+    """Go on from the folder's newest whole checkpoint, where there is one; nothing is written.
 
     Returns:
         Lines for the log.
+
+    Raises:
+        ValueError: the folder holds another training, the message names the fields; the data have
+            other classes; or the state needs a checkpoint and there is none.
     """
     lines: list[str] = []
     found = engine.load_checkpoint(folder.checkpoints, warn=lines.append)
+    described = folder.read()
+    # Without a checkpoint, a folder in which steps were made is the training's in its record.
+    held = (found or {}).get("recipe") or (described.get("recipe") if folder.metrics() else None)
+    differ = differences(held, state.recipe) if held else {}
+    if another := {name: pair for name, pair in differ.items() if name not in FREE}:
+        raise ValueError(
+            f"{folder.name} holds a training with {format_differences(another)}: go on with the "
+            "same recipe, or train this one in a folder of its own, as "
+            f"RunFolder.for_notebook({state.recipe.name!r}) gives one to each training"
+        )
     if found is None:
+        if state.begun or state.folder:
+            raise ValueError(
+                f"there is no checkpoint in {folder.checkpoints} to go on from: begin anew, "
+                "state = training.build(recipe, folder)"
+            )
         return lines
+    if found["step"] > state.recipe.steps:
+        raise ValueError(
+            f"{folder.name} has made {found['step']} steps, more than steps={state.recipe.steps}: "
+            f"give steps={found['step']} or more"
+        )
+    before = found.get("data") or {  # of an older release
+        "root": (described.get("recipe") or {}).get("data_root"),
+        "classes": found["best"].get("classes"),
+        "manifest": described.get("data_manifest"),
+    }
+    refuse_other_classes(before["classes"], state)
     remark = state.load_state_dict(found)
+    if line := state.note_other_data(before):
+        lines.append(line)
     path = folder.checkpoints / BEST
     if state.best and not (path.exists() and read_header(path)["step"] == state.best["step"]):
         state.best = {}  # a kill came between the best weights and their checkpoint
         remark += "; the best weights are of a later step and will be chosen anew"
-    folder.update(step=state.step)
+    if differ:
+        remark += f"; it began with {format_differences(differ)}"
+    if state.step == state.recipe.steps:
+        remark += "; nothing is left to train"
     return [*lines, f"resumed at step {state.step} of {state.recipe.steps}{remark}"]
+
+
+def refuse_other_classes(before: list[str] | None, state: TrainingState) -> None:
+    """Refuse data whose ids mean something else than those a training began with.
+
+    Raises:
+        ValueError: another number of classes, other names, or another order of them.
+    """
+    now = state.data["classes"]
+    if not before or before == now:
+        return
+    if len(before) != len(now):
+        how = f"{len(now)} classes, and the training began with {len(before)}"
+    else:
+        first = [a == b for a, b in zip(before, now, strict=True)].index(False)
+        how = f"other classes than the training began with: {first} is {now[first]!r} and was "
+        how += repr(before[first])
+    raise ValueError(
+        f"the data in {state.recipe.data_root or state.recipe.data} have {how}. Go on with the "
+        "data of before, or train these in a run of their own, from its weights if you like "
+        "(weights=…/checkpoints/best.safetensors)"
+    )

@@ -597,6 +597,7 @@ def test_spawned_loaders_import_nothing_that_lies_beside_the_data(traps):
 def test_several_processes_import_nothing_that_lies_beside_the_data(good, traps, monkeypatch):
     from torch.distributed.launcher import api
 
+    from segbook.recipes import get
     from segbook.runs.stopping import Stopper
     from segbook.training.processes import train_in
 
@@ -604,7 +605,8 @@ def test_several_processes_import_nothing_that_lies_beside_the_data(good, traps,
     monkeypatch.setattr(
         api, "elastic_launch", lambda _, program: lambda *words: started.append((program, words))
     )
-    train_in(2, good, Stopper(lambda: None, lambda: None, limit=None))
+    recipe = get("unet_synthetic")
+    train_in(2, good, recipe, Stopper(lambda: None, lambda: None, limit=None))
     [(program, words)] = started
     done = subprocess.run(
         [program, *words], cwd=traps, capture_output=True, text=True, check=False,

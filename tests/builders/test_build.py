@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import segkit
+from segbook import recipes, training
 from segbook.builders.check import check
 from segbook.builders.model import build_model, load_start
 from segbook.builders.optimizer import build_optimizer, group_weights
+from segbook.preflight import examine
 from segbook.recipes.recipe import Recipe
 from segkit.catalog import MODELS
 from segkit.engine.freeze import freeze
@@ -200,3 +202,15 @@ def test_a_users_load_stays_strict(tmp_path):
     saved(tmp_path / "x.safetensors", "pp_liteseg_t", 7)
     with pytest.raises(ValueError, match="does not fit"):
         load_weights(segkit.create_model("pp_liteseg_t", num_classes=4), tmp_path / "x.safetensors")
+
+
+def test_channels_that_no_image_has_are_refused():
+    recipe = recipes.override(recipes.get("unet_synthetic"), {"model_options": {"in_channels": 4}})
+    for build in (check, examine_errors, training.build):
+        with pytest.raises(ValueError, match=r"in_channels=4, and images are read as RGB, of 3"):
+            build(recipe)
+
+
+def examine_errors(recipe):
+    [first, *_] = [one for one in examine(recipe) if one.severity == "error"]
+    raise ValueError(first.what)

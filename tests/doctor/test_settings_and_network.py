@@ -109,6 +109,16 @@ def test_a_size_that_the_network_refuses():
         assert look(Picky(), (batch, 3, 64, 64)) == {}
 
 
+@pytest.mark.parametrize("name", ["unet", "segformer_b0", "deeplab_v3_plus_mobilenet_v2"])
+def test_channels_that_the_images_do_not_have(name):
+    with torch.device("meta"):
+        model = create_model(name, num_classes=2, in_channels=4)
+    _, [found] = check_network(model, (2, 3, 64, 64))
+    assert (found.severity, found.check) == ("error", "in_channels")
+    assert "takes images of 4 channels, and these have 3" in found.what
+    assert "in_channels=3" in found.fix
+
+
 def test_an_atrous_reach_beyond_the_crop():
     model = meta("deeplab_v3_plus_resnet18")
     _, findings = check_network(model, (2, 3, 256, 256))

@@ -88,8 +88,12 @@ def ranks_of(folder):
 
 
 def nobody_is_left(folder):
+    return wait_for(lambda: not family(owner_of(folder.path)["token"]))
+
+
+def wait_for(condition):
     deadline = time.monotonic() + 10
-    while family(owner_of(folder.path)["token"]):
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -163,7 +167,11 @@ def test_its_scores_are_those_of_one_process(whole):
 
 
 @pytest.mark.full
-def test_stopped_killed_and_orphaned_it_goes_on_with_the_same_bits(whole, root):
+def test_stopped_killed_and_orphaned_it_goes_on_with_the_same_bits(
+    whole, root, tmp_path, monkeypatch
+):
+    (tmp_path / "scratch of it").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch of it"))
     folder = create(root)
     process = start(folder)
     reach(folder, process, 2)
@@ -185,9 +193,11 @@ def test_stopped_killed_and_orphaned_it_goes_on_with_the_same_bits(whole, root):
 
     process = start(folder)
     reach(folder, process, described["step"] + 2)
+    assert list((tmp_path / "scratch of it").glob("segbook-*"))
     process.kill()
     process.communicate(timeout=60)
     assert nobody_is_left(folder)
+    assert wait_for(lambda: not any((tmp_path / "scratch of it").iterdir()))
     assert folder.read()["status"] == "interrupted"
     assert folder.read()["step"] < 12
 

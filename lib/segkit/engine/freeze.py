@@ -54,3 +54,11 @@ def freeze(model: nn.Module, part: Literal["none", "backbone", "backbone_norms"]
     what, whose = ("backbone", "its BatchNorms'") if whole else ("backbone's BatchNorms", "their")
     statistics = f", and {whose} statistics" if norms else ""
     return f"frozen: the {what}, {count:,} of {of:,} parameters{statistics}"
+
+
+def train_mode(model: nn.Module) -> None:
+    """Put a network into train mode, its frozen modules into eval mode."""
+    model.train()
+    for module in model.modules():
+        if getattr(module, "frozen", False):
+            module.eval()

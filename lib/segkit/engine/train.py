@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from segkit.engine import distributed
+from segkit.engine.freeze import train_mode
 from segkit.engine.memory import explain_out_of_memory
 from segkit.engine.schedules import Schedule
 from segkit.outputs import SegOutput
@@ -124,12 +125,12 @@ def train(
             model.to(memory_format=memory_format)
         network = distributed.data_parallel(model)
         frozen = [module for module in model.modules() if getattr(module, "frozen", False)]
-        _train_mode(model)
+        train_mode(model)
         for index in range(start, steps):
             began, waited, count = time.perf_counter(), 0.0, 0
             # Somebody may have evaluated the network between two steps.
             if not model.training or any(module.training for module in frozen):
-                _train_mode(model)
+                train_mode(model)
             # The learning rate of this step, as a factor of the initial one.
             if schedule is not None:
                 _set_lr(optimizer, schedule(index))
@@ -244,11 +245,3 @@ def _refuse_non_finite(means: Mapping[str, float], step: int) -> None:
             f"the gradient's norm is {norm} at step {step} though the loss is {total:.4g}. "
             "Lower the learning rate. The weights are those before this step."
         )
-
-
-def _train_mode(model: nn.Module) -> None:
-    """Put a network into train mode, its frozen modules into eval mode."""
-    model.train()
-    for module in model.modules():
-        if getattr(module, "frozen", False):
-            module.eval()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from segkit.doctor.finding import Finding, by_severity, error, note, warning
+from segkit.engine.freeze import train_mode
 
 
 class Reach(NamedTuple):
@@ -37,6 +38,8 @@ class DryRun(NamedTuple):
             half of that and more.
         refusal: what the network had against the images; then the rest is empty.
         foreign: an error that may be the meta device's own; then the rest is empty.
+        in_channels: of the images that the network takes, where these have others; then the rest
+            is empty.
     """
 
     aux: tuple[str, ...] = ()
@@ -45,6 +48,7 @@ class DryRun(NamedTuple):
     saved: int = 0
     refusal: str = ""
     foreign: str = ""
+    in_channels: int = 0
 
 
 def dry_run(
@@ -65,10 +69,16 @@ def dry_run(
         name: t.weight if aux_weight is None else aux_weight for name, t in aux_losses.items()
     }
     atrous: list[Reach] = []
+    convolutions = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     hooks = [
         module.register_forward_pre_hook(_measure(name, atrous))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d) and max(module.dilation) > 1
+        for name, module in convolutions.items()
+        if max(module.dilation) > 1
+    ]
+    hooks += [
+        module.register_forward_pre_hook(_refuse_channels(images[1]))
+        for module in convolutions.values()
+        if module.in_channels != images[1]
     ]
     state = {
         name: torch.empty_like(weight, device="meta", requires_grad=weight.requires_grad)
@@ -89,6 +99,8 @@ def dry_run(
         heads = [output.logits, *(aux for name, aux in output.aux.items() if weights.get(name, 1))]
         if any(weight.requires_grad for weight in state.values()):
             torch.stack([tensor.sum() for tensor in _tensors(heads)]).sum().backward()
+    except _ChannelsError as error:
+        return DryRun(in_channels=error.args[0])
     except ValueError as error:
         return DryRun(refusal=str(error))
     except (RuntimeError, NotImplementedError, TypeError) as error:
@@ -128,6 +140,16 @@ def check_network(
         what = f"a step could not be rehearsed on the meta device: {step.foreign}"
         why = "whether the network takes this batch shows at the first step"
         return step, [note("not_rehearsed", what, why, "")]
+    if step.in_channels:
+        return step, [
+            error(
+                "in_channels",
+                f"the network takes images of {step.in_channels} channels, and these have "
+                f"{images[1]}",
+                "its first convolution would stop the first training step",
+                f"build it with in_channels={images[1]}",
+            )
+        ]
     if step.refusal:
         return step, [_refused(model, images, step.refusal, processes)]
     findings = [*_check_heads(step, model, aux_weight), atrous_reach(step.atrous, images[2:])]
@@ -230,13 +252,16 @@ def _check_heads(step: DryRun, model: nn.Module, aux_weight: float | None) -> It
         )
 
 
-def train_mode(model: nn.Module) -> nn.Module:
-    """Put a network into train mode, except what `segkit.engine.freeze` has frozen."""
-    model.train()
-    for module in model.modules():
-        if getattr(module, "frozen", False):
-            module.eval()
-    return model
+class _ChannelsError(Exception):
+    """A convolution is given the images, and takes another number of channels, its argument."""
+
+
+def _refuse_channels(channels: int) -> Any:
+    def hook(module: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].shape[1] == channels:
+            raise _ChannelsError(module.in_channels)
+
+    return hook
 
 
 def _measure(name: str, atrous: list[Reach]) -> Any:

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from segkit import engine, losses, random_state
 from segkit.doctor.finding import Finding, note
-from segkit.doctor.model.dry_run import train_mode
+from segkit.engine.freeze import train_mode
 from segkit.outputs import IGNORE
 
 Pairs = tuple[Tensor, Tensor]
@@ -124,7 +124,8 @@ def run_sanity_checks(
 
     def fresh() -> Training:
         random_state.seed(seed)
-        model = train_mode(build_model())
+        model = build_model()
+        train_mode(model)
         whole = loss or losses.combine(losses.cross_entropy, getattr(model, "aux_losses", {}))
         return model, whole, build_optimizer(model)
 
