@@ -26,6 +26,8 @@ def dpt_vit_b16_ade20k() -> Recipe:
         schedule="poly",
         power=1.0,
         warmup=1500,
+        warmup_start=1e-6,
+        decay_from="warmup",
         loss="cross_entropy",  # and 0.2 of the auxiliary head's: section 4.2 of the paper
         workers=8,
         evaluate_every=16_000,

@@ -31,7 +31,9 @@ def pp_liteseg_t_camvid() -> Recipe:
         weight_decay=1e-4,  # the release's configuration says 5e-4
         schedule="poly",
         power=0.9,  # the release; the paper names the policy only
-        warmup=200,  # "we also adopt the warm-up strategy"; its length from the release
+        warmup=200,  # "we also adopt the warm-up strategy"; what it is like, from the release:
+        warmup_start=1e-3,  # warmup_start_lr 1e-5
+        decay_from="warmup",  # poly over the other steps, so that 0.01 is reached
         loss="ohem_cross_entropy",  # section 3.4; threshold 0.7 and 1/16 kept, from the release
         evaluate_every=100,
         note="PP-LiteSeg section 4.1; what the text leaves open is the release's configuration",
@@ -75,6 +77,7 @@ def pp_liteseg_t_cityscapes() -> Recipe:
         lr=0.005,
         weight_decay=5e-4,
         warmup=1000,  # the release
+        warmup_start=2e-3,  # its warmup_start_lr 1e-5
         workers=8,
         evaluate_every=8000,
         save_every=1000,

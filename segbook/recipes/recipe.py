@@ -105,7 +105,20 @@ class Recipe:
     ] = True
     schedule: Annotated[Literal["poly", "cosine", "constant"], "of the learning rate"] = "poly"
     power: Annotated[Amount, "of the poly schedule"] = 0.9
-    warmup: Annotated[Count, "steps of linear warm-up, fewer than ``steps``"] = 0
+    warmup: Annotated[Count, "steps of warm-up, fewer than ``steps``"] = 0
+    warmup_ramp: Annotated[
+        Literal["linear", "exponential"], "how the learning rate rises in the warm-up"
+    ] = "linear"
+    warmup_start: Annotated[
+        Share | None,
+        "factor of the learning rate at the first step of the warm-up, above 0 for an exponential "
+        "one; None for one part in ``warmup``",
+    ] = None
+    decay_from: Annotated[
+        Literal["start", "warmup"],
+        "where the schedule begins to decay: at the 'start', through the warm-up, so that ``lr`` "
+        "is never reached, or behind the 'warmup', from the full ``lr``",
+    ] = "start"
     loss: Annotated[
         str, "a name of `segkit.losses`: 'cross_entropy', 'ohem_cross_entropy', 'dice', ..."
     ] = "cross_entropy"

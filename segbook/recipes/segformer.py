@@ -32,6 +32,7 @@ def segformer_b0_ade20k() -> Recipe:
         schedule="poly",
         power=1.0,
         warmup=1500,  # the release
+        warmup_start=1e-6,  # the same, whose mmcv lets poly decay through the warm-up
         loss="cross_entropy",  # no hard pixels, auxiliary losses or class weights
         workers=8,
         evaluate_every=16_000,

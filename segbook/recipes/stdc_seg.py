@@ -34,6 +34,9 @@ def stdc1_seg_cityscapes() -> Recipe:
         schedule="poly",
         power=0.9,
         warmup=1000,
+        warmup_ramp="exponential",
+        warmup_start=1e-3,  # warmup_start_lr 1e-5
+        decay_from="warmup",
         loss="ohem_cross_entropy",  # and the detail loss: the network's own aux_losses
         workers=8,
         evaluate_every=5000,
@@ -60,11 +63,12 @@ def stdc1_seg_camvid() -> Recipe:
         name="stdc1_seg_camvid",
         data="camvid",
         data_root="data/camvid",
-        crop=(720, 960),  # PaddleSeg's pp_liteseg_stdc1_camvid_960x720_10k.yml, the next four too
+        crop=(720, 960),  # PaddleSeg's pp_liteseg_stdc1_camvid_960x720_10k.yml, the next five too
         scale=(0.5, 2.5),
         batch_size=24,
         steps=10_000,
         warmup=200,
+        warmup_ramp="linear",
         eval_batch_size=0,
         workers=0,
         evaluate_every=1000,

@@ -12,7 +12,7 @@ from segbook import recipes
 from segbook.builders.check import check
 from segbook.builders.data import build_data
 from segbook.builders.model import build_model
-from segbook.builders.optimizer import build_optimizer, group_weights
+from segbook.builders.optimizer import build_optimizer, build_schedule, group_weights
 from segbook.recipes import Recipe
 from segkit.data.catalog import find
 
@@ -72,6 +72,29 @@ def test_the_numbers_are_the_papers(name):
         r.data, r.crop, r.scale, r.batch_size, r.steps, r.lr, r.head_lr, r.weight_decay,
         r.paper_miou,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "highest"),
+    [
+        ("pp_liteseg_t_camvid", 1e-5, (200, 0.01)),  # PaddleSeg: warmup_start_lr, learning_rate
+        ("pp_liteseg_b_camvid", 1e-5, (200, 0.01)),
+        ("pp_liteseg_t_camvid_release", 1e-5, (200, 0.01)),
+        ("pp_liteseg_b_cityscapes_release", 1e-5, (1000, 0.005)),
+        ("stdc1_seg_cityscapes", 1e-5, (1000, 0.01)),
+        ("stdc2_seg_camvid", 1e-5, (200, 0.01)),
+        ("bisenet_v2_cityscapes", 0.005, (1000, 0.05)),
+        ("dpt_vit_b16_ade20k", 6e-11, (1500, 6e-5)),
+        ("segformer_b0_ade20k", 6e-11, (1500, 6e-5 * (1 - 1500 / 160_000))),  # as released
+    ],
+)
+def test_a_warmup_ends_where_the_source_has_it(name, first, highest):
+    recipe = recipes.get(name)
+    factor = build_schedule(recipe)
+    step, lr = highest
+    assert recipe.lr * factor(0) == pytest.approx(first)
+    assert recipe.lr * factor(step) == pytest.approx(lr)
+    assert max(range(recipe.steps), key=factor) == step
 
 
 def test_a_name_says_model_and_data():
