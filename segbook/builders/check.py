@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from segbook.builders.data import build_augmentation, build_data
-from segbook.builders.loss import LOSSES
+from segbook.builders.loss import check_loss
 from segbook.builders.model import build_model, check_named_weights, load_start
 from segbook.builders.optimizer import build_optimizer, build_schedule
 from segbook.recipes.recipe import Recipe
@@ -21,8 +21,7 @@ def check_settings(recipe: Recipe) -> None:
         ValueError: an unknown loss, policy or weights, a crop or a schedule that cannot be.
     """
     check_policy(recipe.policy)
-    if recipe.loss not in LOSSES:
-        raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(LOSSES)}")
+    check_loss(recipe)
     if torchvision_weights.is_name(recipe.weights):
         check_named_weights(recipe)
     elif recipe.weights and "://" not in recipe.weights and not fetch(recipe.weights).is_file():

@@ -7,9 +7,23 @@ ours start from random ones wherever ``weights`` is empty.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from segbook.recipes.recipe import Phase, Recipe, variant
 from segbook.recipes.unet import unet_synthetic
+
+_RELEASE: dict[str, Any] = {
+    "scale_step": 0.25,  # ResizeStepScaling
+    "antialias": False,  # OpenCV's bilinear resize
+    "undersized": "pad_bottom_right",  # RandomPaddingCrop, with the value 127.5: the mean
+    "jitter": 0.5,  # RandomDistort, as the next two; in an order of its own for each image there
+    "jitter_hue": 18 / 255,  # of PIL's hues, which turn in HSV
+    "jitter_probability": 0.5,
+    "mean": (0.5, 0.5, 0.5),  # Normalize
+    "std": (0.5, 0.5, 0.5),
+    "loss_options": {"share_of": "all"},  # min_kept, batch_size * height * width // 16
+}
+"""What the released configurations have in common and the paper's text does not say."""
 
 
 def pp_liteseg_t_camvid() -> Recipe:
@@ -50,6 +64,17 @@ def pp_liteseg_t_camvid_release() -> Recipe:
         weight_decay=5e-4,
         evaluate_every=1000,
         note="PaddleSeg's pp_liteseg_stdc1_camvid_960x720_10k.yml",
+        **_RELEASE,
+    )
+
+
+def pp_liteseg_b_camvid_release() -> Recipe:
+    """PP-LiteSeg-B on CamVid with the released configuration, where it differs from the text."""
+    return variant(
+        pp_liteseg_t_camvid_release(),
+        "pp_liteseg_b",
+        note="PaddleSeg's pp_liteseg_stdc2_camvid_960x720_10k.yml",
+        paper_miou=0.750,  # table 4
     )
 
 
@@ -105,6 +130,7 @@ def pp_liteseg_t_cityscapes_release() -> Recipe:
         scale=(0.5, 2.0),
         note="PaddleSeg's pp_liteseg_stdc1_cityscapes_1024x512_scale1.0_160k.yml, for which it "
         "reports 77.04",
+        **_RELEASE,
     )
 
 

@@ -37,9 +37,9 @@ PINNED = {
     "pspnet_resnet101_cityscapes":
         ("cityscapes", (713, 713), (0.5, 2.0), 16, 90_000, 0.01, 10, 1e-4, None),
     "fcn_hrnet_w48_cityscapes":
-        ("cityscapes", (512, 1024), (0.5, 2.0), 12, 120_000, 0.01, 1, 5e-4, 0.811),
+        ("cityscapes", (512, 1024), (0.5, 2.1), 12, 120_000, 0.01, 1, 5e-4, 0.811),
     "fcn_hrnet_w18_small_cityscapes":
-        ("cityscapes", (512, 1024), (0.5, 2.0), 12, 120_000, 0.01, 1, 5e-4, 0.762),
+        ("cityscapes", (512, 1024), (0.5, 2.1), 12, 120_000, 0.01, 1, 5e-4, 0.762),
     "fcn8s_vgg16_voc":
         ("voc_aug", (500, 500), (1.0, 1.0), 1, 300_000, 1e-10 * 500 * 375, 1, 5e-4, None),
     "segnet_camvid":
