@@ -107,7 +107,7 @@ def test_unknown_options_are_answered_with_the_known_ones():
         create_model("ocrnet_resnet50", num_classes=2, name="x")
     assert options_of("pp_liteseg_t") == [
         *("num_classes", "in_channels", "weights"),
-        *("sppm", "attention", "fuse_c5", "backbone", "fld"),
+        *("sppm", "attention", "fuse_c5", "count_include_pad", "backbone", "fld"),
     ]
     assert "weights_backbone" in options_of("pp_liteseg_t", "resnet18")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from segbook.builders.data import build_augmentation
+from segbook.builders.data import build_augmentation, build_normalisation
 from segbook.recipes.recipe import Recipe
-from segkit import data, transforms
+from segkit import data
 from segkit.data import BadSample
 from segkit.engine import distributed
 
@@ -71,7 +71,7 @@ def eval_batches(recipe: Recipe, dataset: Any) -> Iterator[tuple[Tensor, Tensor]
     """Whole images of a split, once each over all processes."""
     world_size = distributed.world_size()
     return data.sequential(
-        dataset.with_transform(transforms.evaluate()),
+        dataset.with_transform(build_normalisation(recipe)),
         batch_size=max(1, (recipe.eval_batch_size or recipe.batch_size) // world_size),
         workers=recipe.workers,
         timeout=recipe.worker_timeout,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from segbook.builders.data import build_augmentation, build_data
-from segbook.builders.loss import LOSSES
+from segbook.builders.loss import check_loss
 from segbook.builders.model import build_model, check_named_weights, load_start
 from segbook.builders.optimizer import build_optimizer, build_schedule
 from segbook.recipes.recipe import Recipe
@@ -25,8 +25,7 @@ def check_settings(recipe: Recipe, *, begun: bool = False) -> None:
         ValueError: an unknown loss, policy or weights, a crop or a schedule that cannot be.
     """
     check_policy(recipe.policy)
-    if recipe.loss not in LOSSES:
-        raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(LOSSES)}")
+    check_loss(recipe)
     weights = "" if begun else recipe.weights
     if torchvision_weights.is_name(weights):
         check_named_weights(recipe)

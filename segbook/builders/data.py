@@ -51,8 +51,24 @@ def build_augmentation(
 ) -> transforms.Compose:
     """The recipe's transform of training for one of its phases."""
     return transforms.train(
-        crop, scale, flip=recipe.flip, jitter=recipe.jitter, elastic=recipe.elastic or None
+        crop,
+        scale,
+        flip=recipe.flip,
+        jitter=recipe.jitter,
+        mean=recipe.mean,
+        std=recipe.std,
+        elastic=recipe.elastic or None,
+        hue=recipe.jitter_hue,
+        jitter_probability=recipe.jitter_probability,
+        scale_step=recipe.scale_step,
+        undersized=recipe.undersized,
+        antialias=recipe.antialias,
     )
+
+
+def build_normalisation(recipe: Recipe) -> transforms.Compose:
+    """The recipe's transform of evaluation."""
+    return transforms.evaluate(mean=recipe.mean, std=recipe.std)
 
 
 def count_classes(recipe: Recipe, train_set: Any) -> list[Tensor]:

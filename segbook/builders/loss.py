@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from segbook.recipes.recipe import Recipe
@@ -13,6 +15,7 @@ from segkit import losses
 LOSSES: dict[str, Callable[..., Tensor]] = {
     function.__name__: function
     for function in [
+        losses.bootstrapped_cross_entropy,
         losses.cross_entropy,
         losses.dice,
         losses.focal,
@@ -23,6 +26,35 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     ]
 }
 """The main losses that a recipe may name."""
+
+
+def check_loss(recipe: Recipe) -> None:
+    """Refuse a loss that there is not, or options that it does not take.
+
+    Raises:
+        ValueError: the message says what it takes.
+    """
+    if recipe.loss not in LOSSES:
+        raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(LOSSES)}")
+    taken = _options(recipe.loss)
+    if unknown := sorted(recipe.loss_options.keys() - taken):
+        raise ValueError(
+            f"loss_options hold {', '.join(unknown)}, but {recipe.loss} takes "
+            f"{', '.join(taken) or 'none'} (class weights are the field class_weights)"
+        )
+    logits, labels = torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64)
+    try:
+        LOSSES[recipe.loss](logits, labels, **recipe.loss_options)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"loss_options={recipe.loss_options}: {error}") from error
+
+
+def _options(loss: str) -> list[str]:
+    """What a recipe may say to a loss: all but what the data decide."""
+    weights = "alpha" if loss == "focal" else "weight"
+    parameters = inspect.signature(LOSSES[loss]).parameters.values()
+    keywords = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return [name for name in keywords if name not in (weights, "ignore")]
 
 
 def build_loss(
@@ -41,7 +73,7 @@ def build_loss(
         weighted[argument] = weight.float().to(next(model.parameters()).device)
 
     def main(logits: Tensor, labels: Tensor) -> Tensor:
-        return function(logits, labels, **weighted)
+        return function(logits, labels, **recipe.loss_options, **weighted)
 
     aux: dict[str, losses.AuxLoss] = dict(cast(Any, model).aux_losses)  # by contract
     if recipe.aux_weight is not None:

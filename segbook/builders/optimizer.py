@@ -72,10 +72,13 @@ def group_weights(recipe: Recipe, model: nn.Module) -> list[dict[str, Any]]:
 
 def build_schedule(recipe: Recipe) -> Schedule:
     """The recipe's learning-rate schedule."""
+    warmup = engine.Warmup(
+        recipe.warmup, recipe.warmup_ramp, recipe.warmup_start, recipe.decay_from
+    )
     if recipe.schedule == "poly":
-        return engine.poly(recipe.steps, power=recipe.power, warmup=recipe.warmup)
+        return engine.poly(recipe.steps, power=recipe.power, warmup=warmup)
     make = engine.cosine if recipe.schedule == "cosine" else engine.constant
-    return make(recipe.steps, warmup=recipe.warmup)
+    return make(recipe.steps, warmup=warmup)
 
 
 def build_settings(recipe: Recipe, device: torch.device) -> engine.Settings:

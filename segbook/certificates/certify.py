@@ -20,7 +20,7 @@ from torch import nn
 
 from segbook.certificates import measure
 from segbook.certificates.code import code_hash
-from segbook.certificates.facts import Facts, Reference, facts
+from segbook.certificates.facts import Comparison, Facts, Reference, facts
 from segbook.certificates.overfit import overfit, windows
 from segbook.certificates.parity import Pair, compare, largest
 from segkit.catalog import MODELS, model_card
@@ -126,6 +126,7 @@ def measured(name: str, known: Facts) -> dict[str, Any]:
         "classes": CLASSES,
         "parameters": measure.parameters(model),
         "references": [held_against(name, reference) for reference in known.references],
+        "compared": [stated(comparison) for comparison in known.compared],
         "others": known.others,
         "cost": {
             "size": list(known.size),
@@ -157,10 +158,15 @@ def held_against(name: str, reference: Reference) -> dict[str, Any]:
         and (not reference.only or key.startswith(tuple(f"{part}." for part in reference.only)))
     )
     return {
-        **{key: value for key, value in reference._asdict().items() if value not in ((), {}, "")},
+        **stated(reference),
         "ours": ours,
         "agrees": ours - reference.parameters == reference.difference,
     }
+
+
+def stated(fact: Reference | Comparison) -> dict[str, Any]:
+    """What a fact says, without the fields that it leaves empty."""
+    return {key: value for key, value in fact._asdict().items() if value not in ((), {}, "")}
 
 
 def parity(pair: Pair, code: str, before: Any, *, keep: bool = False) -> dict[str, Any]:
@@ -174,6 +180,7 @@ def parity(pair: Pair, code: str, before: Any, *, keep: bool = False) -> dict[st
         "package": pair.package,
         "version": importlib.metadata.version(pair.package.replace("_", "-")),
         "variant": pair.variant,
+        "size": list(pair.size),
         "tolerance": pair.tolerance,
         "differences": {
             mode: {stage: float(f"{value:.1e}") for stage, value in stages.items()}
@@ -220,6 +227,8 @@ def complaints(certificate: Mapping[str, Any], pairs: list[Pair]) -> list[str]:
         entry = by_reference.get(pair.reference, {})
         if not entry.get("passed") or not entry["largest"] <= pair.tolerance:
             found.append(f"no parity with {pair.reference}: {entry.get('largest', 'not measured')}")
+        elif entry.get("size") != list(pair.size):
+            found.append(f"parity with {pair.reference} is of other sizes than {pair.size}")
         elif entry["code"] != code:
             found.append(f"parity with {pair.reference} is of older code")
     learned = certificate.get("overfit")

@@ -48,6 +48,33 @@ class Reference(NamedTuple):
     why: str = ""
 
 
+class Comparison(NamedTuple):
+    """A comparison with another implementation that was made once, by hand, and is not repeated.
+
+    Random weights and running statistics in float64, the same in both: each of our layers took the
+    weights of the layer of theirs whose recorded input equals its own. Compared were the logits and
+    auxiliary outputs in evaluation. PaddleSeg ran on Paddle 3.3.1; what it keeps of biases in front
+    of batch normalisation was set to zero.
+
+    Attributes:
+        reference: the other implementation, with its version or commit.
+        difference: the largest absolute one.
+        options: of our builder, where its default is another variant.
+        up_to: what was set alike or left aside, empty for nothing.
+        also: what else was found.
+        date: when.
+        commit: of our code then.
+    """
+
+    reference: str
+    difference: float
+    options: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    up_to: str = ""
+    also: str = ""
+    date: str = "2026-11-29"
+    commit: str = "87a3c55"
+
+
 class Facts(NamedTuple):
     """What is known about an entry of the catalogue besides its code.
 
@@ -55,6 +82,7 @@ class Facts(NamedTuple):
         family: its section in MODELS.md, one of `FAMILIES`.
         size: (H, W) that its paper works at, or (D, H, W).
         references: counts to match.
+        compared: other implementations that it was once compared with.
         others: who has which variant under the same name.
         lr: learning rate that learns two images by heart.
         coarse: why the network cannot do that, where it cannot.
@@ -63,6 +91,7 @@ class Facts(NamedTuple):
     family: str
     size: Sequence[int]
     references: Sequence[Reference] = ()
+    compared: Sequence[Comparison] = ()
     others: str = ""
     lr: float = 1e-3
     coarse: str = ""
@@ -91,11 +120,13 @@ def facts() -> dict[str, Facts]:
     for stem in sorted(papers, key=order):
         for name, fields in papers[stem]["networks"].items():
             try:
-                references = [Reference(**reference) for reference in fields.pop("references", ())]
-                found[name] = Facts(papers[stem]["family"], references=references, **fields)
+                for part, kind in (("references", Reference), ("compared", Comparison)):
+                    fields[part] = [kind(**entry) for entry in fields.get(part, ())]
+                found[name] = Facts(papers[stem]["family"], **fields)
             except (TypeError, AttributeError) as error:
                 raise ValueError(
                     f"segbook/certificates/papers/{stem}.yaml, {name}: {error}. A network has "
-                    f"{', '.join(Facts._fields[1:])}; a reference {', '.join(Reference._fields)}"
+                    f"{', '.join(Facts._fields[1:])}; a reference {', '.join(Reference._fields)}; "
+                    f"a comparison {', '.join(Comparison._fields)}"
                 ) from None
     return found

@@ -9,6 +9,7 @@ from segbook.figures.gallery import worst_images
 from segbook.figures.history import curves
 from segbook.figures.overlays import comparison, overlay
 from segbook.figures.pictures import error_picture, label_picture, picture
+from segbook.figures.rates import learning_rates
 from segbook.figures.scores import confusion, iou_bars
 from segbook.figures.style import use_style
 
@@ -20,6 +21,7 @@ __all__ = [
     "findings",
     "iou_bars",
     "label_picture",
+    "learning_rates",
     "overlay",
     "picture",
     "use_style",

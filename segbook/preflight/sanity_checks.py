@@ -58,8 +58,8 @@ def run_sanity_checks(
         loss = build_loss(recipe, model(), counts)
     return doctor.run_sanity_checks(
         model,
-        _draw(sets["train"], TRAINED, crop),
-        _draw(sets["val"], HELD_OUT, crop),
+        _draw(recipe, sets["train"], TRAINED, crop),
+        _draw(recipe, sets["val"], HELD_OUT, crop),
         build_optimizer=lambda network: build_optimizer(recipe, network),
         loss=loss,
         steps=steps,
@@ -80,13 +80,16 @@ def _crop(recipe: Recipe, num_classes: int) -> tuple[int, int]:
     return recipe.crop if doctor.dry_run(network, (BATCH, 3, *small)).refusal else small
 
 
-def _draw(dataset: Any, count: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _draw(recipe: Recipe, dataset: Any, count: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Some pairs, evenly spread, each scaled so that it just fills the crop."""
     chosen = Subset(dataset, count, keep=False)
 
     def fill(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         scale = max(crop[0] / mask.shape[0], crop[1] / mask.shape[1])
-        return transforms.train(crop, (scale, scale), flip=0, jitter=0)(image, mask)
+        plain = transforms.train(
+            crop, (scale, scale), flip=0, jitter=0, mean=recipe.mean, std=recipe.std
+        )
+        return plain(image, mask)
 
     images, labels = zip(*data.sequential(chosen.with_transform(fill), len(chosen)), strict=True)
     return torch.cat(images), torch.cat(labels)

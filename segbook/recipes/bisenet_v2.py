@@ -31,6 +31,9 @@ def bisenet_v2_cityscapes() -> Recipe:
         schedule="poly",
         power=0.9,
         warmup=1000,  # both
+        warmup_ramp="exponential",  # CoinCheung's lib/lr_scheduler.py, as the next two
+        warmup_start=0.1,
+        decay_from="warmup",
         loss="ohem_cross_entropy",  # CoinCheung's tools/train_amp.py
         workers=8,
         evaluate_every=10_000,

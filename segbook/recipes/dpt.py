@@ -16,7 +16,10 @@ def dpt_vit_b16_ade20k() -> Recipe:
         crop=(512, 512),  # mmsegmentation's configuration, as are all numbers without a word
         scale=(0.5, 2.0),
         flip=0.5,
-        jitter=0.5,  # PhotoMetricDistortion, which shifts hues too
+        undersized="pad_bottom_right",
+        jitter=0.5,  # PhotoMetricDistortion, as the next two; its brightness is added
+        jitter_hue=18 / 180,  # in HSV
+        jitter_probability=0.5,
         batch_size=16,  # 2 on each of 8 GPUs
         steps=160_000,
         optimizer="adamw",
@@ -26,6 +29,8 @@ def dpt_vit_b16_ade20k() -> Recipe:
         schedule="poly",
         power=1.0,
         warmup=1500,
+        warmup_start=1e-6,
+        decay_from="warmup",
         loss="cross_entropy",  # and 0.2 of the auxiliary head's: section 4.2 of the paper
         workers=8,
         evaluate_every=16_000,

@@ -12,8 +12,11 @@ def fcn_hrnet_w48_cityscapes() -> Recipe:
         model="fcn_hrnet_w48",
         data="cityscapes",
         data_root="data/cityscapes",
-        crop=(512, 1024),  # section 5, Cityscapes, as are all numbers here
-        scale=(0.5, 2.0),
+        crop=(512, 1024),  # section 5, Cityscapes, as are all numbers without a word
+        scale=(0.5, 2.1),  # the release, in tenths; the text says [0.5, 2]
+        scale_step=0.1,
+        antialias=False,  # the release, as the next; it pads with black, here with the mean
+        undersized="pad_bottom_right",
         flip=0.5,
         jitter=0.0,
         batch_size=12,

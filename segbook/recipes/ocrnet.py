@@ -16,6 +16,7 @@ def ocrnet_resnet101_cityscapes() -> Recipe:
     return Recipe(
         name="ocrnet_resnet101_cityscapes",
         model="ocrnet_resnet101",
+        model_options={"align_corners": True},  # both releases
         weights_backbone="IMAGENET1K_V1",
         data="cityscapes",
         data_root="data/cityscapes",
@@ -47,6 +48,10 @@ def ocrnet_hrnet_w48_cityscapes() -> Recipe:
         ocrnet_resnet101_cityscapes(),
         "ocrnet_hrnet_w48",
         weights_backbone="",
+        scale=(0.5, 2.1),  # in tenths
+        scale_step=0.1,
+        antialias=False,
+        undersized="pad_bottom_right",  # with black there, here with the mean
         jitter=0.0,
         batch_size=12,  # 3 on each of 4 GPUs
         steps=120_000,  # 484 epochs of 2,975 images

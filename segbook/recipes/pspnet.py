@@ -111,7 +111,8 @@ def pspnet_resnet101_cityscapes_sync_bn() -> Recipe:
         pspnet_resnet101_cityscapes(),
         name="pspnet_resnet101_cityscapes_sync_bn",
         crop=(769, 769),  # the toolbox's train.py; its paper has 768
-        scale=(0.7, 2.1),  # its data set, in tenths there
+        scale=(0.7, 2.1),  # its data set, as the next
+        scale_step=0.1,
         batch_size=8,  # table 2: on 4 GPUs
         steps=40_000,  # its run_local.sh; table 2 has 108 epochs, which is as much
         lr=0.01,  # its run_local.sh, weight decay too

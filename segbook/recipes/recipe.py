@@ -21,6 +21,7 @@ Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Size = tuple[int, int]
 Range = tuple[float, float]
+Colour = tuple[Share, Share, Share]
 
 
 class Phase(NamedTuple):
@@ -70,6 +71,17 @@ class Recipe:
     length: Annotated[CountFrom1, "training scenes of the synthetic streets"] = 400
     crop: Annotated[Size, "(height, width) in pixels"] = (128, 160)
     scale: Annotated[Range, "(smallest, largest) random factor of the image's size"] = (0.75, 1.5)
+    scale_step: Annotated[
+        Amount, "draw the lowest scale, it and one step, and so on; 0 draws any in the range"
+    ] = 0.0
+    undersized: Annotated[
+        Literal["pad", "pad_bottom_right", "enlarge"],
+        "what becomes of a scaled image that is smaller than the crop: void on all sides, below "
+        "and on the right, or a second resize until it fills the crop",
+    ] = "pad"
+    antialias: Annotated[bool, "whether shrinking an image averages its pixels or skips some"] = (
+        True
+    )
     phases: Annotated[
         tuple[Phase, ...], "resolutions one after the other; override ``crop`` and ``scale``"
     ] = ()
@@ -77,7 +89,17 @@ class Recipe:
     jitter: Annotated[
         Amount, "strength of the colour jitter (brightness, contrast, saturation), 0 for none"
     ] = 0.4
+    jitter_hue: Annotated[
+        float, Meta(ge=0, le=0.5), "largest turn of the hue, in full turns, 0 for none"
+    ] = 0.0
+    jitter_probability: Annotated[Share, "of each change of colour, apart from the others"] = 1.0
     elastic: Annotated[Amount, "pixels of U-Net's elastic deformation, 0 for none"] = 0.0
+    mean: Annotated[
+        Colour, "taken off the colours, RGB in 0..1, and the colour of padding; ImageNet's"
+    ] = (0.485, 0.456, 0.406)
+    std: Annotated[Colour, "by which colours are divided, RGB in 0..1; ImageNet's"] = (
+        0.229, 0.224, 0.225,
+    )  # fmt: skip
     batch_size: Annotated[CountFrom1, "images a batch, those of all processes together"] = 8
     eval_batch_size: Annotated[
         Count, "whole images a batch in evaluation; 0 for ``batch_size``"
@@ -105,10 +127,26 @@ class Recipe:
     ] = True
     schedule: Annotated[Literal["poly", "cosine", "constant"], "of the learning rate"] = "poly"
     power: Annotated[Amount, "of the poly schedule"] = 0.9
-    warmup: Annotated[Count, "steps of linear warm-up, fewer than ``steps``"] = 0
+    warmup: Annotated[Count, "steps of warm-up, fewer than ``steps``"] = 0
+    warmup_ramp: Annotated[
+        Literal["linear", "exponential"], "how the learning rate rises in the warm-up"
+    ] = "linear"
+    warmup_start: Annotated[
+        Share | None,
+        "factor of the learning rate at the first step of the warm-up, above 0 for an exponential "
+        "one; None for one part in ``warmup``",
+    ] = None
+    decay_from: Annotated[
+        Literal["start", "warmup"],
+        "where the schedule begins to decay: at the 'start', through the warm-up, so that ``lr`` "
+        "is never reached, or behind the 'warmup', from the full ``lr``",
+    ] = "start"
     loss: Annotated[
         str, "a name of `segkit.losses`: 'cross_entropy', 'ohem_cross_entropy', 'dice', ..."
     ] = "cross_entropy"
+    loss_options: Annotated[dict[str, Any], "of the loss, such as {'threshold': 0.9} of OHEM"] = (
+        field(default_factory=dict)
+    )
     class_weights: Annotated[
         Literal["none", "inverse_log", "median"],
         "from the training labels, as in ENet (inverse_log) or SegNet (median)",

@@ -21,7 +21,10 @@ def segformer_b0_ade20k() -> Recipe:
         crop=(512, 512),  # section 4.1
         scale=(0.5, 2.0),  # the same, as are the next numbers without a source
         flip=0.5,
-        jitter=0.5,  # the release: PhotoMetricDistortion, which shifts hues too
+        undersized="pad_bottom_right",  # the release
+        jitter=0.5,  # the release: PhotoMetricDistortion, as the next two; its brightness is added
+        jitter_hue=18 / 180,  # in HSV
+        jitter_probability=0.5,
         batch_size=16,
         steps=160_000,
         optimizer="adamw",
@@ -32,6 +35,7 @@ def segformer_b0_ade20k() -> Recipe:
         schedule="poly",
         power=1.0,
         warmup=1500,  # the release
+        warmup_start=1e-6,  # the same, whose mmcv lets poly decay through the warm-up
         loss="cross_entropy",  # no hard pixels, auxiliary losses or class weights
         workers=8,
         evaluate_every=16_000,

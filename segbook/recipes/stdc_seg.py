@@ -20,6 +20,8 @@ def stdc1_seg_cityscapes() -> Recipe:
         data_root="data/cityscapes",
         crop=(512, 1024),  # the release, as are all numbers without a word
         scale=(0.125, 1.5),
+        scale_step=0.125,  # twelve scales
+        undersized="enlarge",
         flip=0.5,
         jitter=0.5,
         batch_size=48,  # 16 on each of 3 GPUs
@@ -34,7 +36,11 @@ def stdc1_seg_cityscapes() -> Recipe:
         schedule="poly",
         power=0.9,
         warmup=1000,
+        warmup_ramp="exponential",
+        warmup_start=1e-3,  # warmup_start_lr 1e-5
+        decay_from="warmup",
         loss="ohem_cross_entropy",  # and the detail loss: the network's own aux_losses
+        loss_options={"share_of": "all"},
         workers=8,
         evaluate_every=5000,
         save_every=1000,
@@ -60,11 +66,14 @@ def stdc1_seg_camvid() -> Recipe:
         name="stdc1_seg_camvid",
         data="camvid",
         data_root="data/camvid",
-        crop=(720, 960),  # PaddleSeg's pp_liteseg_stdc1_camvid_960x720_10k.yml, the next four too
+        crop=(720, 960),  # PaddleSeg's pp_liteseg_stdc1_camvid_960x720_10k.yml, the next seven too
         scale=(0.5, 2.5),
+        scale_step=0.25,
+        undersized="pad_bottom_right",
         batch_size=24,
         steps=10_000,
         warmup=200,
+        warmup_ramp="linear",
         eval_batch_size=0,
         workers=0,
         evaluate_every=1000,

@@ -12,12 +12,13 @@ from typing import Any
 from PIL import Image
 
 from segbook import figures
+from segbook.builders.data import build_normalisation
 from segbook.recipes import Recipe
 from segbook.runs.folder import FINISHED, RunFolder
 from segbook.runs.stopping import format_duration
 from segbook.training.evaluation import best_model, evaluate
 from segbook.training.state import build
-from segkit import engine, transforms
+from segkit import engine
 from segkit.data import catalog as data_catalog
 from segkit.doctor.finding import counted
 from segkit.metrics import POLICIES
@@ -50,7 +51,7 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     shown = state.sets[split]
     classes, palette = shown.classes, shown.palette
     network = best_model(state, folder)
-    normalised = shown.with_transform(transforms.evaluate())
+    normalised = shown.with_transform(build_normalisation(recipe))
 
     def predicted(index: int) -> Any:
         return engine.predict(network, normalised[index][0][None])[0]

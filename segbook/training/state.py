@@ -22,7 +22,7 @@ from segbook.preflight.gate import has_begun
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.training.identity import FREE, differences, folder_of, format_differences
-from segkit import engine, random_state, transforms
+from segkit import engine, random_state
 from segkit.engine import distributed
 from segkit.engine.freeze import freeze
 from segkit.weights import read_header
@@ -193,7 +193,7 @@ class TrainingState:
             "arguments": {"num_classes": self.num_classes, **model_arguments(self.recipe)},
             "classes": list(train_set.classes),
             "palette": [list(colour) for colour in train_set.palette],
-            "normalisation": {"mean": list(transforms.MEAN), "std": list(transforms.STD)},
+            "normalisation": {"mean": list(self.recipe.mean), "std": list(self.recipe.std)},
             "metric": {
                 "name": "mIoU",
                 "policy": self.best.get("policy"),

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from segkit.backbones.hrnet import (
     HRModule,
@@ -94,6 +95,28 @@ def test_the_way_up_is_bilinear_or_nearest():
     assert rows == {"bilinear": [0, 1, 3, 4], "nearest": [0, 0, 4, 4]}
     with pytest.raises(ValueError, match="'bilinear' or 'nearest'"):
         tiny(upsampling="bicubic")
+
+
+@torch.no_grad()
+def test_corners_may_be_aligned_everywhere():
+    torch.manual_seed(0)
+    images = torch.randn(1, 3, 64, 96)
+    plain, aligned = tiny(), tiny(align_corners=True)
+    aligned.load_state_dict(plain.state_dict())
+    modules = [m for m in aligned.modules() if isinstance(m, HRModule)]
+    assert len(modules) == 3
+    x = torch.randn(1, 4, 4, 6)
+    for module in modules:
+        expected = F.interpolate(x, (8, 12), mode="bilinear", align_corners=True)
+        assert torch.equal(module._upsample(x, torch.Size((8, 12))), expected)
+    assert not torch.equal(plain.eval()(images).c2, aligned.eval()(images).c2)
+    features = aligned(images)
+    coarser = [
+        F.interpolate(each, features.c2.shape[-2:], mode="bilinear", align_corners=True)
+        for each in features[1:]
+    ]
+    expected = torch.cat([features.c2, *coarser], dim=1)
+    assert torch.equal(concatenate(features, align_corners=True), expected)
 
 
 def test_no_parameter_is_left_out():

@@ -101,15 +101,33 @@ def test_attention_by_hand():
     torch.testing.assert_close(attention.weights(x), torch.stack(weights, dim=1))
 
 
-def test_a_map_that_r_does_not_divide_keeps_its_border():
+@pytest.mark.parametrize(("pad", "keys"), [(False, 2), (True, 6)])
+def test_a_map_that_r_does_not_divide_loses_its_border_unless_it_is_padded(pad, keys):
     torch.manual_seed(0)
-    attention = mit.EfficientSelfAttention(8, heads=2, reduction=4)
-    x = torch.randn(1, 5, 6, 8, requires_grad=True)
+    attention = mit.EfficientSelfAttention(8, heads=2, reduction=4, pad_reduction=pad)
+    x = torch.randn(1, 5, 9, 8, requires_grad=True)
     weights = attention.weights(x)
-    assert weights.shape == (1, 2, 30, 4)
-    # The last row reaches the keys: the first position's weights depend on it.
+    assert weights.shape == (1, 2, 45, keys)
+    # Padded, the last row and column reach the keys: the first position's weights depend on them.
     (gradient,) = torch.autograd.grad(weights[:, :, 0].square().sum(), x)
-    assert gradient[0, 4].abs().amax(dim=-1).gt(0).all()
+    reached = gradient[0].abs().amax(dim=-1).gt(0)
+    assert reached[:4, :8].all()
+    assert reached[4].all() == reached[:, 8].all() == pad
+    assert pad or not (reached[4].any() or reached[:, 8].any())
+
+
+@torch.no_grad()
+def test_the_rest_that_r_leaves_is_dropped_in_the_whole_backbone():
+    torch.manual_seed(0)
+    images = torch.randn(1, 3, 72, 88)  # maps of 18x22, 9x11, 5x6
+    released = mit.mit_b0().eval()
+    padded = mit.mit_b0(pad_reduction=True).eval()
+    padded.load_state_dict(released.state_dict())
+    assert released.attention(images, "c2", 0).shape == (1, 1, 18 * 22, 2 * 2)
+    assert padded.attention(images, "c2", 0).shape == (1, 1, 18 * 22, 3 * 3)
+    assert not torch.equal(released(images).c5, padded(images).c5)
+    images = torch.randn(1, 3, 64, 96)
+    assert torch.equal(released(images).c5, padded(images).c5)
 
 
 @torch.no_grad()

@@ -72,6 +72,16 @@ def test_stride_2_pools_the_first_part_and_convolves_the_others():
     assert block.downsample.conv.groups == 32
 
 
+def test_pooling_may_leave_the_padding_out():
+    ones = torch.ones(1, 32, 9, 12)
+    averages = STDCBlock(16, 64, stride=2, count_include_pad=False).skip(ones)
+    torch.testing.assert_close(averages, torch.ones(1, 32, 5, 6))
+    assert STDCBlock(16, 64, stride=2).skip(ones).min().item() == pytest.approx(4 / 9)
+    for build in (stdc1, stdc2):
+        pools = [m for m in build(count_include_pad=False).modules() if hasattr(m, "ceil_mode")]
+        assert [pool.count_include_pad for pool in pools] == [False] * 3
+
+
 def test_weights_start_as_in_the_authors_code():
     torch.manual_seed(0)
     backbone = stdc1()

@@ -10,8 +10,9 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from segbook.certificates import certify, code, measure
-from segbook.certificates.facts import Reference
+from segbook.certificates import certify, code, measure, models_md
+from segbook.certificates.facts import Comparison, Reference
+from segbook.certificates.parity import load_pairs
 from segbook.cli import main
 from segkit.catalog import MODELS
 from segkit.outputs import SegOutput
@@ -129,14 +130,45 @@ def test_part_of_a_network_is_held_against_a_reference():
     assert head["ours"] == certify.held_against("fcn_resnet50", without)["ours"] > 0
 
 
+def test_comparisons_by_hand_are_facts_of_the_certificate():
+    known = certify.facts_of("segformer_b0")
+    written = certify.read("segformer_b0", ROOT)["compared"]
+    assert written == [certify.stated(entry) for entry in known.compared]
+    multiples, odd = written
+    assert multiples["difference"] == 5e-13
+    assert (odd["difference"], odd["commit"], odd["date"]) == (0.38, "87a3c55", "2026-11-29")
+    assert "reference" in odd
+    assert "options" not in odd, "what is left empty is not said"
+
+
+def test_comparisons_by_hand_are_in_models_md():
+    text = (ROOT / "MODELS.md").read_text(encoding="utf-8")
+    said = [name for name, known in certify.facts().items() if known.compared]
+    assert len(said) == 25
+    for name in said:
+        assert f"- `{name}`: {models_md.listed(certify.facts_of(name).compared)}.\n" in text
+    options = Comparison("theirs", 0.0, options={"gates": "x"}, up_to="nothing else")
+    assert models_md.listed([options]) == "0 theirs (`gates='x'`), up to nothing else"
+
+
+def test_options_of_comparisons_are_taken_by_the_builders():
+    for name, known in certify.facts().items():
+        for entry in known.compared:
+            certify.on_meta(name, num_classes=3, **entry.options)
+
+
+def test_parity_of_another_size_is_no_parity(green):
+    pairs = [p for p in load_pairs(ROOT / "tests" / "parity") if p.name == "unet_resnet18"]
+    small = [{**entry, "size": [32, 32]} for entry in green["parity"]]
+    assert "of other sizes" in certify.complaints({**green, "parity": small}, pairs)[0]
+
+
 @pytest.fixture
 def green():
     return certify.read("unet_resnet18", ROOT)
 
 
 def test_complaints_name_each_fault(green):
-    from segbook.certificates.parity import load_pairs
-
     pairs = [p for p in load_pairs(ROOT / "tests" / "parity") if p.name == "unet_resnet18"]
     assert pairs
     assert certify.complaints(green, pairs) == []

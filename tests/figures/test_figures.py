@@ -222,3 +222,16 @@ def test_in_a_notebook_figures_are_small_jpegs_shown_once(first):
         kinds = list(itertools.chain.from_iterable(pictures))
         assert [kind for kind in kinds if kind.startswith("image/")] == ["image/jpeg"]
         assert len(pictures[-1]["image/jpeg"]) < 300_000
+
+
+def test_learning_rates_name_their_highest_and_stand_on_the_first():
+    figure = figures.learning_rates({"theirs $x$": [0.0, 0.01, 0.005], "ours": [0.0, 0.0082]})
+    (axes,) = figure.axes
+    theirs, ours = axes.lines
+    assert theirs.get_linewidth() > ours.get_linewidth()
+    assert list(theirs.get_ydata()) == [0.0, 0.01, 0.005]
+    labels = [label.get_text() for label in axes.get_legend().get_texts()]
+    assert labels == [r"theirs \$x\$: highest 0.01", "ours: highest 0.0082"]
+    for nothing in ({}, {"ours": []}):
+        with pytest.raises(ValueError, match="give each schedule a rate for each step"):
+            figures.learning_rates(nothing)

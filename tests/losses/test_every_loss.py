@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from segkit.losses import (
+    bootstrapped_cross_entropy,
     cross_entropy,
     dice,
     focal,
@@ -21,6 +22,11 @@ LOSSES = {
     "cross_entropy_smooth": lambda x, y, **k: cross_entropy(x, y, label_smoothing=0.1, **k),
     "ohem": lambda x, y, **k: ohem_cross_entropy(x, y, keep=0.5, threshold=0.2, **k),
     "ohem_weighted": lambda x, y, **k: ohem_cross_entropy(x, y, weight=WEIGHT, **k),
+    "ohem_of_all": lambda x, y, **k: ohem_cross_entropy(x, y, share_of="all", **k),
+    "bootstrapped": lambda x, y, **k: bootstrapped_cross_entropy(x, y, top=3, **k),
+    "bootstrapped_weighted": lambda x, y, **k: bootstrapped_cross_entropy(
+        x, y, top=4, threshold=0.3, weight=WEIGHT, **k
+    ),
     "focal": focal,
     "focal_alpha": lambda x, y, **k: focal(x, y, gamma=0.5, alpha=WEIGHT, **k),
     "dice": dice,

@@ -9,7 +9,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segkit.losses import cross_entropy, focal, ohem_cross_entropy
+from segkit.losses import (
+    bootstrapped_cross_entropy,
+    cross_entropy,
+    focal,
+    ohem_cross_entropy,
+)
 from segkit.losses.cross_entropy import hard_pixels
 
 VOID = 255
@@ -125,6 +130,75 @@ def test_ohem_of_everything_is_cross_entropy():
     )
 
 
+def test_ohem_may_keep_a_share_of_all_pixels():
+    losses = -torch.tensor([[[0.99, 0.8, 0.9, 0.6, 0.01, 0.01, 0.01, 0.01]]]).log()
+    labelled = torch.tensor([[[True] * 4 + [False] * 4]])
+    three_eighths = {"threshold": 0.7, "keep": 3 / 8}
+    of_labelled = hard_pixels(losses, labelled, **three_eighths)  # two of four
+    assert of_labelled.flatten().nonzero().flatten().tolist() == [1, 3]
+    of_all = hard_pixels(losses, labelled, **three_eighths, share_of="all")  # three of eight
+    assert of_all.flatten().nonzero().flatten().tolist() == [1, 2, 3]
+    every = hard_pixels(losses, labelled, threshold=0.7, keep=0.9, share_of="all")
+    assert torch.equal(every, labelled), "no more than are labelled"
+    void = hard_pixels(losses, labelled & False, threshold=0.7, keep=0.9, share_of="all")
+    assert not void.any()
+
+
+def paddle_ohem(logits, labels, *, threshold, least):
+    """PaddleSeg's choice, pixel by pixel: a loss over its ``min_kept`` hardest, void never one."""
+    labelled = (labels != VOID).flatten()
+    losses = F.cross_entropy(logits, labels.where(labels != VOID, 0), reduction="none").flatten()
+    probs = (-losses).exp() + (~labelled)
+    if least >= labelled.sum():
+        return losses[labelled].mean()
+    highest = max(threshold, probs.sort().values[least - 1].item())
+    return losses[(probs <= highest) & labelled].mean()
+
+
+@pytest.mark.parametrize("keep", [0.01, 0.3, 0.55, 1.0])
+def test_ohem_of_all_pixels_is_paddlesegs(keep):
+    logits = 4 * torch.randn(2, 3, 10, 10, dtype=torch.float64)
+    labels = logits.argmax(1)  # sure of most, so that the share decides
+    labels[:, :4] = VOID
+    ours = ohem_cross_entropy(logits, labels, keep=keep, share_of="all")
+    theirs = paddle_ohem(logits, labels, threshold=0.7, least=round(keep * 200))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_bootstrapping_takes_the_hardest_of_each_image():
+    # image 0 is hard everywhere, image 1 easy: OHEM would take image 0 alone
+    logits = torch.cat([row_of([0.1, 0.2, 0.3]), row_of([0.9, 0.8, 0.95])])
+    labels = torch.zeros(2, 1, 3, dtype=torch.int64)
+    first, second = -(math.log(0.1) + math.log(0.2)) / 2, -(math.log(0.8) + math.log(0.9)) / 2
+    loss = bootstrapped_cross_entropy(logits, labels, top=2)
+    assert loss.item() == pytest.approx((first + second) / 2)
+    # with a threshold image 0 gives all three, image 1 its two still
+    first = -(math.log(0.1) + math.log(0.2) + math.log(0.3)) / 3
+    loss = bootstrapped_cross_entropy(logits, labels, top=2, threshold=0.3)
+    assert loss.item() == pytest.approx((first + second) / 2)
+
+
+def test_bootstrapping_leaves_void_and_images_of_void_out():
+    logits = torch.cat([row_of([0.1, 0.2, 0.3]), row_of([0.9, 0.8, 0.95])])
+    labels = torch.zeros(2, 1, 3, dtype=torch.int64)
+    labels[0, 0, 0] = VOID
+    expected = -(math.log(0.2) + math.log(0.3)) / 2
+    labels[1] = VOID
+    assert bootstrapped_cross_entropy(logits, labels).item() == pytest.approx(expected)
+    labels[0] = VOID
+    assert bootstrapped_cross_entropy(logits, labels, threshold=0.1).item() == 0
+
+
+def test_bootstrapping_with_all_pixels_is_the_mean_of_the_images():
+    logits, labels = torch.randn(2, 4, 5, 6), torch.randint(0, 4, (2, 5, 6))
+    labels[1, 2:] = VOID
+    weight = torch.rand(4) + 0.1
+    each = [cross_entropy(logits[i : i + 1], labels[i : i + 1], weight=weight) for i in range(2)]
+    torch.testing.assert_close(
+        bootstrapped_cross_entropy(logits, labels, weight=weight), torch.stack(each).mean()
+    )
+
+
 def test_focal_by_hand():
     logits = row_of([0.9, 0.25])
     labels = torch.tensor([[[0, 1]]])
@@ -157,6 +231,10 @@ def test_focal_of_a_sure_pixel_has_a_finite_gradient(gamma):
         (lambda x, y: cross_entropy(x, y, label_smoothing=1.5), "label_smoothing is 1.5"),
         (lambda x, y: ohem_cross_entropy(x, y, keep=0.0), "keep 0.0"),
         (lambda x, y: ohem_cross_entropy(x, y, threshold=70), "threshold is 70"),
+        (lambda x, y: ohem_cross_entropy(x, y, share_of="void"), "share_of is 'void'"),
+        (lambda x, y: bootstrapped_cross_entropy(x, y, top=0), "top is 0"),
+        (lambda x, y: bootstrapped_cross_entropy(x, y, top=0.5), "top is 0.5"),
+        (lambda x, y: bootstrapped_cross_entropy(x, y, threshold=-1), "threshold is -1"),
         (lambda x, y: focal(x, y, gamma=-1.0), "gamma is -1.0"),
     ],
 )

@@ -22,7 +22,7 @@ def small(**arguments):
 def test_paddleseg_counts_by_module():
     """PaddleSeg keeps a bias in front of batch normalisation, which has a mean of its own."""
     with torch.device("meta"):
-        model = attention_unet(num_classes=19, gates="upsampled")
+        model = attention_unet(num_classes=19, gates="upsampled_bilinear")
 
     def count(module):
         norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -88,20 +88,24 @@ def test_network_is_figure_1_written_out():
     torch.testing.assert_close(model.attention(images), {4: alpha4, 2: alpha2})
 
 
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 @torch.no_grad()
-def test_upsampled_network_written_out():
-    model = small(gates="upsampled", channels=(4, 6))
+def test_upsampled_network_written_out(mode):
+    gates = "upsampled" if mode == "nearest" else "upsampled_bilinear"
+    model = small(gates=gates, channels=(4, 6))
     images = torch.randn(1, 1, 32, 48)
     x1 = model.contract[0](images)
     x2 = model.contract[1](F.max_pool2d(x1, 2))
-    up = model.up_convs[0](x2.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
+    up = model.up_convs[0](F.interpolate(x2, scale_factor=2, mode=mode))
     alpha = model.gates[0](x1, up)
     x = model.expand[0](torch.cat([alpha * x1, up], dim=1))
     torch.testing.assert_close(model(images).logits, model.heads[0](x))
     torch.testing.assert_close(model.attention(images), {1: alpha})
 
 
-@pytest.mark.parametrize(("gates", "strides"), [("grid", [4, 2]), ("upsampled", [4, 2, 1])])
+@pytest.mark.parametrize(
+    ("gates", "strides"), [("grid", [4, 2]), ("upsampled_bilinear", [4, 2, 1])]
+)
 @torch.no_grad()
 def test_attention_maps_of_an_odd_size(gates, strides):
     model = small(gates=gates)

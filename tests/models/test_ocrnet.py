@@ -109,6 +109,27 @@ def test_region_head_on_resnet_is_the_authors(build, total):
     assert count(model) - count(model.backbone) - count(model.region_head) == 10_632_211
 
 
+def test_aligned_corners_reach_the_backbone_the_concatenation_and_the_logits(monkeypatch):
+    model = ocrnet_hrnet_w18_small(num_classes=3, align_corners=True).eval()
+    seen = []
+
+    def interpolate(x, size, *, mode, align_corners):
+        seen.append(align_corners)
+        return whole(x, size, mode=mode, align_corners=align_corners)
+
+    whole = torch.nn.functional.interpolate
+    monkeypatch.setattr(torch.nn.functional, "interpolate", interpolate)
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 64, 64))
+    assert len(seen) > 20
+    assert all(seen)
+    assert on_meta(ocrnet_resnet50, align_corners=True).resize.align_corners
+    plain = on_meta(ocrnet_hrnet_w18_small)
+    assert not plain.resize.align_corners
+    assert not plain.backbone.stage4[0].align_corners
+    on_meta(ocrnet_hrnet_w18, backbone="resnet18", align_corners=True)  # has no way up of its own
+
+
 def test_aux_are_the_region_logits_at_their_own_size():
     images = torch.empty(2, 3, 33, 47, device="meta")
     for build, size in ((ocrnet_resnet50, (5, 6)), (ocrnet_hrnet_w18_small, (9, 12))):

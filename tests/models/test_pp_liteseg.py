@@ -155,6 +155,22 @@ def test_unknown_attention_names_the_known_ones():
         on_meta(pp_liteseg_t, attention="spatail")
 
 
+@pytest.mark.parametrize("build", [pp_liteseg_t, pp_liteseg_b])
+def test_pooling_leaves_the_padding_out_as_the_release(build):
+    def pools(**options):
+        return {
+            module.count_include_pad
+            for module in on_meta(build, **options).modules()
+            if isinstance(module, nn.AvgPool2d)
+        }
+
+    assert pools() == {False}
+    assert pools(count_include_pad=True) == {True}
+    assert pools(backbone="resnet18") == set()
+    with pytest.raises(ValueError, match="the backbone resnet18 has no count_include_pad"):
+        on_meta(build, backbone="resnet18", count_include_pad=True)
+
+
 def test_attention_maps_can_be_seen_by_a_hook_on_public_names():
     model = thin().eval()
     seen = {}

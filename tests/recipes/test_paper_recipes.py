@@ -9,10 +9,11 @@ from PIL import Image
 from torch import nn
 
 from segbook import recipes
-from segbook.builders.check import check
-from segbook.builders.data import build_data
+from segbook.builders.check import check, check_settings
+from segbook.builders.data import build_augmentation, build_data, build_normalisation
+from segbook.builders.loss import LOSSES, _options
 from segbook.builders.model import build_model
-from segbook.builders.optimizer import build_optimizer, group_weights
+from segbook.builders.optimizer import build_optimizer, build_schedule, group_weights
 from segbook.recipes import Recipe
 from segkit.data.catalog import find
 
@@ -37,9 +38,9 @@ PINNED = {
     "pspnet_resnet101_cityscapes":
         ("cityscapes", (713, 713), (0.5, 2.0), 16, 90_000, 0.01, 10, 1e-4, None),
     "fcn_hrnet_w48_cityscapes":
-        ("cityscapes", (512, 1024), (0.5, 2.0), 12, 120_000, 0.01, 1, 5e-4, 0.811),
+        ("cityscapes", (512, 1024), (0.5, 2.1), 12, 120_000, 0.01, 1, 5e-4, 0.811),
     "fcn_hrnet_w18_small_cityscapes":
-        ("cityscapes", (512, 1024), (0.5, 2.0), 12, 120_000, 0.01, 1, 5e-4, 0.762),
+        ("cityscapes", (512, 1024), (0.5, 2.1), 12, 120_000, 0.01, 1, 5e-4, 0.762),
     "fcn8s_vgg16_voc":
         ("voc_aug", (500, 500), (1.0, 1.0), 1, 300_000, 1e-10 * 500 * 375, 1, 5e-4, None),
     "segnet_camvid":
@@ -72,6 +73,96 @@ def test_the_numbers_are_the_papers(name):
         r.data, r.crop, r.scale, r.batch_size, r.steps, r.lr, r.head_lr, r.weight_decay,
         r.paper_miou,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "highest"),
+    [
+        ("pp_liteseg_t_camvid", 1e-5, (200, 0.01)),  # PaddleSeg: warmup_start_lr, learning_rate
+        ("pp_liteseg_b_camvid", 1e-5, (200, 0.01)),
+        ("pp_liteseg_t_camvid_release", 1e-5, (200, 0.01)),
+        ("pp_liteseg_b_cityscapes_release", 1e-5, (1000, 0.005)),
+        ("stdc1_seg_cityscapes", 1e-5, (1000, 0.01)),
+        ("stdc2_seg_camvid", 1e-5, (200, 0.01)),
+        ("bisenet_v2_cityscapes", 0.005, (1000, 0.05)),
+        ("dpt_vit_b16_ade20k", 6e-11, (1500, 6e-5)),
+        ("segformer_b0_ade20k", 6e-11, (1500, 6e-5 * (1 - 1500 / 160_000))),  # as released
+    ],
+)
+def test_a_warmup_ends_where_the_source_has_it(name, first, highest):
+    recipe = recipes.get(name)
+    factor = build_schedule(recipe)
+    step, lr = highest
+    assert recipe.lr * factor(0) == pytest.approx(first)
+    assert recipe.lr * factor(step) == pytest.approx(lr)
+    assert max(range(recipe.steps), key=factor) == step
+
+
+QUARTERS = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
+RELEASED = {
+    # name: (scales, undersized, share of OHEM's pixels, hue, probability of a distortion, mean)
+    "pp_liteseg_t_camvid_release":
+        ([*QUARTERS, 2.25, 2.5], "pad_bottom_right", "all", 18 / 255, 0.5, 0.5),
+    "pp_liteseg_b_camvid_release":
+        ([*QUARTERS, 2.25, 2.5], "pad_bottom_right", "all", 18 / 255, 0.5, 0.5),
+    "pp_liteseg_b_cityscapes_release":
+        (QUARTERS, "pad_bottom_right", "all", 18 / 255, 0.5, 0.5),
+    "stdc1_seg_cityscapes":
+        ([0.125 * i for i in range(1, 13)], "enlarge", "all", 0, 1, 0.485),
+    "fcn_hrnet_w48_cityscapes":
+        ([0.5 + 0.1 * i for i in range(17)], "pad_bottom_right", None, 0, 1, 0.485),
+    "ocrnet_hrnet_w48_cityscapes":
+        ([0.5 + 0.1 * i for i in range(17)], "pad_bottom_right", None, 0, 1, 0.485),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_images_are_changed_as_the_release_changes_them(name):
+    scales, undersized, share, hue, probability, mean = RELEASED[name]
+    recipe = recipes.get(name)
+    crop, *others, normalize = build_augmentation(recipe, recipe.crop, recipe.scale).transforms
+    drawn = sorted({round(crop._draw(), 6) for _ in range(1000)})
+    assert drawn == pytest.approx(scales)
+    assert crop.undersized == undersized
+    assert (crop.mean[0], normalize.mean[0]) == (mean, mean)
+    assert build_normalisation(recipe).transforms == (normalize,)
+    assert recipe.loss_options.get("share_of") == share
+    assert (recipe.jitter_hue, recipe.jitter_probability) == (hue, probability)
+    for jitter in others[1:]:
+        assert (jitter.hue, jitter.probability) == (hue, probability)
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"loss": "lovas"}, "loss 'lovas' is unknown; choose from"),
+        (
+            {"loss_options": {"share_of": "all"}},
+            r"hold share_of, but cross_entropy takes label_smo",
+        ),
+        ({"loss": "dice", "loss_options": {"gamma": 1}}, "but dice takes none"),
+        ({"loss": "focal", "loss_options": {"alpha": 1}}, "alpha, but focal takes gamma .*class_w"),
+        (
+            {"loss": "tversky", "loss_options": {"ignore": 0}},
+            "ignore, but tversky takes alpha, beta",
+        ),
+        ({"loss": "ohem_cross_entropy", "loss_options": {"keep": 2}}, "'keep': 2}: .*keep 2"),
+        ({"loss": "ohem_cross_entropy", "loss_options": {"keep": "much"}}, "'keep': 'much'}: "),
+        ({"loss": "bootstrapped_cross_entropy", "loss_options": {"top": 0}}, "top is 0"),
+        ({"scale_step": 9.0}, "step=9.0: give 0, or a step within the scale"),
+        ({"std": (0.5, 0.5, 0.0)}, "must be above 0"),
+        ({"warmup_ramp": "exponential"}, "a recipe's warmup_start"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_built(fields, match):
+    with pytest.raises(ValueError, match=match):
+        check_settings(plain(**fields))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_takes_what_its_options_say(name):
+    options = {"threshold": 0.5} if "threshold" in _options(name) else {}
+    check_settings(plain(loss=name, loss_options=options))
 
 
 def test_a_name_says_model_and_data():

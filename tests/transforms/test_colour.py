@@ -55,6 +55,32 @@ def test_brightness_covers_its_range():
     assert (quantiles - torch.tensor([0.6, 1.0, 1.4])).abs().max() < 0.04
 
 
+def test_each_change_is_made_with_its_own_probability():
+    image, mask = grey_to_colour()
+    plain = image.float()
+    untouched = 0
+    for seed in range(400):
+        torch.manual_seed(seed)
+        coloured, _ = transforms.ColorJitter(0.5, 0.5, 0.5, 0.1, probability=0.5)(image, mask)
+        untouched += torch.allclose(coloured, plain, atol=1e-3)
+    assert 10 < untouched < 45  # a sixteenth of 400 is 25
+    never = transforms.ColorJitter(0.5, 0.5, 0.5, 0.1, probability=0.0)(image, mask)[0]
+    torch.testing.assert_close(never, plain, rtol=0, atol=1e-3)
+    torch.manual_seed(3)
+    always = transforms.ColorJitter(0.5, 0.5, 0.5, 0.1)(image, mask)[0]
+    torch.manual_seed(3)  # at 1 nothing is drawn for it, so that old seeds give old pictures
+    assert torch.equal(transforms.ColorJitter(0.5, 0.5, 0.5, 0.1, 1.0)(image, mask)[0], always)
+
+
+@pytest.mark.parametrize("change", ["brightness", "contrast", "saturation", "hue"])
+def test_a_change_that_is_not_made_is_none(change):
+    image, mask = grey_to_colour()
+    for strength in (0.05, 0.5):
+        none = {"brightness": 0, "contrast": 0, "saturation": 0, change: strength}
+        coloured, _ = transforms.ColorJitter(**none, probability=0.0)(image, mask)
+        torch.testing.assert_close(coloured, image.float(), rtol=0, atol=1e-3)
+
+
 def test_hue_leaves_grey_and_brightness_and_turns_colours():
     _, mask = grey_to_colour()
     image = torch.full((3, 20, 30), 90, dtype=torch.uint8)
@@ -94,6 +120,8 @@ def test_normalize_takes_floats_that_count_to_255():
         (lambda: transforms.ColorJitter(brightness=-0.1), "brightness=-0.1"),
         (lambda: transforms.ColorJitter(hue=0.6), "hue at most 0.5"),
         (lambda: transforms.ColorJitter(contrast=float("inf")), "contrast=inf"),
+        (lambda: transforms.ColorJitter(probability=1.5), "probability=1.5"),
+        (lambda: transforms.ColorJitter(probability=float("nan")), "probability=nan"),
         (lambda: transforms.ColorJitter(saturation=float("nan")), "saturation=nan"),
         (lambda: transforms.Normalize(mean=(0.5, 0.5)), "three numbers"),
         (lambda: transforms.Normalize(mean=(123.7, 116.3, 103.5)), "in 0..1"),

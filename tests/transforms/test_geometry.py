@@ -121,6 +121,61 @@ def test_scale_is_uniform():
     assert (quantiles - expected).abs().max() < 0.05
 
 
+@pytest.mark.parametrize(
+    ("scale", "step", "drawn"),
+    [
+        ((0.125, 1.5), 0.125, [0.125 * i for i in range(1, 13)]),  # STDC's twelve
+        ((0.5, 2.1), 0.1, [0.5 + 0.1 * i for i in range(17)]),  # HRNet's tenths
+        ((0.5, 2.5), 0.25, [0.5 + 0.25 * i for i in range(9)]),  # PP-LiteSeg's quarters
+        ((0.5, 2.0), 0.4, [0.5, 0.9, 1.3, 1.7]),  # none above the highest
+        ((0.7, 0.7), 0.1, [0.7]),
+    ],
+)
+def test_scales_in_steps_are_each_as_likely(scale, step, drawn):
+    crop = transforms.RandomScaleCrop((8, 8), scale, step=step)
+    torch.manual_seed(0)
+    found = [crop._draw() for _ in range(200 * len(drawn))]
+    counts = [sum(abs(one - each) < 1e-9 for one in found) for each in drawn]
+    assert sum(counts) == len(found)
+    assert all(140 < count < 265 or len(drawn) == 1 for count in counts)
+
+
+@pytest.mark.parametrize("size", [(20, 30), (30, 20), (1, 1), (3, 200), (40, 50)])
+@pytest.mark.parametrize("scale", [0.05, 0.3, 0.77, 1.0, 1.31])
+def test_a_picture_smaller_than_the_window_is_enlarged_to_it(size, scale):
+    image, mask = ramp(*size)
+    crop = transforms.RandomScaleCrop((40, 50), (scale, scale), undersized="enlarge")
+    for seed in range(5):
+        torch.manual_seed(seed)
+        window, labels = crop(image, mask)
+        assert window.shape == (3, 40, 50)
+        assert (labels != IGNORE).all() or IGNORE in mask
+        assert set(labels.unique().tolist()) <= set(mask.unique().tolist())
+
+
+def test_what_was_shrunk_before_it_is_enlarged_has_lost_its_detail():
+    image, mask = torch.zeros(3, 64, 64, dtype=torch.uint8), torch.zeros(64, 64, dtype=torch.uint8)
+    image[:, ::2] = 200  # stripes of one pixel
+    blurred, _ = transforms.RandomScaleCrop((64, 64), (0.25, 0.25), undersized="enlarge")(
+        image, mask
+    )
+    assert blurred.float().std() < 5
+    whole, _ = transforms.RandomScaleCrop((64, 64), (1.0, 1.0), undersized="enlarge")(image, mask)
+    assert torch.equal(whole, image), "nothing is enlarged that fills the window"
+
+
+def test_a_picture_is_put_into_the_upper_left_corner():
+    image, mask = ramp(20, 30)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        window, labels = transforms.RandomScaleCrop(
+            (40, 25), (1.0, 1.0), undersized="pad_bottom_right", mean=(0.5, 0.5, 0.5)
+        )(image, mask)
+        assert (labels[:20] != IGNORE).all()
+        assert (labels[20:] == IGNORE).all()
+        assert window[:, 20:].unique().tolist() == [128]
+
+
 def test_beyond_the_picture_lie_mean_and_void():
     image, mask = ramp(20, 30)
     crop = transforms.RandomScaleCrop((40, 50), (1.0, 1.0), mean=(0.2, 0.4, 1.0))
@@ -226,6 +281,10 @@ def test_elastic_moves_by_sigma_pixels():
         (lambda: transforms.RandomScaleCrop((8, 8), (float("nan"), 1)), "0 < lowest"),
         (lambda: transforms.RandomScaleCrop((8, 8), 1.0), "0 < lowest"),
         (lambda: transforms.RandomScaleCrop((8, 8), (1, 1), mean=(124, 116, 104)), "in 0..1"),
+        (lambda: transforms.RandomScaleCrop((8, 8), (0.5, 2), step=-0.1), "step=-0.1: give 0, or"),
+        (lambda: transforms.RandomScaleCrop((8, 8), (0.5, 2), step=1.6), "a step within the scale"),
+        (lambda: transforms.RandomScaleCrop((8, 8), (0.5, 2), step=float("nan")), "step=nan"),
+        (lambda: transforms.RandomScaleCrop((8, 8), (1, 1), undersized="crop"), "take one of pad,"),
         (lambda: transforms.RandomFlip(1.5), "a probability is in 0..1"),
         (lambda: transforms.RandomFlip(float("nan")), "a probability is in 0..1"),
         (lambda: transforms.Elastic(sigma=-1), "0 or more"),

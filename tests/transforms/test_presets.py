@@ -51,7 +51,7 @@ def test_repr_and_equality():
     assert repr(preset).splitlines() == [
         "Compose(",
         "    RandomScaleCrop(crop=(32, 48), scale=(0.5, 2.0), mean=(0.485, 0.456, 0.406), "
-        "antialias=True),",
+        "antialias=True, step=0.0, undersized='pad'),",
         "    Elastic(sigma=3.0, grid=3),",
         "    RandomFlip(p=0.25, vertical=False),",
         "    Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),",
@@ -60,6 +60,19 @@ def test_repr_and_equality():
     again = pickle.loads(pickle.dumps(preset))
     assert again == preset
     assert again != transforms.train((32, 48), (0.5, 2.0))
+
+
+def test_train_hands_on_what_a_release_asks_for():
+    release = transforms.train(
+        (8, 8), (0.5, 2.5), jitter=0.5, hue=18 / 255, jitter_probability=0.5, scale_step=0.25,
+        undersized="pad_bottom_right", antialias=False, mean=(0.5,) * 3, std=(0.5,) * 3,
+    )  # fmt: skip
+    crop, _, jitter, normalize = release.transforms
+    assert (crop.step, crop.undersized, crop.antialias) == (0.25, "pad_bottom_right", False)
+    assert jitter == transforms.ColorJitter(0.5, 0.5, 0.5, 18 / 255, 0.5)
+    assert (crop.mean, normalize.mean, normalize.std) == ((0.5,) * 3,) * 3
+    hue = transforms.train((8, 8), (1, 1), jitter=0, hue=0.1).transforms[-2]
+    assert hue == transforms.ColorJitter(0, 0, 0, 0.1)
 
 
 def test_jitter_is_left_out_at_zero():

@@ -21,11 +21,14 @@ Differs from the paper: the text interpolates and then applies the 1x1 convoluti
 segmentation release it is the other way round, which is cheaper and, up to the statistics of batch
 normalisation, the same. Maps are interpolated to the size of the branch that receives them, so that
 sides need not be multiples of 32.
+Differs from PaddleSeg: unless its padding_same is False, it pads convolutions of stride 2 as
+TensorFlow does, at even sizes below and on the right alone. The counts are equal, the functions are
+not: weights that were trained with it are for another network.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +39,12 @@ from segkit.nn import ConvBN, ConvBNReLU, init_kaiming, resize
 from segkit.outputs import Stages
 
 
-def concatenate(features: Stages[Tensor]) -> Tensor:
+def concatenate(features: Stages[Tensor], *, align_corners: bool = False) -> Tensor:
     """All four resolutions as one map at stride 4: the representation called HRNetV2.
 
     Args:
         features: c2 to c5, shapes (B, C, H/s, W/s).
+        align_corners: as `resize`.
 
     Returns:
         Shape (B, sum of the channels, H/4, W/4), the coarser maps interpolated bilinearly.
@@ -48,7 +52,8 @@ def concatenate(features: Stages[Tensor]) -> Tensor:
     Source: section 3.3, figure 4 (b).
     """
     size = features.c2.shape[-2:]
-    return torch.cat([features.c2, *(resize(x, size) for x in features[1:])], dim=1)
+    coarser = (resize(x, size, align_corners=align_corners) for x in features[1:])
+    return torch.cat([features.c2, *coarser], dim=1)
 
 
 def _path(channels: tuple[int, ...], source: int, target: int) -> nn.Module:
@@ -69,6 +74,7 @@ class HRModule(nn.Module):
         channels: of each branch, from the finest; each has half the resolution of the one before.
         depth: residual blocks (two 3x3 convolutions each) on every branch.
         upsampling: how coarser maps reach the size of a finer branch.
+        align_corners: as `resize`, where it is bilinear.
 
     Source: section 3.2, figure 3.
     """
@@ -79,9 +85,11 @@ class HRModule(nn.Module):
         *,
         depth: int = 4,
         upsampling: Literal["bilinear", "nearest"] = "bilinear",
+        align_corners: bool = False,
     ) -> None:
         super().__init__()
         self.upsampling = upsampling
+        self.align_corners = align_corners
         self.branches = nn.ModuleList(
             nn.Sequential(*(BasicBlock(width, width) for _ in range(depth))) for width in channels
         )
@@ -105,7 +113,7 @@ class HRModule(nn.Module):
     def _upsample(self, x: Tensor, size: torch.Size) -> Tensor:
         if self.upsampling == "nearest":
             return F.interpolate(x, size=tuple(size), mode="nearest")
-        return resize(x, size)
+        return resize(x, size, align_corners=self.align_corners)
 
 
 class HRNet(nn.Module):
@@ -118,6 +126,7 @@ class HRNet(nn.Module):
         in_channels: channels of the images.
         upsampling: "bilinear" as in this paper and the segmentation release, or "nearest" as in the
             first paper (CVPR 2019) and the ImageNet release.
+        align_corners: whether bilinear upsampling aligns the corners, as in the authors' HRNet-OCR.
 
     Attributes:
         channels: Stages(width, 2 width, 4 width, 8 width).
@@ -141,6 +150,7 @@ class HRNet(nn.Module):
         depth: int = 4,
         in_channels: int = 3,
         upsampling: Literal["bilinear", "nearest"] = "bilinear",
+        align_corners: bool = False,
     ) -> None:
         super().__init__()
         if upsampling not in ("bilinear", "nearest"):
@@ -151,7 +161,12 @@ class HRNet(nn.Module):
         def stage(branches: int, count: int) -> nn.Sequential:
             widths = tuple(self.channels[:branches])
             return nn.Sequential(
-                *(HRModule(widths, depth=depth, upsampling=upsampling) for _ in range(count))
+                *(
+                    HRModule(
+                        widths, depth=depth, upsampling=upsampling, align_corners=align_corners
+                    )
+                    for _ in range(count)
+                )
             )
 
         c2, c3, c4, c5 = self.channels
@@ -178,37 +193,35 @@ class HRNet(nn.Module):
         return Stages(*self.stage4([*maps, self.down4(maps[-1])]))
 
 
-def hrnet_w18_small(
-    *, in_channels: int = 3, upsampling: Literal["bilinear", "nearest"] = "bilinear"
-) -> HRNet:
+class Options(TypedDict, total=False):
+    """What all builders take, see `HRNet`."""
+
+    in_channels: int
+    upsampling: Literal["bilinear", "nearest"]
+    align_corners: bool
+
+
+def hrnet_w18_small(**options: Unpack[Options]) -> HRNet:
     """HRNet-W18 with half the blocks and fewer exchanges: 3,860,720 parameters.
 
     Of the two networks of this name it is the second, "small v2", which segmentation uses.
     """
-    return HRNet(
-        width=18, modules=(1, 3, 2), depth=2, in_channels=in_channels, upsampling=upsampling
-    )
+    return HRNet(width=18, modules=(1, 3, 2), depth=2, **options)
 
 
-def hrnet_w18(
-    *, in_channels: int = 3, upsampling: Literal["bilinear", "nearest"] = "bilinear"
-) -> HRNet:
+def hrnet_w18(**options: Unpack[Options]) -> HRNet:
     """HRNet-W18: 9,562,260 parameters."""
-    return HRNet(width=18, in_channels=in_channels, upsampling=upsampling)
+    return HRNet(width=18, **options)
 
 
-def hrnet_w32(
-    *, in_channels: int = 3, upsampling: Literal["bilinear", "nearest"] = "bilinear"
-) -> HRNet:
+def hrnet_w32(**options: Unpack[Options]) -> HRNet:
     """HRNet-W32: 29,305,536 parameters."""
-    return HRNet(width=32, in_channels=in_channels, upsampling=upsampling)
+    return HRNet(width=32, **options)
 
 
-def hrnet_w48(
-    *, in_channels: int = 3, upsampling: Literal["bilinear", "nearest"] = "bilinear"
-) -> HRNet:
+def hrnet_w48(**options: Unpack[Options]) -> HRNet:
     """HRNet-W48: 65,325,120 parameters."""
-    return HRNet(width=48, in_channels=in_channels, upsampling=upsampling)
+    return HRNet(width=48, **options)
 
 
 builders = (hrnet_w18_small, hrnet_w18, hrnet_w32, hrnet_w48)

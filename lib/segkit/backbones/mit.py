@@ -16,8 +16,8 @@ Idea:  four stages like those of a convolutional network. Patches overlap, so th
 Differs from the paper: this is the network that its authors released. The text's R of Eq. 2 is the
 number of positions, 64, 16, 4 and 1; here, as in its Table 6, the side. Its linear layer on stacked
 positions is a convolution of kernel and stride R.
-Differs from the release: where R does not divide a map, it leaves out the last rows and columns
-when it reduces; here the map is padded with zeros. Its evaluation only has multiples of 32.
+Where R does not divide a map, the reduction leaves out the last rows and columns, as released; so
+at 360x480, where c2 is 90x120, its last two rows give no key.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class EfficientSelfAttention(nn.Module):
         channels: C, of the input and of the result.
         heads: how many attentions stand beside each other, each with C / heads channels.
         reduction: R, the side in positions of what one key stands for; 1 keeps every position.
+        pad_reduction: where R does not divide a map, whether it is padded with zeros; otherwise its
+            last rows and columns give no key.
 
     Returns:
         Shape (B, H, W, C), as the input.
@@ -47,10 +49,13 @@ class EfficientSelfAttention(nn.Module):
     Source: section 3.1, Eq. 1 and 2.
     """
 
-    def __init__(self, channels: int, heads: int, reduction: int) -> None:
+    def __init__(
+        self, channels: int, heads: int, reduction: int, *, pad_reduction: bool = False
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.reduction = reduction
+        self.pad_reduction = pad_reduction
         self.q = nn.Linear(channels, channels)
         self.k = nn.Linear(channels, channels)
         self.v = nn.Linear(channels, channels)
@@ -75,7 +80,7 @@ class EfficientSelfAttention(nn.Module):
             return x
         below, right = (-size % self.reduction for size in x.shape[1:3])
         x = x.permute(0, 3, 1, 2)
-        if below or right:
+        if self.pad_reduction and (below or right):
             x = F.pad(x, (0, right, 0, below))
         return self.norm(self.reduce(x).permute(0, 2, 3, 1))  # (B, H/R, W/R, C)
 
@@ -108,11 +113,12 @@ class MiTBlock(nn.Module):
     """Attention, then Mix-FFN, each on the normalised input and added to it; (B, H, W, C)."""
 
     def __init__(
-        self, channels: int, heads: int, reduction: int, *, stochastic_depth: float, eps: float
+        self, attention: EfficientSelfAttention, *, stochastic_depth: float, eps: float
     ) -> None:
         super().__init__()
+        channels = attention.q.in_features
         self.norm1 = nn.LayerNorm(channels, eps=eps)
-        self.attention = EfficientSelfAttention(channels, heads, reduction)
+        self.attention = attention
         self.norm2 = nn.LayerNorm(channels, eps=eps)
         self.ffn = MixFFN(channels)
         self.stochastic_depth = StochasticDepth(stochastic_depth, mode="row")
@@ -170,6 +176,7 @@ class MiT(nn.Module):
             training; it rises from 0 in the first block linearly.
         eps: of LayerNorm in the blocks and behind the stages; the patch embeddings' and the
             reductions' have torch's 1e-5, as released.
+        pad_reduction: see `EfficientSelfAttention`.
 
     Attributes:
         channels: Stages of the channels above.
@@ -192,6 +199,7 @@ class MiT(nn.Module):
         reductions: tuple[int, int, int, int] = (8, 4, 2, 1),
         stochastic_depth: float = 0.1,
         eps: float = 1e-6,
+        pad_reduction: bool = False,
     ) -> None:
         super().__init__()
         self.channels = Stages(*channels)
@@ -203,7 +211,13 @@ class MiT(nn.Module):
             kernel_size, stride = (7, 4) if i == 0 else (3, 2)
             embed = OverlapPatchEmbedding(before, width, kernel_size, stride=stride)
             blocks = [
-                MiTBlock(width, heads[i], reductions[i], stochastic_depth=step * number, eps=eps)
+                MiTBlock(
+                    EfficientSelfAttention(
+                        width, heads[i], reductions[i], pad_reduction=pad_reduction
+                    ),
+                    stochastic_depth=step * number,
+                    eps=eps,
+                )
                 for number in range(sum(depths[:i]), sum(depths[: i + 1]))
             ]
             self.stages.append(MiTStage(embed, blocks, nn.LayerNorm(width, eps=eps)))
@@ -227,7 +241,7 @@ class MiT(nn.Module):
 
         Returns:
             Weights of shape (B, heads, N, M) that sum to 1 over M: N are the H/s x W/s positions
-            that ask, row by row, M the H/(s R) x W/(s R) keys, all sizes rounded up.
+            that ask, row by row, sizes rounded up, M the H/(s R) x W/(s R) keys, rounded down.
 
         Raises:
             ValueError: no such stage or block.
@@ -263,6 +277,7 @@ class Options(TypedDict, total=False):
     in_channels: int
     stochastic_depth: float
     eps: float
+    pad_reduction: bool
 
 
 def mit_b0(**options: Unpack[Options]) -> MiT:

@@ -18,6 +18,8 @@ Differs from the paper: nothing (its variant that adds instead of concatenating 
 
 from __future__ import annotations
 
+from typing import TypedDict, Unpack
+
 import torch
 from torch import Tensor, nn
 
@@ -33,9 +35,17 @@ class STDCBlock(nn.Module):
         out_channels: channels of the result, a multiple of 8.
         stride: 1 keeps the size; 2 halves it, rounded up, after the 1x1: by a depthwise
             convolution on the way to the 3x3 ones, by average pooling on the way to the result.
+        count_include_pad: whether the zeros of the padding count in the averages.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        count_include_pad: bool = True,
+    ) -> None:
         super().__init__()
         half, quarter, eighth = out_channels // 2, out_channels // 4, out_channels // 8
 
@@ -48,7 +58,7 @@ class STDCBlock(nn.Module):
         self.skip: nn.Module = nn.Identity()
         if stride == 2:
             self.downsample = ConvBN(half, half, stride=2, groups=half)
-            self.skip = nn.AvgPool2d(3, stride=2, padding=1)
+            self.skip = nn.AvgPool2d(3, 2, 1, count_include_pad=count_include_pad)
 
     def forward(self, x: Tensor) -> Tensor:
         x1 = self.conv1(x)
@@ -64,6 +74,8 @@ class STDC(nn.Module):
     Args:
         depths: blocks at strides 8, 16 and 32; the first of each halves the size.
         in_channels: channels of the images.
+        count_include_pad: whether the average pooling counts the zeros of its padding, as in the
+            authors' code; False divides by the pixels that there are, as PaddleSeg does.
 
     Attributes:
         channels: Stages(64, 256, 512, 1024).
@@ -75,23 +87,28 @@ class STDC(nn.Module):
         (torch.Size([1, 256, 8, 12]), torch.Size([1, 1024, 2, 3]))
     """
 
-    def __init__(self, *, depths: tuple[int, int, int], in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        depths: tuple[int, int, int],
+        in_channels: int = 3,
+        count_include_pad: bool = True,
+    ) -> None:
         super().__init__()
+
+        def stage(before: int, channels: int, depth: int) -> nn.Sequential:
+            first = STDCBlock(before, channels, stride=2, count_include_pad=count_include_pad)
+            return nn.Sequential(first, *(STDCBlock(channels, channels) for _ in range(depth - 1)))
+
         self.channels = Stages(64, 256, 512, 1024)
         self.strides = Stages(4, 8, 16, 32)
 
         self.stem = ConvBNReLU(in_channels, 32, stride=2)
         self.stage2 = ConvBNReLU(32, self.channels.c2, stride=2)
-        self.stage3 = self._stage(self.channels.c2, self.channels.c3, depths[0])
-        self.stage4 = self._stage(self.channels.c3, self.channels.c4, depths[1])
-        self.stage5 = self._stage(self.channels.c4, self.channels.c5, depths[2])
+        self.stage3 = stage(self.channels.c2, self.channels.c3, depths[0])
+        self.stage4 = stage(self.channels.c3, self.channels.c4, depths[1])
+        self.stage5 = stage(self.channels.c4, self.channels.c5, depths[2])
         init_kaiming(self, mode="fan_out")  # as the authors' code
-
-    @staticmethod
-    def _stage(in_channels: int, out_channels: int, depth: int) -> nn.Sequential:
-        blocks = [STDCBlock(in_channels, out_channels, stride=2)]
-        blocks += [STDCBlock(out_channels, out_channels) for _ in range(depth - 1)]
-        return nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Stages[Tensor]:
         c2 = self.stage2(self.stem(images))  # (B, 64, H/4, W/4)
@@ -101,14 +118,21 @@ class STDC(nn.Module):
         return Stages(c2, c3, c4, c5)
 
 
-def stdc1(*, in_channels: int = 3) -> STDC:
+class Options(TypedDict, total=False):
+    """What both builders take, see `STDC`."""
+
+    in_channels: int
+    count_include_pad: bool
+
+
+def stdc1(**options: Unpack[Options]) -> STDC:
     """STDC1 (STDCNet813): 5,318,304 parameters."""
-    return STDC(depths=(2, 2, 2), in_channels=in_channels)
+    return STDC(depths=(2, 2, 2), **options)
 
 
-def stdc2(*, in_channels: int = 3) -> STDC:
+def stdc2(**options: Unpack[Options]) -> STDC:
     """STDC2 (STDCNet1446): 9,348,768 parameters."""
-    return STDC(depths=(4, 5, 3), in_channels=in_channels)
+    return STDC(depths=(4, 5, 3), **options)
 
 
 builders = (stdc1, stdc2)

@@ -46,8 +46,8 @@ def normalisation(
         f"the weights were trained with mean {stored.get('mean')} and std {stored.get('std')}, "
         f"images are normalised with mean {list(mean)} and std {list(std)}",
         "every pixel is another number than the weights know: the pretraining is partly lost",
-        "normalise by the weights' numbers (segkit.transforms.train(mean=, std=)), or take other "
-        "weights",
+        "normalise by the weights' numbers (a recipe's mean and std, or "
+        "segkit.transforms.train(mean=, std=)), or take other weights",
     )
 
 

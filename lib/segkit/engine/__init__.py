@@ -7,7 +7,7 @@ from segkit.engine.freeze import freeze
 from segkit.engine.ghost import ghost_batches
 from segkit.engine.memory import OutOfMemoryError, keep_memory
 from segkit.engine.predict import predict, predict_probs
-from segkit.engine.schedules import constant, cosine, poly
+from segkit.engine.schedules import Warmup, constant, cosine, poly
 from segkit.engine.settings import Settings, best_precision, default_settings
 from segkit.engine.train import NonFiniteLossError, Step, train
 
@@ -16,6 +16,7 @@ __all__ = [
     "OutOfMemoryError",
     "Settings",
     "Step",
+    "Warmup",
     "averaged",
     "best_precision",
     "constant",

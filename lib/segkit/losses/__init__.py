@@ -2,12 +2,18 @@
 
 from segkit.losses.class_weights import inverse_log_frequency_weights, median_frequency_weights
 from segkit.losses.combine import AuxLoss, combine, labels_at
-from segkit.losses.cross_entropy import cross_entropy, focal, ohem_cross_entropy
+from segkit.losses.cross_entropy import (
+    bootstrapped_cross_entropy,
+    cross_entropy,
+    focal,
+    ohem_cross_entropy,
+)
 from segkit.losses.lovasz import lovasz_softmax
 from segkit.losses.overlap import dice, jaccard, tversky
 
 __all__ = [
     "AuxLoss",
+    "bootstrapped_cross_entropy",
     "combine",
     "cross_entropy",
     "dice",

@@ -19,15 +19,17 @@ Differs from the paper:
       by a 2x2 convolution of stride 2, where the text downsamples.
     - Left out from that code: two 1x1 convolutions after each gate and one before the lowest, none
       of which the text has.
-    - `gates="upsampled"` is the form that most implementations have, PaddleSeg too: the signal is
-      enlarged and convolved first, the gate works at the size of the skip with batch normalisation,
-      the top skip is gated too, and there is no deep supervision.
+    - `gates="upsampled"` is the form that most implementations have: the signal is enlarged to the
+      nearest value and convolved first, the gate works at the size of the skip with batch
+      normalisation, the top skip is gated too, and there is no deep supervision. PaddleSeg's is
+      `gates="upsampled_bilinear"`: it enlarges bilinearly. Its 7,812 parameters more are biases in
+      front of batch normalisation, which cancels them.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +49,9 @@ PAPER = Paper(
     url="https://arxiv.org/abs/1804.03999",
     kind="medical",
 )
+
+
+Gates = Literal["grid", "upsampled", "upsampled_bilinear"]
 
 
 class AttentionGate(nn.Module):
@@ -99,7 +104,8 @@ class AttentionUNet(nn.Module):
         num_classes: K, two or more.
         in_channels: channels of the images.
         channels: of each level, from the top.
-        gates: "grid" as in the paper, or "upsampled"; see the top of this file.
+        gates: "grid" as in the paper, "upsampled" or "upsampled_bilinear"; see the top of this
+            file.
 
     Raises:
         ValueError: fewer than two classes, fewer than two levels, or unknown gates.
@@ -121,12 +127,13 @@ class AttentionUNet(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         channels: tuple[int, ...] = (64, 128, 256, 512, 1024),
-        gates: Literal["grid", "upsampled"] = "grid",
+        gates: Gates = "grid",
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)
-        if gates not in ("grid", "upsampled"):
-            raise ValueError(f"gates is {gates!r}; take 'grid' (the paper's) or 'upsampled'")
+        if gates not in get_args(Gates):
+            known = "'grid' (the paper's), 'upsampled' or 'upsampled_bilinear' (PaddleSeg's)"
+            raise ValueError(f"gates is {gates!r}; take {known}")
         if len(channels) < 2:
             raise ValueError(f"channels is {channels}; give two levels or more, the top one first")
         grid = gates == "grid"
@@ -150,6 +157,7 @@ class AttentionUNet(nn.Module):
         self.heads = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for width in scored)
         self.fuse = nn.Conv2d(len(scored) * num_classes, num_classes, 1) if grid else nn.Identity()
         self.grid = grid
+        self.enlarge = "bilinear" if gates == "upsampled_bilinear" else "nearest"
         init_kaiming(self)
 
     def forward(self, images: Tensor) -> SegOutput:
@@ -184,7 +192,7 @@ class AttentionUNet(nn.Module):
             if self.grid:
                 signal, up = x, resize(x, size)
             else:
-                signal = up = up_conv(F.interpolate(x, size, mode="nearest"))
+                signal = up = up_conv(F.interpolate(x, size, mode=self.enlarge))
             if i < len(self.gates):
                 alphas[stride] = self.gates[i](skip, signal)
                 skip = alphas[stride] * skip
@@ -202,7 +210,7 @@ def attention_unet(
     num_classes: int,
     in_channels: int = 3,
     weights: Source | None = None,
-    gates: Literal["grid", "upsampled"] = "grid",
+    gates: Gates = "grid",
 ) -> AttentionUNet:
     """Attention U-Net: 33,470,726 parameters at 19 classes.
 
@@ -210,7 +218,9 @@ def attention_unet(
         num_classes: K, at least 2.
         in_channels: channels of the images.
         weights: where to load weights from; None draws them at random.
-        gates: "grid", the paper's, or "upsampled" (34,871,931 parameters), PaddleSeg's.
+        gates: "grid", the paper's; "upsampled" or "upsampled_bilinear" (34,871,931 parameters),
+            most implementations' and PaddleSeg's (34,879,743 there, with biases that batch
+            normalisation cancels).
 
     Raises:
         ValueError: fewer than two classes, or unknown gates.

@@ -22,9 +22,12 @@ Differs from the paper:
       256 and 1,024 channels: 14.80 M in training. PaddleSeg's heads are plain and narrow (2.52 M
       and 2.32 M); see the builder's options.
     - As in CoinCheung's and mmsegmentation's, a ReLU follows the last depthwise convolution of a
-      gather-and-expansion layer, the last one of the context embedding and that of the aggregation,
-      where the paper, as CoinCheung notes, shows none.
+      gather-and-expansion layer and that of the aggregation, and batch normalisation and a ReLU the
+      3x3 convolution of the context embedding, where the paper, as CoinCheung notes, shows none.
     - Upsampling is bilinear, as in the figures; CoinCheung's takes the nearest value.
+PaddleSeg's has none of these three ReLUs and the plain convolution, and pads its convolutions of
+stride 2 as TensorFlow does, at even sizes below and on the right alone: the same counts, other
+functions, so that weights cannot be exchanged.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ Differs from the paper:
       3.2.1 and Table 3.
     - The paper says where its two auxiliary losses are and that they weigh 0.4, not which head they
       have; it is mmsegmentation's, a 3x3 convolution to 32 channels.
+PaddleSeg pads its first convolution as TensorFlow does, at even sizes below and on the right alone,
+and pools its pyramid with aligned corners: the same counts, other functions.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ Idea:  HRNet's four branches carry everything from detail to context, each alrea
 
 Differs from the paper: nothing.
 Differs from the release: its 1x1 convolution keeps a bias in front of batch normalisation, which
-cancels it: 15 x width parameters, which PaddleSeg has as well.
+cancels it: 15 x width parameters, which PaddleSeg has as well. PaddleSeg's HRNet is another
+function unless its padding_same is False; see `segkit.backbones.hrnet`.
 """
 
 from __future__ import annotations

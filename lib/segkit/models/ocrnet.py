@@ -27,7 +27,9 @@ Differs from the releases, which disagree with each other:
       PaddleSeg's 3,086 parameters more than mmsegmentation's on HRNet-W18 are just these: 270 in
       the region head, 512 in the 3x3, 4 x 256 in queries and keys, 256 for the values, 512 behind
       the context and 512 in the last 1x1 (720 for 270 makes W48's 3,536).
-    - The authors interpolate the logits with aligned corners.
+    - The authors align the corners wherever they interpolate: the logits, and on HRNet the four
+      resolutions that are concatenated and every exchange of the backbone. So does
+      `align_corners=True`; mmsegmentation and PaddleSeg do not.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from typing import ClassVar, NamedTuple, Unpack
 import torch
 from torch import Tensor, nn
 
+from segkit.backbones.catalog import takes
 from segkit.backbones.fitting import on_backbone
 from segkit.backbones.hrnet import concatenate
 from segkit.builder import BackboneOptions, Paper
@@ -141,6 +144,8 @@ class OCRNet(nn.Module):
         region_channels: width of the region head on c4; with `high_resolution` it has the width of
             its input.
         dropout: probability, in the region head on c4 and before the scores.
+        align_corners: whether the logits, and with `high_resolution` the stages, are interpolated
+            with aligned corners; the backbone has an option of its own.
 
     Raises:
         ValueError: fewer than two classes, or c4 and c5 of different strides without
@@ -169,6 +174,7 @@ class OCRNet(nn.Module):
         key_channels: int = 256,
         region_channels: int = 512,
         dropout: float = 0.05,
+        align_corners: bool = False,
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)
@@ -195,7 +201,8 @@ class OCRNet(nn.Module):
         self.pixels = ConvBNReLU(width, channels)
         self.context = ObjectContext(channels, key_channels, dropout=dropout)
         self.head = nn.Conv2d(channels, num_classes, 1)
-        self.resize = ResizeLogits()
+        self.align_corners = align_corners
+        self.resize = ResizeLogits(align_corners=align_corners)
 
         init_decoder(self)
 
@@ -222,13 +229,23 @@ class OCRNet(nn.Module):
         """Pixel representations (B, C, h, w) and region logits (B, K, h, w)."""
         stages = self.backbone(images)
         if self.high_resolution:
-            features = concatenate(stages)
+            features = concatenate(stages, align_corners=self.align_corners)
             return self.pixels(features), self.region_head(features)
         return self.pixels(stages.c5), self.region_head(stages.c4)
 
 
-class Options(BackboneOptions, total=False):
-    """What all builders here take.
+class HRNetOptions(BackboneOptions, total=False):
+    """What the builders on HRNet take.
+
+    Attributes:
+        align_corners: whether all interpolations align the corners, as in the authors' code.
+    """
+
+    align_corners: bool
+
+
+class Options(HRNetOptions, total=False):
+    """What the builders on a dilated backbone take.
 
     Attributes:
         region_channels: width of the region head, 512; 256 gives mmsegmentation's network.
@@ -252,21 +269,27 @@ def ocrnet_resnet101(*, backbone: str = "resnet101", **options: Unpack[Options])
     return ocrnet(backbone=backbone, **options)
 
 
+def _on_hrnet(backbone: str, **options: Unpack[HRNetOptions]) -> OCRNet:
+    aligned = {"align_corners": options.get("align_corners", False)}
+    of_hrnet = aligned if "align_corners" in takes(backbone) else {}
+    return on_backbone(OCRNet, backbone, high_resolution=True, backbone_options=of_hrnet, **options)
+
+
 def ocrnet_hrnet_w18_small(
-    *, backbone: str = "hrnet_w18_small", **options: Unpack[BackboneOptions]
+    *, backbone: str = "hrnet_w18_small", **options: Unpack[HRNetOptions]
 ) -> OCRNet:
     """OCRNet on HRNet-W18-Small: 6,378,496 parameters at 19 classes."""
-    return on_backbone(OCRNet, backbone, high_resolution=True, **options)
+    return _on_hrnet(backbone, **options)
 
 
-def ocrnet_hrnet_w18(*, backbone: str = "hrnet_w18", **options: Unpack[BackboneOptions]) -> OCRNet:
+def ocrnet_hrnet_w18(*, backbone: str = "hrnet_w18", **options: Unpack[HRNetOptions]) -> OCRNet:
     """OCRNet on HRNet-W18: 12,080,036 parameters at 19 classes."""
-    return on_backbone(OCRNet, backbone, high_resolution=True, **options)
+    return _on_hrnet(backbone, **options)
 
 
-def ocrnet_hrnet_w48(*, backbone: str = "hrnet_w48", **options: Unpack[BackboneOptions]) -> OCRNet:
+def ocrnet_hrnet_w48(*, backbone: str = "hrnet_w48", **options: Unpack[HRNetOptions]) -> OCRNet:
     """OCRNet on HRNet-W48: 70,371,446 parameters at 19 classes."""
-    return on_backbone(OCRNet, backbone, high_resolution=True, **options)
+    return _on_hrnet(backbone, **options)
 
 
 builders = (

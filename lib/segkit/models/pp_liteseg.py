@@ -24,7 +24,6 @@ Differs from the release:
     - Each of its spatial UAFMs stores the 1 of (1 - alpha) as a frozen parameter; without these
       three the counts at 19 classes are 8,141,600 (T) and 12,366,464 (B).
     - It upsamples the aux logits to the labels; here the labels come down to the aux logits.
-    - Its pooling in STDC leaves the padding out of the mean; here, as in STDC's own code, not.
     - Its STDC starts from ImageNet weights (SSLD distillation), which are not included.
 """
 
@@ -36,6 +35,7 @@ from typing import Any, ClassVar, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
+from segkit.backbones.catalog import takes
 from segkit.backbones.fitting import on_backbone
 from segkit.builder import BackboneOptions, Paper
 from segkit.losses import AuxLoss
@@ -237,11 +237,14 @@ class Options(BackboneOptions, total=False):
         sppm: the Simple Pyramid Pooling Module; False puts a 1x1 convolution in its place.
         attention: in the UAFMs; None switches it off: element-wise sum.
         fuse_c5: three UAFMs, as released; False gives the two of the paper's text.
+        count_include_pad: whether STDC's average pooling counts the zeros of its padding. They are
+            left out in the release and counted in STDC's own code.
     """
 
     sppm: bool
     attention: Literal["spatial", "channel"] | None
     fuse_c5: bool
+    count_include_pad: bool
 
 
 def pp_liteseg(
@@ -252,6 +255,7 @@ def pp_liteseg(
     sppm: bool = True,
     attention: Literal["spatial", "channel"] | None = "spatial",
     fuse_c5: bool = True,
+    count_include_pad: bool = False,
     **options: Unpack[BackboneOptions],
 ) -> PPLiteSeg:
     """PP-LiteSeg on any backbone with strides of 4, 8, 16 and 32, as wide as PP-LiteSeg-T.
@@ -263,6 +267,7 @@ def pp_liteseg(
         sppm: see `Options`.
         attention: see `Options`.
         fuse_c5: see `Options`.
+        count_include_pad: see `Options`; False says nothing to a backbone that is no STDC.
         options: see `BackboneOptions`.
 
     Raises:
@@ -286,7 +291,10 @@ def pp_liteseg(
             **rest,
         )
 
-    return on_backbone(network, backbone, **options)
+    of_stdc = {}
+    if count_include_pad or "count_include_pad" in takes(backbone):
+        of_stdc["count_include_pad"] = count_include_pad
+    return on_backbone(network, backbone, backbone_options=of_stdc, **options)
 
 
 def pp_liteseg_t(

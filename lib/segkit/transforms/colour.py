@@ -41,18 +41,25 @@ class ColorJitter:
         brightness: factor from [1 - brightness, 1 + brightness], not below 0.
         contrast: likewise.
         saturation: likewise.
-        hue: turn from [-hue, hue], in full turns, at most 0.5; in the YIQ plane.
+        hue: turn from [-hue, hue], in full turns, at most 0.5; in the YIQ plane, where PIL and
+            OpenCV turn HSV's.
+        probability: of each of the four changes, apart from the others; one that is not made
+            leaves its factor at 1, the hue at 0.
 
     Raises:
-        ValueError: a strength below 0 or not finite, or a hue above 0.5.
+        ValueError: a strength below 0 or not finite, a hue above 0.5, or a probability outside
+            0..1.
     """
 
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
     hue: float = 0.0
+    probability: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability={self.probability!r}: a probability is in 0..1")
         for name in ("brightness", "contrast", "saturation", "hue"):
             strength = getattr(self, name)
             highest = 0.5 if name == "hue" else math.inf
@@ -65,12 +72,12 @@ class ColorJitter:
         """Give float32 (3, H, W), 0..255, and the mask as it was."""
         check_pair(image, mask)
         brightness, contrast, saturation = (
-            uniform(max(0.0, 1 - strength), 1 + strength)
+            self._draw(max(0.0, 1 - strength), 1 + strength, none=1.0)
             for strength in (self.brightness, self.contrast, self.saturation)
         )
         matrix = saturation * torch.eye(3) + (1 - saturation) * _LUMA
         if self.hue:
-            matrix = _hue_matrix(uniform(-self.hue, self.hue)) @ matrix
+            matrix = _hue_matrix(self._draw(-self.hue, self.hue, none=0.0)) @ matrix
         pixels = image.to(torch.float32).reshape(3, -1)
         grey = brightness * (_LUMA @ pixels.mean(dim=1))
         matrix = brightness * contrast * matrix
@@ -78,6 +85,12 @@ class ColorJitter:
         offset = ((1 - contrast) * grey).expand(3, 1)
         pixels = torch.addmm(offset, matrix, pixels).clamp_(0, 255)
         return pixels.reshape(image.shape), mask
+
+    def _draw(self, low: float, high: float, *, none: float) -> float:
+        """A number of the range, or ``none``, which changes nothing."""
+        if self.probability < 1 and uniform(0, 1) >= self.probability:
+            return none
+        return uniform(low, high)
 
 
 def _hue_matrix(turns: float) -> Tensor:

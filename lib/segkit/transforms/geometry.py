@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,14 +15,17 @@ from segkit.outputs import IGNORE
 from segkit.transforms.colour import MEAN, check_colours
 from segkit.transforms.pair import check_pair, uniform
 
+Undersized = Literal["pad", "pad_bottom_right", "enlarge"]
 
-def _window(size: int, wanted: int, scale: float) -> tuple[slice, slice, slice]:
+
+def _window(size: int, wanted: int, scale: float, *, corner: bool) -> tuple[slice, slice, slice]:
     """Place a window of ``wanted`` scaled pixels on a side of ``size`` source pixels.
 
     Returns:
         Where to read in the source, what to keep of the resized reading, and where that goes in
         the window. Uniform over all places where the window lies within the picture, or, where
-        the scaled picture is the smaller one, the picture within the window.
+        the scaled picture is the smaller one, the picture within the window (at its start where
+        ``corner``).
     """
     # The fewest source pixels that `interpolate` turns into ``wanted`` pixels or more.
     needed = math.ceil(wanted / scale)
@@ -30,7 +34,7 @@ def _window(size: int, wanted: int, scale: float) -> tuple[slice, slice, slice]:
         start = int(torch.randint(size - needed + 1, ()).item())
         return slice(start, start + needed), slice(wanted), slice(wanted)
     resized = max(1, int(size * scale))
-    start = int(torch.randint(wanted - resized + 1, ()).item())
+    start = 0 if corner else int(torch.randint(wanted - resized + 1, ()).item())
     return slice(size), slice(resized), slice(start, start + resized)
 
 
@@ -48,13 +52,21 @@ class RandomScaleCrop:
         scale: (lowest, highest) factor, uniform between, one factor for both sides. PP-LiteSeg
             takes (0.125, 1.5) on Cityscapes and (0.5, 2.5) on CamVid.
         mean: colour in 0..1 of what lies beyond a picture smaller than the window; its mask is
-            IGNORE there. The picture's place in the window is uniform.
+            IGNORE there.
         antialias: average when shrinking, as PIL and torchvision do; without it pixels are
             skipped, as OpenCV's bilinear resize does. The mask takes the nearest label in both
             cases, so no new label is made.
+        step: draw from lowest, lowest + step, ... up to highest alone, each as often; 0 draws any
+            factor between.
+        undersized: what becomes of a scaled picture that is smaller than the window. "pad" puts it
+            at a uniform place of the window, "pad_bottom_right" in its upper left corner, as
+            PaddleSeg, mmsegmentation and HRNet, both with void beside it; "enlarge" resizes it once
+            more until it fills the window, as STDC: no void is made, and the detail that it lost
+            when it was scaled stays lost.
 
     Raises:
-        ValueError: sizes below 1, or a scale that is not 0 < lowest <= highest.
+        ValueError: sizes below 1, a scale that is not 0 < lowest <= highest, a step below 0 or
+            wider than the scale, or another ``undersized``.
 
     Source: Peng et al., "PP-LiteSeg", 2022, section 4.1 (the ranges).
     """
@@ -63,6 +75,8 @@ class RandomScaleCrop:
     scale: tuple[float, float]
     mean: tuple[float, float, float] = MEAN
     antialias: bool = True
+    step: float = 0.0
+    undersized: Undersized = "pad"
 
     def __post_init__(self) -> None:
         crop, scale = self.crop, self.scale
@@ -76,30 +90,34 @@ class RandomScaleCrop:
                 f"scale={scale!r}: give (lowest, highest) with 0 < lowest <= highest, for "
                 "example (0.5, 2.5)"
             )
+        if not 0 <= self.step <= (scale[1] - scale[0] or math.inf):
+            raise ValueError(
+                f"step={self.step!r}: give 0, or a step within the scale {scale!r}, such as 0.125"
+            )
+        if self.undersized not in get_args(Undersized):
+            raise ValueError(
+                f"undersized={self.undersized!r}: take one of {', '.join(get_args(Undersized))}"
+            )
         check_colours("mean", self.mean)
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give a window of ``crop`` pixels; the dtypes stay."""
         check_pair(image, mask)
-        scale = uniform(*self.scale)
-        rows, keep_rows, to_rows = _window(mask.shape[0], self.crop[0], scale)
-        columns, keep_columns, to_columns = _window(mask.shape[1], self.crop[1], scale)
-        window = image[None, :, rows, columns]
-        labels = mask[None, None, rows, columns]
-        # A side of a tiny picture may shrink to no pixel at all: let it have one.
-        factor = tuple(max(scale, (1 + 1e-9) / side) for side in labels.shape[2:])
-        # torch's uint8 kernel fails or errs where the result is one pixel wide (2.14): use float.
-        narrow = image.dtype == torch.uint8 and int(window.shape[-1] * factor[1]) == 1
-        window = functional.interpolate(
-            window.to(torch.float32) if narrow else window,
-            scale_factor=factor,
-            mode="bilinear",
-            antialias=self.antialias,
-        )[0, :, keep_rows, keep_columns]
-        if narrow:
-            window = window.round_().to(torch.uint8)
-        labels = functional.interpolate(labels, scale_factor=factor, mode="nearest-exact")
-        labels = labels[0, 0, keep_rows, keep_columns]
+        scale = self._draw()
+        if self.undersized == "enlarge":
+            scaled = [max(1, int(side * scale)) for side in mask.shape]
+            filling = max(wanted / side for side, wanted in zip(scaled, self.crop, strict=True))
+            if filling > 1:
+                image, mask = self._resize(image, mask, scale)
+                scale = filling * (1 + 1e-9)  # which rounding must not leave a pixel short
+        corner = self.undersized == "pad_bottom_right"
+        rows, keep_rows, to_rows = _window(mask.shape[0], self.crop[0], scale, corner=corner)
+        columns, keep_columns, to_columns = _window(
+            mask.shape[1], self.crop[1], scale, corner=corner
+        )
+        window, labels = self._resize(image[:, rows, columns], mask[rows, columns], scale)
+        window = window[:, keep_rows, keep_columns]
+        labels = labels[keep_rows, keep_columns]
         if labels.shape == tuple(self.crop):
             return window.contiguous(), labels.contiguous()
         beyond = torch.tensor([round(255 * value) for value in self.mean], dtype=image.dtype)
@@ -108,6 +126,29 @@ class RandomScaleCrop:
         void = torch.full(tuple(self.crop), IGNORE, dtype=torch.uint8)
         void[to_rows, to_columns] = labels
         return canvas, void
+
+    def _draw(self) -> float:
+        lowest, highest = self.scale
+        if not self.step:
+            return uniform(lowest, highest)
+        steps = int((highest - lowest) / self.step + 1e-6)  # (2.1 - 0.5) / 0.1 is not quite 16
+        return lowest + self.step * int(torch.randint(steps + 1, ()).item())
+
+    def _resize(self, image: Tensor, mask: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        # A side of a tiny picture may shrink to no pixel at all: let it have one.
+        factor = tuple(max(scale, (1 + 1e-9) / side) for side in mask.shape)
+        # torch's uint8 kernel fails or errs where the result is one pixel wide (2.14): use float.
+        narrow = image.dtype == torch.uint8 and int(mask.shape[1] * factor[1]) == 1
+        resized = functional.interpolate(
+            image[None].to(torch.float32) if narrow else image[None],
+            scale_factor=factor,
+            mode="bilinear",
+            antialias=self.antialias,
+        )[0]
+        if narrow:
+            resized = resized.round_().to(torch.uint8)
+        labels = functional.interpolate(mask[None, None], scale_factor=factor, mode="nearest-exact")
+        return resized, labels[0, 0]
 
 
 @dataclass(frozen=True)

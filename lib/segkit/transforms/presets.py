@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from segkit.transforms.colour import MEAN, STD, ColorJitter, Normalize
-from segkit.transforms.geometry import Elastic, RandomFlip, RandomScaleCrop
+from segkit.transforms.geometry import Elastic, RandomFlip, RandomScaleCrop, Undersized
 from segkit.transforms.pair import Transform
 
 
@@ -77,6 +77,11 @@ def train(
     mean: tuple[float, float, float] = MEAN,
     std: tuple[float, float, float] = STD,
     elastic: float | None = None,
+    hue: float = 0.0,
+    jitter_probability: float = 1.0,
+    scale_step: float = 0.0,
+    undersized: Undersized = "pad",
+    antialias: bool = True,
 ) -> Compose:
     """Build the transform of training: scale and crop, bend, flip, jitter, normalise.
 
@@ -88,6 +93,11 @@ def train(
         mean: colour taken off, RGB in 0..1; also the colour beyond the picture.
         std: colour divided by, RGB in 0..1.
         elastic: standard deviation of U-Net's displacements in pixels; None for no bending.
+        hue: largest turn of the hue, see `ColorJitter`.
+        jitter_probability: of each change of colour.
+        scale_step: of the random resize, see `RandomScaleCrop`, as the next two.
+        undersized: what becomes of a picture that is smaller than the crop.
+        antialias: whether shrinking averages.
 
     Returns:
         uint8 (3, H, W) and uint8 (H, W) to float32 (3, h, w) and int64 (h, w).
@@ -97,12 +107,16 @@ def train(
 
     Source: Peng et al., "PP-LiteSeg", 2022, section 4.1; Ronneberger et al., "U-Net", 2015.
     """
-    steps: list[Transform] = [RandomScaleCrop(crop, scale, mean=mean)]
+    steps: list[Transform] = [
+        RandomScaleCrop(
+            crop, scale, mean=mean, antialias=antialias, step=scale_step, undersized=undersized
+        )
+    ]
     if elastic is not None:
         steps.append(Elastic(sigma=elastic))
     steps.append(RandomFlip(flip))
-    if jitter:
-        steps.append(ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter))
+    if jitter or hue:
+        steps.append(ColorJitter(jitter, jitter, jitter, hue, jitter_probability))
     return Compose(*steps, Normalize(mean=mean, std=std))
 
 
