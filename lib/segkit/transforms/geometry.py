@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from segkit.outputs import IGNORE
 from segkit.transforms.colour import MEAN, check_colours
-from segkit.transforms.pair import check_pair, uniform
+from segkit.transforms.pair import check_pair, dark_as_whole, uniform
 
 
 def _window(size: int, wanted: int, scale: float) -> tuple[slice, slice, slice]:
@@ -98,6 +98,8 @@ class RandomScaleCrop:
         )[0, :, keep_rows, keep_columns]
         if narrow:
             window = window.round_().to(torch.uint8)
+        elif window.is_floating_point():
+            window = dark_as_whole(window)
         labels = functional.interpolate(labels, scale_factor=factor, mode="nearest-exact")
         labels = labels[0, 0, keep_rows, keep_columns]
         if labels.shape == tuple(self.crop):
@@ -185,4 +187,6 @@ class Elastic:
         labels = sample(mask[None, None].to(torch.float32), mode="nearest")[0, 0]
         if image.dtype == torch.uint8:
             moved = moved.round_().to(torch.uint8)
+        else:
+            moved = dark_as_whole(moved)
         return moved, labels.to(torch.uint8)

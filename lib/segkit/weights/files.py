@@ -156,9 +156,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
             f"{path} is a pickle (a PyTorch .pth or .pt), and reading a pickle can run any code "
             "in it: segkit never does. Convert it once: import torch, segkit; "
             f"state = torch.load({str(path)!r}, weights_only=True); "
-            f"segkit.save_weights(state, {str(new)!r}, header={{}}). Where torch refuses, because "
-            "it holds more than tensors, such as a whole network, and you trust whoever made it, do "
-            "so with weights_only=False"
+            f"segkit.save_weights(state, {str(new)!r}, header={{}}). Where torch refuses, "
+            "because it holds more than tensors, such as a whole network, and you trust whoever "
+            "made it, do so with weights_only=False"
         )
     try:
         _check_index(path)
