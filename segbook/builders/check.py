@@ -31,6 +31,11 @@ def check_settings(recipe: Recipe) -> None:
             "a run's checkpoints/best.safetensors, or torchvision's weights by name, such as "
             "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"
         )
+    if (channels := recipe.model_options.get("in_channels", 3)) != 3:
+        raise ValueError(
+            f"model_options hold in_channels={channels!r}, but the images of every data set have 3 "
+            "channels (grey ones three equal ones): leave it out"
+        )
     build_schedule(recipe)
     for _, crop, scale in recipe.schedule_of_crops():
         build_augmentation(recipe, crop, scale)

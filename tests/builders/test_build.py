@@ -200,3 +200,9 @@ def test_a_users_load_stays_strict(tmp_path):
     saved(tmp_path / "x.safetensors", "pp_liteseg_t", 7)
     with pytest.raises(ValueError, match="does not fit"):
         load_weights(segkit.create_model("pp_liteseg_t", num_classes=4), tmp_path / "x.safetensors")
+
+
+def test_channels_that_no_data_set_has_are_refused_before_there_is_a_run():
+    recipe = Recipe(name="r", model="unet", model_options={"in_channels": 1}, steps=1, lr=0.1)
+    with pytest.raises(ValueError, match="in_channels=1, but the images of every data set have 3"):
+        check(recipe)

@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from functools import reduce
 from itertools import product
-from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -69,7 +68,7 @@ def predict_probs(
         raise ValueError(
             f"scales are positive factors, at least one, such as (0.75, 1.0): {scales}"
         )
-    if not isinstance(overlap, Real) or not 0 <= overlap < 1:
+    if not isinstance(overlap, int | float) or not 0 <= overlap < 1:
         raise ValueError(f"the overlap of windows lies in [0, 1), got {overlap}")
     if window is not None and (not isinstance(window, Sequence) or len(window) != len(size)):
         sides = "(depth, height, width)" if len(size) == 3 else "(height, width)"
@@ -136,7 +135,7 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _is_scale(scale: Any) -> bool:
-    return isinstance(scale, Real) and 0 < scale < math.inf
+    return isinstance(scale, int | float) and 0 < scale < math.inf
 
 
 def _slide(model: nn.Module, images: Tensor, window: tuple[int, ...], overlap: float) -> Tensor:

@@ -112,7 +112,7 @@ class InferenceNetwork(nn.Module):
         return f"precision={self.precision}, channels_last={self.channels_last}, fused={self.fused}"
 
     def _run(self, images: Tensor, resize: ResizeLogits | None) -> SegOutput:
-        if torch.jit.is_tracing():
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
             raise ValueError(
                 "a network of optimize_for_inference cannot be traced by torch.jit: trace the one "
                 "that it was made from, torch.jit.trace(segkit.export.LogitsOnly(model), images)"
