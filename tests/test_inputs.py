@@ -367,6 +367,17 @@ def test_volumes_and_images_are_not_the_same(door):
     [
         (torch.full((1, 3, 32, 40), float("nan")), r"NaN or infinite.*\[0\] of the batch"),
         (torch.full((2, 3, 32, 40), -float("inf")), r"\[0, 1\]"),
+    ],
+)
+def test_numbers_that_are_none(door, images, match):
+    with pytest.raises(ValueError, match=match):
+        door(Plain(), images)
+
+
+@pytest.mark.parametrize("door", [engine.predict, evaluated, engine.predict_probs, trained])
+@pytest.mark.parametrize(
+    ("images", "match"),
+    [
         (torch.zeros(1, 3, 32, 40, dtype=torch.uint8), "normalise them"),
         (torch.zeros(1, 3, 0, 40), "no pixel at all"),
         (torch.zeros(0, 3, 32, 40), "no pixel at all"),
@@ -428,6 +439,10 @@ def test_what_is_no_network():
 def test_batches_are_pairs(batch):
     with pytest.raises(ValueError, match=r"give pairs \(images, labels\)"):
         engine.evaluate(Plain(), [batch], num_classes=2)
+    model, loss = Plain(), losses.combine(losses.cross_entropy, {})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"give pairs \(images, labels\)"):
+        next(engine.train(model, [batch], loss=loss, optimizer=optimizer, steps=1))
 
 
 @pytest.mark.parametrize(

@@ -169,11 +169,12 @@ def check_ignore(ignore: Any) -> int:
     return int(ignore)
 
 
-def check_images(images: Any) -> Tensor:
+def check_images(images: Any, *, finite: bool = True) -> Tensor:
     """Refuse what is no batch of normalised images.
 
     Args:
         images: shape (B, C, H, W), or (B, C, D, H, W) of volumes, floating point.
+        finite: whether the numbers are looked at, on the CPU; training has its loss for that.
 
     Raises:
         ValueError: no tensor, another shape, no pixel, no floating point, or, on the CPU, NaN or
@@ -195,7 +196,12 @@ def check_images(images: Any) -> Tensor:
     if not images.numel():
         raise ValueError(f"images have shape {shape}, which is no pixel at all: leave them out")
     # A sum is the cheaper look, and finite unless a number is not, or all of them are huge.
-    if _can_look(images) and not math.isfinite(images.sum()) and not images.isfinite().all():
+    if (
+        finite
+        and _can_look(images)
+        and not math.isfinite(images.sum())
+        and not images.isfinite().all()
+    ):
         broken = [i for i, image in enumerate(images) if not image.isfinite().all()]
         raise ValueError(
             f"images hold NaN or infinite numbers, in those at {broken[:10]} of the batch: every "
@@ -205,11 +211,12 @@ def check_images(images: Any) -> Tensor:
     return images
 
 
-def check_batch(batch: Any) -> tuple[Tensor, Tensor]:
+def check_batch(batch: Any, *, finite: bool = True) -> tuple[Tensor, Tensor]:
     """Refuse what is no pair of images and labels.
 
     Args:
         batch: what a stream of batches yields.
+        finite: see `check_images`.
 
     Raises:
         ValueError: it is no pair, its labels are no tensor; and as `check_images`.
@@ -222,7 +229,8 @@ def check_batch(batch: Any) -> tuple[Tensor, Tensor]:
             '((b["image"], b["mask"]) for b in loader)'
         )
     images, labels = batch
-    return check_images(images), check_tensor("labels", labels, "class ids of shape (B, H, W)")
+    check_images(images, finite=finite)
+    return images, check_tensor("labels", labels, "class ids of shape (B, H, W)")
 
 
 def check_network(model: Any) -> nn.Module:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from segkit import random_state
-from segkit.weights.files import sync, write
+from segkit.weights.files import open_regular, sync, write
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 FORMAT = "segkit.checkpoint.2"
@@ -100,6 +100,7 @@ def load_checkpoint(
 
 def _read(path: Path) -> tuple[Any, Any]:
     """The state and the random numbers' state of a file."""
+    open_regular(path).close()  # a pipe would be waited for
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -29,7 +29,7 @@ from segkit.engine import distributed
 from segkit.engine.memory import explain_out_of_memory
 from segkit.engine.schedules import Schedule
 from segkit.engine.settings import lay_out_channels_last, memory_format
-from segkit.inputs import explain_misfit
+from segkit.inputs import check_batch, explain_misfit
 from segkit.outputs import SegOutput
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -106,7 +106,8 @@ def train(
         NonFiniteLossError: names the step and the parts; that step has changed no weight. Of
             several processes all raise it, whichever had the number.
         OutOfMemoryError: a step does not fit into memory.
-        ValueError: unknown precision, accumulate < 1, or batches ended before the last step.
+        ValueError: unknown precision, accumulate < 1, batches that are no pairs of images and
+            labels or that the network cannot take, or that ended before the last step.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is unknown; choose from {list(PRECISIONS)}")
@@ -139,7 +140,7 @@ def train(
             sums = _Sums(device)
             for turn in range(accumulate):
                 asked = time.perf_counter()
-                batch = _next(iterator, index, steps)
+                batch = check_batch(_next(iterator, index, steps), finite=False)
                 waited += time.perf_counter() - asked
                 # Processes exchange their gradients with the last batch of a step only.
                 last = turn == accumulate - 1

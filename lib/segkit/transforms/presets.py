@@ -62,6 +62,12 @@ class FromV2:
 
     transform: Transform
 
+    def __post_init__(self) -> None:
+        if not callable(self.transform):
+            raise ValueError(
+                f"{self.transform!r:.80} is no transform: give one of torchvision's v2"
+            )
+
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give what the v2 transform gives, as plain tensors."""
         check_pair(image, mask)
