@@ -71,7 +71,7 @@ ON_ANY_BACKBONE: dict[str, Callable[..., nn.Module]] = {
 
 def _builder(name: str) -> Callable[..., nn.Module]:
     if name not in _BUILDERS:
-        closest = difflib.get_close_matches(name[:100], _BUILDERS, n=3, cutoff=0.0)
+        closest = difflib.get_close_matches(str(name)[:100], _BUILDERS, n=3, cutoff=0.0)
         raise ValueError(
             f"there is no model named {name!r:.100}; the closest names are {', '.join(closest)}. "
             "segkit.list_models() lists all of them."

@@ -167,6 +167,23 @@ def test_long_names_are_cut_short(tmp_path):
     assert len(str(caught.value)) < 2000
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "match"),
+    [
+        ("a." * 2_000_000 + "weight", [1], "does not fit"),
+        ("module." * 1_000_000 + "weight", [1], "does not fit"),
+        ("0.weight", [1] * 1_000_000, "1000000 dimensions"),
+    ],
+    ids=["parts", "wrappers", "dimensions"],
+)
+def test_names_and_shapes_that_take_long_are_not_looked_at_long(tmp_path, name, shape, match):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(header_bytes({name: tensor(shape, [0, 4])}) + bytes(4))
+    with pytest.raises(ValueError, match=match) as caught:
+        load_weights(small_model(), path)
+    assert len(str(caught.value)) < 2000
+
+
 def test_headers_are_capped(tmp_path):
     path = tmp_path / "x.safetensors"
     save_weights({"a": torch.ones(1)}, path, header={"note": "n" * (LARGEST_HEADER + 1)})

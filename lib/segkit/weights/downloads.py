@@ -129,7 +129,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             raise urllib.error.HTTPError(
                 newurl,
                 403,
-                f"the redirect from {before} to {newurl:.200} is not followed",
+                f"the redirect from {before} to {newurl!r:.200} is not followed",
                 headers,
                 fp,
             )
@@ -145,7 +145,7 @@ def _append(url: str, part: Path, have: int, end: float) -> int | None:
             raise ConnectionError("the server goes on from another place than asked")
         have = have if resumed else 0  # a server without ranges starts again
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
+        total = have + int(length) if length and length.isdecimal() else None
         bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem)
         with bar, part.open("ab" if resumed else "wb") as file:
             # What has come, not a whole chunk, for which a slow server could let one wait.

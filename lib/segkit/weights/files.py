@@ -21,6 +21,7 @@ from segkit.weights.wrappers import plain_state
 
 LARGEST_INDEX = 16 << 20
 """Bytes of JSON that a file's tensors may be described in: two hundred thousand of them."""
+MOST_DIMENSIONS = 16
 LARGEST_HEADER = 1 << 20
 """Characters of our own header in it: ADE20K's classes and palette take four thousand."""
 
@@ -191,8 +192,10 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="np") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        if deep := [name for name, shape in shapes.items() if len(shape) > MOST_DIMENSIONS]:
+            raise ValueError(f"{deep[0]:.80} has {len(shapes[deep[0]])} dimensions")
         return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, ValueError) as error:
         raise _damaged(path, error) from error
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection
+from itertools import islice
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+DEEPEST = 8
+"""Parts of a name that may be a prefix: a name of a million parts would be cut a million times."""
 COUNTER = "n_averaged"
 """What an AveragedModel counts beside the weights."""
 
@@ -90,7 +93,7 @@ def match_names(
         found = Counter(
             name[:end]
             for name in candidate
-            for end in [0, *(dot.end() for dot in re.finditer(r"\.", name))]
+            for end in [0, *(dot.end() for dot in islice(re.finditer(r"\.", name), DEEPEST))]
             if name[end:] in own
         )
         for prefix, count in sorted(found.items(), key=lambda item: (len(item[0]), item[0])):
@@ -109,7 +112,8 @@ def match_names(
             most = count
             mapped = {
                 name.removeprefix(prefix): candidate[name]
-                for name in candidate
+                # Those with the prefix last: they are the network's.
+                for name in sorted(candidate, key=lambda name: name.startswith(prefix))
                 if name.rpartition(".")[2] != COUNTER
             }
             best = (mapped, prefix or _between(names, candidate))
