@@ -3,8 +3,10 @@
 Nothing here leaves the machine: the "download" is from a server in this process.
 """
 
+import argparse
 import hashlib
 import io
+import zipfile
 
 import pytest
 import torch
@@ -192,7 +194,11 @@ def test_code_in_a_file_is_not_run(tmp_path, legacy):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ({"model": {"a": torch.zeros(1)}, "epoch": 3}, r"no plain state dict.*\"model\""),
+        (
+            {"a": {"a": torch.zeros(1)}, "b": {"a": torch.zeros(1)}},
+            r"\['a'\], \['b'\].*state\['a'\]",
+        ),
+        ({"model": {"a": torch.zeros(1)}, "epoch": 3}, "of another network"),
         ([torch.zeros(1)], "no plain state dict"),
         ({"features.0.weight": torch.zeros(1)}, "of another network"),
         ({"backbone.0.0.weight": torch.zeros(1)}, "does not fit LRASPP"),
@@ -202,6 +208,35 @@ def test_other_contents_are_named(tmp_path, content, match):
     torch.save(content, tmp_path / "theirs.pth")
     with pytest.raises(ValueError, match=f"theirs.pth.*{match}"):
         load_weights(rebuild(5), tmp_path / "theirs.pth")
+
+
+def test_a_checkpoint_of_torchvisions_script(tmp_path):
+    """Its reference trains in parallel and saves its arguments beside the network."""
+    state = theirs(PAIRS["lraspp_mobilenet_v3_large"]).state_dict()
+    parallel = {f"module.{k}": v for k, v in state.items()}
+    checkpoint = {"model": parallel, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}}
+    torch.save(checkpoint, tmp_path / "model_3.pth")
+    model = rebuild(5)
+    load_weights(model, tmp_path / "model_3.pth")
+    assert torch.equal(model.gate[1].weight, state["classifier.scale.1.weight"])
+
+    torch.save(checkpoint | {"args": argparse.Namespace(lr=0.1)}, tmp_path / "model_4.pth")
+    with pytest.raises(ValueError, match="nothing in it was run") as caught:
+        load_weights(rebuild(5), tmp_path / "model_4.pth")
+    exec(str(caught.value).rpartition("made it: ")[2])  # the cure, as it is printed
+    model = rebuild(5)
+    load_weights(model, tmp_path / "model_4.plain.pth")
+    assert torch.equal(model.gate[1].weight, state["classifier.scale.1.weight"])
+
+
+def test_a_compressed_archive_is_not_inflated(tmp_path):
+    torch.save({"backbone.0.0.weight": torch.zeros(1000)}, tmp_path / "stored.pth")
+    with zipfile.ZipFile(tmp_path / "stored.pth") as stored:
+        with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb:
+            for name in stored.namelist():
+                bomb.writestr(name, stored.read(name))
+    with pytest.raises(ValueError, match=r"bomb\.pth.*compressed"):
+        load_weights(rebuild(5), tmp_path / "bomb.pth")
 
 
 def test_every_truncation_is_named(tmp_path):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import fnmatch
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, get_args
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 import segkit.models.attention_unet
 import segkit.models.bisenet_v2
@@ -44,6 +47,8 @@ import segkit.models.upernet
 from segkit.backbones.catalog import takes
 from segkit.builder import Kind, option_names, own_backbone
 from segkit.weights import Source, fetch, load_weights, read_header
+from segkit.weights.files import read_shapes
+from segkit.weights.loading import misfit, misfit_error, open_for
 
 _FILES = [file for file in vars(segkit.models).values() if isinstance(file, ModuleType)]
 _BUILDERS = {
@@ -66,9 +71,9 @@ ON_ANY_BACKBONE: dict[str, Callable[..., nn.Module]] = {
 
 def _builder(name: str) -> Callable[..., nn.Module]:
     if name not in _BUILDERS:
-        closest = difflib.get_close_matches(name, _BUILDERS, n=3, cutoff=0.0)
+        closest = difflib.get_close_matches(str(name)[:100], _BUILDERS, n=3, cutoff=0.0)
         raise ValueError(
-            f"there is no model named {name!r}; the closest names are {', '.join(closest)}. "
+            f"there is no model named {name!r:.100}; the closest names are {', '.join(closest)}. "
             "segkit.list_models() lists all of them."
         )
     return _BUILDERS[name]
@@ -136,7 +141,8 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
 
     Raises:
         ValueError: the header does not say what to build, or says what no builder takes, or names
-            further weights; or the weights do not fit.
+            further weights; or the weights do not fit, which is found out before the network has
+            any memory.
     """
     path = fetch(source)
     header = read_header(path)
@@ -163,15 +169,38 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
             "looked up elsewhere: save it with the name of one of timm.list_models()"
         )
     try:
-        model = create_model(name, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+        # Anybody can write ten million classes into a header: shapes first, memory afterwards.
+        with torch.device("meta"), _at_most_modules(4 * len(read_shapes(path)) + 1000):
+            twin = create_model(name, **arguments)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(
-            f"the header of {path} says to build {name} with {arguments!r:.200}, which fails: "
-            f"{error}. Save it with a header that names a model of segkit.list_models() and "
-            "arguments that it takes"
+            f"the header of {path} says to build {name:.80} with {arguments!r:.200}, which "
+            f"fails: {error!s:.500}. Save it with a header that names a model of "
+            "segkit.list_models() and arguments that it takes"
         ) from error
+    if found := misfit(stored := open_for(twin, path), twin):
+        raise misfit_error(found, stored.header)
+    model = create_model(name, **arguments)
     load_weights(model, path)
     return model.eval(), header
+
+
+@contextlib.contextmanager
+def _at_most_modules(count: int) -> Iterator[None]:
+    """Stop this thread building a network of more modules than that."""
+    left, thread = count, threading.get_ident()
+
+    def note(*_: object) -> None:
+        nonlocal left
+        left -= threading.get_ident() == thread
+        if left < 0:
+            raise ValueError(f"it has more than {count} modules, and the file too few tensors")
+
+    handle = register_module_module_registration_hook(note)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def list_models(pattern: str = "*", *, kind: Kind | None = None) -> list[str]:

@@ -10,6 +10,10 @@ The cell is parsed, never run: plain assignments of literals, with or without a 
 A value has the type of the annotation, or of the default where there is none or one that is not
 known here. It goes into the notebook as the ``repr`` of plain literals, so that no value can be
 code.
+
+Quotes on the command line are part of a value that is declared as a text. A parameter declared as
+``None`` alone takes any literal: there ``-p name=7`` is a number and ``-p 'name="7"'`` the text
+without its quotes, as in Python. Declared ``name: str | None = None`` both are texts as they stand.
 """
 
 from __future__ import annotations

@@ -132,6 +132,12 @@ def test_a_lying_header_is_refused_by_name(tmp_path, name):
             load_weights(model, path)
 
 
+def test_a_pipe_as_checkpoint_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / LAST)
+    with in_time(), pytest.raises(ValueError, match=rf"{LAST} is a pipe"):
+        load_checkpoint(tmp_path)
+
+
 def forged(folder, tree, *, tensors=None, metadata=()):
     """A checkpoint that nothing is wrong with but its content: its digest is right."""
     tensors = tensors or {"t000000": torch.zeros(5056, dtype=torch.uint8)}

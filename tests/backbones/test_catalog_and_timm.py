@@ -1,5 +1,6 @@
 """Backbones by name, ours and timm's."""
 
+import re
 import sys
 
 import pytest
@@ -28,8 +29,19 @@ def test_names_are_sorted():
 def test_options_reach_the_builder():
     with torch.device("meta"):
         assert create_backbone("resnet18", output_stride=8).strides == Stages(4, 8, 8, 8)
-    with pytest.raises(TypeError, match="output_strides"):
+    with pytest.raises(ValueError, match="takes no output_strides.*no backbone does.*takes in_ch"):
         create_backbone("resnet18", output_strides=8)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_an_output_stride_is_given_or_refused_with_alternatives(name):
+    with torch.device("meta"):
+        try:
+            assert create_backbone(name, output_stride=16).strides == Stages(4, 8, 16, 16)
+        except ValueError as error:
+            others = re.search("those that do are (.*)\\. Leave it out", str(error))[1].split(", ")
+            assert name not in others
+            assert create_backbone(others[-1], output_stride=16).strides.c5 == 16
 
 
 def test_unknown_names_are_answered_with_the_closest():

@@ -153,6 +153,8 @@ def test_shapes_that_disagree_are_named(loss):
     with pytest.raises(ValueError, match=r"\(2, 3, 3\).*\(2, 3, 3, 4\)"):
         loss(logits, labels[:, :, 1:])
     with pytest.raises(ValueError, match="resize"):
+        loss(logits, labels[..., 1:])
+    with pytest.raises(ValueError, match=r"labels\.squeeze\(1\)"):
         loss(logits, labels.unsqueeze(1))
 
 

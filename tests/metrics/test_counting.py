@@ -103,8 +103,8 @@ def test_the_torch_path_refuses_the_number_after_the_last_class():
         (torch.zeros(1, 2, 3).long(), torch.zeros(1, 3, 2).long(), r"\(1, 2, 3\).*\(1, 3, 2\)"),
         (torch.zeros(2, 3).long(), torch.zeros(2, 3).long(), r"\(B, H, W\)"),
         (torch.zeros(1, 2, 3), torch.zeros(1, 2, 3).long(), "prediction is torch.float32"),
-        (torch.zeros(1, 2, 3).long(), torch.zeros(1, 2, 3).bool(), "labels is torch.bool"),
-        (torch.zeros(1, 2, 3).long(), [[[0]]], r"labels is a list.*as_tensor"),
+        (torch.zeros(1, 2, 3).long(), torch.zeros(1, 2, 3).bool(), "labels are torch.bool"),
+        (torch.zeros(1, 2, 3).long(), [[[0]]], r"labels: .* a list.*as_tensor"),
     ],
 )
 def test_wrong_maps_are_refused(prediction, labels, words):

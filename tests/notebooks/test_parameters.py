@@ -64,6 +64,11 @@ def test_the_tagged_cell_is_parsed_with_types_and_defaults(declared):
         ("clip=3", 3.0),
         ("free=1e-3", 0.001),
         ("free=text", "text"),
+        ("free=7", 7),
+        ('free="7"', "7"),  # a literal like any other: the quotes are not its own
+        ('name="7"', '"7"'),
+        ('root="7"', '"7"'),
+        ("root=7", "7"),
         ("options={'b': [1, None]}", {"b": [1, None]}),
         ('options={"b": true}', {"b": True}),
         ("mode=slow", "slow"),

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import resource
 import struct
+import tracemalloc
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from segkit.weights import load_weights, read_header, save_weights
+import segkit
+from segkit.weights import fetch, load_weights, loading, read_header, save_weights
+from segkit.weights.files import LARGEST_HEADER, LARGEST_INDEX
 
 from .conftest import same, small_model, snapshot
 
@@ -34,16 +40,6 @@ def test_a_pickle_is_refused_and_not_run(tmp_path, kind):
         with pytest.raises(ValueError, match="pickle.*any code.*weights_only=True.*save_weights"):
             read(path)
     assert not (tmp_path / "exploded").exists()
-
-
-def test_the_cure_for_a_pickle_works(tmp_path):
-    path = tmp_path / "old.pth"
-    torch.save(small_model().state_dict(), path)
-    state = torch.load(path, weights_only=True)
-    save_weights(state, tmp_path / "new.safetensors", header={})
-    model = small_model(seed=1)
-    load_weights(model, tmp_path / "new.safetensors")
-    assert same(model.state_dict(), small_model().state_dict())
 
 
 def test_a_header_length_that_looks_like_a_pickle_is_none(tmp_path):
@@ -112,3 +108,124 @@ def test_every_truncation_is_noticed(saved):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
         load_weights(small_model(), tmp_path / "nowhere.safetensors")
+
+
+# --- what costs before it is refused
+
+
+@pytest.fixture
+def little_memory():
+    """Refuses this process more than a gigabyte beyond what it has."""
+    with open("/proc/self/statm") as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + (1 << 30), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize(
+    ("builder", "arguments"),
+    [
+        ("unet", {"num_classes": 10**7}),
+        ("unet", {"num_classes": 2**62}),
+        ("unet", {"num_classes": 2, "in_channels": 10**9}),
+        ("deeplab_v1", {"num_classes": 2, "channels": 10**9}),
+        ("espnet", {"num_classes": 2, "alpha3": 10**9}),
+        ("no_new_net", {"num_classes": 2, "channels": [10**9, 2 * 10**9]}),
+        ("upernet", {"num_classes": 2, "backbone": "resnet50"}),
+        ("x" * 900_000, {}),
+        ("fpn", {"num_classes": 2, "backbone": "y" * 900_000}),
+        ("unet", {"num_classes": "z" * 900_000}),
+    ],
+    ids=lambda given: str(given)[:40],
+)
+def test_a_header_cannot_ask_for_memory(tmp_path, little_memory, builder, arguments):
+    header = {"builder": builder, "arguments": arguments}
+    save_weights({"a": torch.zeros(1)}, path := tmp_path / "x.safetensors", header=header)
+    with pytest.raises(ValueError, match=r"x\.safetensors") as caught:
+        segkit.load_model(path)
+    assert len(str(caught.value)) < 2000
+
+
+def test_tensors_are_not_read_before_their_shapes_fit(tmp_path, monkeypatch):
+    """A sparse file of 40 GB costs nothing to make."""
+    monkeypatch.setattr(loading, "read_tensors", lambda *_: pytest.fail("read"))
+    size = 40 << 30
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(header_bytes({"0.weight": tensor([size // 4], [0, size])}))
+    os.truncate(path, path.stat().st_size + size)
+    for strict in (True, False):
+        with pytest.raises(ValueError, match=r"0\.weight \[10737418240\] for \[4, 3, 3, 3\]"):
+            load_weights(small_model(), path, strict=strict)
+
+
+def test_long_names_are_cut_short(tmp_path):
+    save_file({"n" * 1_000_000: torch.zeros(1)}, path := tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="nnn\\.\\.\\.") as caught:
+        load_weights(small_model(), path)
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "match"),
+    [
+        ("a." * 2_000_000 + "weight", [1], "does not fit"),
+        ("module." * 1_000_000 + "weight", [1], "does not fit"),
+        ("0.weight", [1] * 1_000_000, "1000000 dimensions"),
+    ],
+    ids=["parts", "wrappers", "dimensions"],
+)
+def test_names_and_shapes_that_take_long_are_not_looked_at_long(tmp_path, name, shape, match):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(header_bytes({name: tensor(shape, [0, 4])}) + bytes(4))
+    with pytest.raises(ValueError, match=match) as caught:
+        load_weights(small_model(), path)
+    assert len(str(caught.value)) < 2000
+
+
+def test_headers_are_capped(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_weights({"a": torch.ones(1)}, path, header={"note": "n" * (LARGEST_HEADER + 1)})
+    with pytest.raises(ValueError, match=r"x\.safetensors.*characters"):
+        read_header(path)
+    text = b" " * (LARGEST_INDEX + 1)
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"x\.safetensors.*described in"):
+        read_header(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('{"builder": "unet", "builder": "fpn"}', "a name twice"),
+        ('{"arguments": {"num_classes": 2, "num_classes": 3}}', "a name twice"),
+        ('{"value": NaN}', "NaN, which is no JSON"),
+        ('{"value": -Infinity}', "-Infinity, which is no JSON"),
+        ('{"a":' * 50_000, "not a whole"),
+    ],
+)
+def test_json_that_can_be_read_in_two_ways_is_refused(tmp_path, text, match):
+    save_file({"a": torch.zeros(1)}, path := tmp_path / "x.safetensors", {"segkit": text})
+    with pytest.raises(ValueError, match=rf"x\.safetensors.*{match}"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "link to a device", "folder"])
+def test_only_regular_files_are_read(tmp_path, kind):
+    path = tmp_path / "x.safetensors"
+    if kind == "fifo":
+        os.mkfifo(path)  # opening it would wait for somebody who writes
+    elif kind == "device":
+        path = "/dev/zero"
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    network = segkit.create_model("lraspp_mobilenet_v3_large", num_classes=2)
+    for read in (read_header, fetch, segkit.load_model, lambda p: load_weights(network, p)):
+        with pytest.raises(ValueError, match=f"{path} is (a pipe, a device or )?a folder"):
+            read(path)

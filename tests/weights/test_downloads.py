@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import os
 import threading
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -26,6 +29,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.ranges = True
         self.status = None
         self.skew = 0
+        self.redirect = None
+        self.endless = False
         self.requests = []
 
     @property
@@ -40,6 +45,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server.requests.append(asked)
         if server.status:
             self.send_error(server.status)
+            return
+        if server.redirect:
+            self.send_response(302)
+            self.send_header("Location", server.redirect)
+            self.end_headers()
+            server.redirect = None
+            return
+        if server.endless:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while server.endless:
+                    self.wfile.write(b"x" * 1000)
+                    server.endless(server)
             return
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and server.ranges else 0
         if start and start >= len(content):
@@ -212,3 +231,55 @@ def test_cache_dir(monkeypatch, tmp_path):
     assert downloads.cache_dir() == tmp_path / ".cache" / "segbook"
     monkeypatch.setenv("SEGBOOK_CACHE", os.fspath(tmp_path / "elsewhere"))
     assert downloads.cache_dir() == tmp_path / "elsewhere"
+
+
+def test_a_redirect_is_followed(server):
+    server.redirect = "/elsewhere/model.safetensors"
+    assert fetch(entry(server)).read_bytes() == server.content
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/x", "file:///etc/passwd", "data:,x"])
+def test_a_redirect_to_another_protocol_is_not_followed(server, target):
+    server.redirect = target
+    with pytest.raises(ConnectionError, match=r"not followed|not allowed"):
+        fetch(entry(server))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "followed"),
+    [
+        ("https://a/x", "http://a/x", False),
+        ("https://a/x", "https://b/x", True),
+        ("http://a/x", "https://a/x", True),
+        ("http://a/x", "ftp://a/x", False),
+    ],
+)
+def test_encryption_is_never_left(before, after, followed):
+    ask = downloads._Redirects().redirect_request
+    request = urllib.request.Request(before)
+    if followed:
+        assert ask(request, None, 302, "Found", {}, after).full_url == after
+    else:
+        with pytest.raises(urllib.error.HTTPError, match="not followed"):
+            ask(request, None, 302, "Found", {}, after)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_file_that_is_too_large_is_not_kept(server, monkeypatch, announced):
+    monkeypatch.setattr(downloads, "LARGEST", 1000)
+    server.endless = None if announced else lambda server: None
+    with pytest.raises(ValueError, match="more than .* GiB: nothing was kept"):
+        fetch(entry(server))
+    server.endless = False
+    assert cached(".part") == []
+
+
+def test_a_server_that_never_ends_is_left(server, monkeypatch):
+    monkeypatch.setattr(downloads, "LONGEST", 0.1)
+    server.endless = lambda server: None
+    with pytest.raises(ConnectionError, match="longer than .* hours"):
+        fetch(entry(server))
+    server.endless = False
+    assert len(server.requests) == 1

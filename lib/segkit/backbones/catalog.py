@@ -60,8 +60,7 @@ def create_backbone(
 
     Raises:
         ValueError: no backbone has this name (the closest three are told), or it has no such
-            weights.
-        TypeError: the builder has no such option.
+            weights or option (those that have are told).
         ImportError: timm is asked for and not installed.
 
     Example:
@@ -71,12 +70,18 @@ def create_backbone(
     options["in_channels"] = in_channels
     if weights is not None:
         if "weights" not in takes(name):
-            known = ", ".join(each for each in BACKBONES if "weights" in takes(each))
             raise ValueError(
                 f"the backbone {name} has no weights to start from, asked for {weights!r}; those "
-                f"that have are {known}, and most of timm's. None draws them at random"
+                f"that have are {_takers('weights')}, and most of timm's. None draws them at random"
             )
         options["weights"] = weights
+    for option in options.keys() - takes(name):
+        others = _takers(option)
+        raise ValueError(
+            f"the backbone {name} takes no {option}, asked for {option}={options[option]!r:.80}; "
+            + (f"those that do are {others}" if others else "no backbone does")
+            + f". Leave it out: {name} takes {', '.join(takes(name))}"
+        )
     if name.startswith("timm:"):
         return timm_backbone(name.removeprefix("timm:"), **options)
     return _builder(name)(**options)
@@ -91,13 +96,19 @@ def takes(name: str) -> Collection[str]:
     return option_names(_builder(name))
 
 
+def _takers(option: str) -> str:
+    """The backbones whose builder takes an option, as a list in words."""
+    return ", ".join(name for name in BACKBONES if option in takes(name))
+
+
 def _builder(name: str) -> Callable[..., nn.Module]:
     if str(name).startswith("timm:"):
         return timm_backbone
     if name not in BACKBONES:
-        closest = difflib.get_close_matches(str(name), BACKBONES, n=3, cutoff=0.0)
+        closest = difflib.get_close_matches(str(name)[:100], BACKBONES, n=3, cutoff=0.0)
         raise ValueError(
-            f"there is no backbone named {name!r}; the closest names are {', '.join(closest)}. "
+            f"there is no backbone named {name!r:.100}; the closest names are "
+            f"{', '.join(closest)}. "
             'segkit.backbones.BACKBONES holds all of them; "timm:<name>" takes one of timm'
         )
     return BACKBONES[name]

@@ -34,6 +34,7 @@ from segkit.crf.kernels import (
     positions,
     positions_and_colours,
 )
+from segkit.inputs import check_tensor
 
 _WEIGHTS = 0.0, 1e6
 _WIDTHS = 0.01, 1e6
@@ -146,6 +147,8 @@ def refine(
 
 
 def _check_tensors(image: Tensor, probs: Tensor) -> None:
+    check_tensor("image", image, "one RGB picture, uint8 (3, H, W)")
+    check_tensor("probs", probs, "probabilities (K, H, W)")
     if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
         raise ValueError(
             f"image is {image.dtype} of shape {tuple(image.shape)}; needed is one RGB picture, "

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from segkit import random_state
-from segkit.weights.files import sync, write
+from segkit.weights.files import open_regular, sync, write
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 FORMAT = "segkit.checkpoint.2"
@@ -102,6 +102,7 @@ def load_checkpoint(
 
 def _read(path: Path) -> tuple[Any, Any]:
     """The state and the random numbers' state of a file."""
+    open_regular(path).close()  # a pipe would be waited for
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would be waited for
             raise ValueError("it is no regular file")

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from segkit.engine.settings import memory_format
 from segkit.engine.train import PRECISIONS
+from segkit.inputs import check_batch, check_network, device_of, explain_misfit, logits_of
 from segkit.metrics import ConfusionMatrix, argmax
 
 
@@ -27,8 +29,9 @@ def evaluate(
 
     Args:
         model: the network; it is put into eval mode and given back as it was.
-        batches: images (B, C, H, W) and labels (B, H, W), once each (`segkit.data.sequential`,
-            with this process's ``rank`` of the ``world_size``).
+        batches: images (B, C, H, W) and labels (B, H, W), or volumes (B, C, D, H, W) and their
+            labels, once each (`segkit.data.sequential`, with this process's ``rank`` of the
+            ``world_size``).
         num_classes: K.
         precision: "float32", "bfloat16" or "float16".
         channels_last: memory format of the images.
@@ -37,22 +40,27 @@ def evaluate(
         The confusion matrix of all images; empty where there was no batch.
 
     Raises:
-        ValueError: unknown precision.
+        ValueError: unknown precision, batches that are no pairs, images that the network cannot
+            take or that hold NaN or infinite numbers (looked for where they lie on the CPU), or
+            labels as `ConfusionMatrix.update` refuses them.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is unknown; choose from {list(PRECISIONS)}")
-    device = next(model.parameters()).device
+    device = device_of(check_network(model))
     dtype = PRECISIONS[precision]
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     counts = ConfusionMatrix(num_classes)
     was_training = model.training
     model.eval()
     try:
-        for images, labels in batches:
-            images = images.to(device, memory_format=memory_format)
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                logits = model(images).logits
-            counts.update(argmax(logits), labels.to(device))
+        for batch in batches:
+            images, labels = check_batch(batch)
+            images = images.to(device, memory_format=memory_format(images, channels_last))
+            with (
+                explain_misfit(model, images),
+                torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
+            ):
+                output = model(images)
+            counts.update(argmax(logits_of(model, output)), labels.to(device))
     finally:
         model.train(was_training)
     counts.all_reduce()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 
 class Settings(NamedTuple):
@@ -62,3 +63,21 @@ def best_precision(device: torch.device | str) -> str:
     processor = torch.cpu.get_capabilities()
     native = any(processor.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return "bfloat16" if native else "float32"
+
+
+def lay_out_channels_last(model: nn.Module) -> None:
+    """Put the channels of a network's weights last in memory, of images and volumes alike.
+
+    ``model.to(memory_format=...)`` takes one format, and fails on the weights of the other.
+    """
+    for parameter in model.parameters():
+        if parameter.ndim in (4, 5):
+            layout = memory_format(parameter, channels_last=True)
+            parameter.data = parameter.data.to(memory_format=layout)
+
+
+def memory_format(images: Tensor, channels_last: bool) -> torch.memory_format:
+    """How images, or volumes, lie in memory: whether a pixel's channels are side by side."""
+    if not channels_last:
+        return torch.contiguous_format
+    return torch.channels_last_3d if images.ndim == 5 else torch.channels_last

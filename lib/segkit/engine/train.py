@@ -29,6 +29,8 @@ from segkit.engine import distributed
 from segkit.engine.freeze import train_mode
 from segkit.engine.memory import explain_out_of_memory
 from segkit.engine.schedules import Schedule
+from segkit.engine.settings import lay_out_channels_last, memory_format
+from segkit.inputs import check_batch, explain_misfit
 from segkit.outputs import SegOutput
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -105,7 +107,8 @@ def train(
         NonFiniteLossError: names the step and the parts; that step has changed no weight. Of
             several processes all raise it, whichever had the number.
         OutOfMemoryError: a step does not fit into memory.
-        ValueError: unknown precision, accumulate < 1, or batches ended before the last step.
+        ValueError: unknown precision, accumulate < 1, batches that are no pairs of images and
+            labels or that the network cannot take, or that ended before the last step.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is unknown; choose from {list(PRECISIONS)}")
@@ -114,7 +117,6 @@ def train(
     dtype = PRECISIONS[precision]
     device = next(model.parameters()).device
     scaler = scaler or GradScaler(device.type, enabled=dtype is torch.float16)
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
 
@@ -122,7 +124,7 @@ def train(
     iterator = iter(batches)
     try:
         if channels_last:
-            model.to(memory_format=memory_format)
+            lay_out_channels_last(model)
         network = distributed.data_parallel(model)
         frozen = [module for module in model.modules() if getattr(module, "frozen", False)]
         train_mode(model)
@@ -139,16 +141,21 @@ def train(
             sums = _Sums(device)
             for turn in range(accumulate):
                 asked = time.perf_counter()
-                batch = _next(iterator, index, steps)
+                batch = check_batch(_next(iterator, index, steps), finite=False)
                 waited += time.perf_counter() - asked
                 # Processes exchange their gradients with the last batch of a step only.
                 last = turn == accumulate - 1
                 exchange = contextlib.nullcontext() if last else distributed.no_sync(network)
                 with exchange, explain_out_of_memory(index + 1, batch[0]):
-                    images = _to_device(batch[0], device, memory_format=memory_format)
+                    images = _to_device(
+                        batch[0], device, memory_format=memory_format(batch[0], channels_last)
+                    )
                     labels = _to_device(batch[1], device)
                     # Autocast for the network; the loss is always taken in float32.
-                    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                    with (
+                        explain_misfit(model, images),
+                        torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
+                    ):
                         output = network(images)
                     value, parts = loss(output, labels)
                     # The mean over the batches of a step; float16 needs its loss scaled up.

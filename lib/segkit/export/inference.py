@@ -10,6 +10,7 @@ On a CPU with bfloat16 it is two to three times as fast as the network as it was
 from __future__ import annotations
 
 import copy
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from segkit.engine.settings import best_precision
 from segkit.engine.train import PRECISIONS
 from segkit.export.fold_batch_norm import CONVOLUTIONS, fold_batch_norm
+from segkit.export.logits import NO_SCRIPT
 from segkit.export.surgery import replace, tensors, watch
+from segkit.inputs import check_network, check_tensor, device_of
 from segkit.metrics import argmax, argmax_resized
 from segkit.nn import ResizeLogits
 from segkit.outputs import SegOutput
@@ -100,11 +103,20 @@ class InferenceNetwork(nn.Module):
         super().train(False)
         return self
 
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Refuse `torch.jit.script`, which asks for this."""
+        raise ValueError(NO_SCRIPT)
+
     def extra_repr(self) -> str:
         """What was done, for print."""
         return f"precision={self.precision}, channels_last={self.channels_last}, fused={self.fused}"
 
     def _run(self, images: Tensor, resize: ResizeLogits | None) -> SegOutput:
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+            raise ValueError(
+                "a network of optimize_for_inference cannot be traced by torch.jit: trace the one "
+                "that it was made from, torch.jit.trace(segkit.export.LogitsOnly(model), images)"
+            )
         size = images.shape[2:]
         if images.is_floating_point():
             images = images.float()
@@ -144,12 +156,15 @@ def optimize_for_inference(
         ValueError: unknown precision; a network that this function has made; or one that does not
             run on the example.
     """
+    check_network(model)
+    if example is not None:
+        check_tensor("example", example, "images (B, C, H, W) that the network takes")
     if isinstance(model, InferenceNetwork):
         raise ValueError(
             f"the network is one of optimize_for_inference already, in {model.precision}: use it "
             "as it is, or give the network that it was made from"
         )
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     if precision == "auto":
         precision = best_precision(device)
     if precision not in PRECISIONS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,7 +26,7 @@ def inverse_log_frequency_weights(frequencies: Tensor | Sequence[float], c: floa
 
     Source: Paszke et al., "ENet", 2016, section 5.2.
     """
-    if c <= 1:
+    if not 1 < c < math.inf:
         raise ValueError(f"c is {c}; it is more than 1, or a class that never occurs has no weight")
     frequencies = _counts("frequencies", frequencies)
     return (1 / torch.log(c + frequencies / frequencies.sum())).float()
@@ -70,10 +71,15 @@ def median_frequency_weights(
 
 
 def _counts(name: str, counts: Tensor | Sequence[float]) -> Tensor:
-    counts = torch.as_tensor(counts, dtype=torch.float64)
+    try:
+        counts = torch.as_tensor(counts, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} are {counts!r:.200}; needed is one number per class, such as [900, 80, 20]"
+        ) from error
     if counts.ndim != 1 or not counts.isfinite().all() or (counts < 0).any() or not counts.any():
         raise ValueError(
-            f"{name} are {counts.tolist()}; needed is one number per class, none below 0 and not "
-            "all of them 0"
+            f"{name} are {counts.tolist()!r:.200}; needed is one number per class, none below 0 "
+            "and not all of them 0"
         )
     return counts

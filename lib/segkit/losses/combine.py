@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from segkit.inputs import check_tensor
 from segkit.outputs import SegOutput
 
 Loss = Callable[[Any, Tensor], Tensor]
@@ -44,13 +46,31 @@ def combine(
         ``aux_losses``: in eval mode a network has no aux, so there use ``combine(main, {})``.
 
     Raises:
-        ValueError: an auxiliary loss is called ``"main"``.
+        ValueError: an auxiliary loss is called ``"main"``, its weight is negative, infinite or NaN,
+            or the main loss cannot be called.
     """
     aux_losses = dict(aux_losses)
+    if not callable(main):
+        raise ValueError(
+            f"the main loss is a {type(main).__name__}: give a function of logits and labels, such "
+            "as segkit.losses.cross_entropy"
+        )
+    for name, aux in aux_losses.items():
+        if not isinstance(aux, tuple) or not 0 <= aux[0] < math.inf:
+            raise ValueError(
+                f"the auxiliary loss {name!r} is {aux!r:.80}: give AuxLoss(weight) or "
+                "AuxLoss(weight, loss) with a weight of 0 or more"
+            )
     if "main" in aux_losses:
         raise ValueError('an auxiliary loss is called "main", the main loss\'s own name: rename it')
 
     def total_loss(output: SegOutput, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if not isinstance(output, tuple) or not hasattr(output, "aux"):
+            raise ValueError(
+                f"the loss that combine made takes a network's whole output, "
+                f"SegOutput(logits, aux), and this is a {type(output).__name__}: give what the "
+                "network returned, or for logits alone segkit.SegOutput(logits, {})"
+            )
         if set(output.aux) != set(aux_losses):
             raise ValueError(
                 f"the network gave auxiliary outputs {sorted(output.aux)} but there are losses for "
@@ -92,6 +112,7 @@ def labels_at(labels: Tensor, size: Sequence[int]) -> Tensor:
     Returns:
         Shape (B, h, w), same dtype; ``labels`` itself where the size is the same.
     """
+    check_tensor("labels", labels, "class ids of shape (B, H, W)")
     height, width = labels.shape[-2:]
     if (height, width) == tuple(size):
         return labels

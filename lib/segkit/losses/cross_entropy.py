@@ -225,7 +225,7 @@ def focal(
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
     """
-    if gamma < 0:
+    if not 0 <= gamma < math.inf:
         raise ValueError(f"gamma is {gamma}; it is at least 0 (0 gives cross-entropy)")
     logits, target, labelled, alpha = check_inputs(logits, labels, ignore=ignore, weight=alpha)
     losses = F.cross_entropy(logits, target, reduction="none")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segkit.inputs import check_tensor
 from segkit.losses.inputs import pixel_mean
 from segkit.outputs import IGNORE
 
@@ -72,6 +73,7 @@ def detail_target(
     Raises:
         ValueError: labels of another shape or type.
     """
+    check_tensor("labels", labels, "class ids of shape (B, H, W)")
     if labels.ndim != 3 or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}; detail_target takes class "
@@ -105,7 +107,10 @@ def detail_loss(value: Detail, labels: Tensor, *, ignore: int = IGNORE) -> Tenso
 
     Source: equation 1 and 2 of the paper.
     """
-    logits = value.logits
+    logits = check_tensor(
+        "detail_loss", getattr(value, "logits", value), "Detail(logits), logits (B, 1, h, w)"
+    )
+    check_tensor("labels", labels, "class ids of shape (B, H, W)")
     if logits.ndim != 4 or logits.shape[:2] != (labels.shape[0], 1):
         raise ValueError(
             f"detail logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; "

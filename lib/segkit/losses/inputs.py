@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from segkit.inputs import check_class_weights, check_ignore, check_labels, check_scores
+
 
 def check_inputs(
     logits: Tensor, labels: Tensor, *, ignore: int, weight: Tensor | None = None
@@ -31,30 +33,18 @@ def check_inputs(
         and the weight in the dtype and on the device of the logits.
 
     Raises:
-        ValueError: the shapes disagree, labels are not integers, a label is neither ``ignore`` nor
-            in 0..K-1, or ``weight`` is not of shape (K,).
+        ValueError: something is no tensor, shapes or devices disagree, labels are not integers, a
+            label is neither ``ignore`` nor in 0..K-1, or ``weight`` is not of shape (K,) or has
+            negative, infinite or NaN numbers (on the CPU) or nothing but zeros.
     """
-    if logits.ndim not in (4, 5) or not logits.is_floating_point():
-        raise ValueError(
-            f"logits are {logits.dtype} of shape {tuple(logits.shape)}; "
-            "a loss takes raw floating-point scores of shape (B, K, H, W), or (B, K, D, H, W)"
-        )
-    batch, num_classes, *size = logits.shape
-    if num_classes < 2:
-        raise ValueError("logits have one channel; a binary problem is two classes: give it K = 2")
-    if tuple(labels.shape) != (batch, *size):
-        raise ValueError(
-            f"labels have shape {tuple(labels.shape)} but logits {tuple(logits.shape)} need "
-            f"{(batch, *size)}; resize one of them"
-        )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"labels are {labels.dtype}; they are class ids: use int64")
-    if len(size) == 3:
+    check_scores(logits)
+    check_labels(labels, logits)
+    check_ignore(ignore)
+    num_classes = logits.shape[1]
+    if weight is not None:
+        check_class_weights(weight, num_classes)
+    if logits.ndim == 5:
         logits, labels = logits.flatten(2, 3), labels.flatten(1, 2)
-    if weight is not None and tuple(weight.shape) != (num_classes,):
-        raise ValueError(
-            f"weight has shape {tuple(weight.shape)}; {num_classes} classes need ({num_classes},)"
-        )
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     labels = labels.long()

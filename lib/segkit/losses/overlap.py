@@ -7,6 +7,8 @@ that no label of the batch names are left out: their index would be 0 however th
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -43,7 +45,7 @@ def tversky(
     Source: Salehi et al., "Tversky loss function for image segmentation using 3D fully
     convolutional deep networks", MLMI 2017.
     """
-    if min(alpha, beta) < 0 or alpha + beta == 0:
+    if not (0 <= alpha < math.inf and 0 <= beta < math.inf) or alpha + beta == 0:
         raise ValueError(f"alpha is {alpha} and beta {beta}; both are >= 0 and one is more than 0")
     logits, target, labelled, weight = check_inputs(logits, labels, ignore=ignore, weight=weight)
     labelled = labelled.unsqueeze(1).to(logits.dtype)  # (B, 1, H, W)

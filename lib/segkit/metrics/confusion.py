@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from segkit.inputs import check_ignore
 from segkit.metrics.counting import count_pairs
 from segkit.metrics.policies import (
     check_policy,
@@ -33,7 +35,7 @@ class ConfusionMatrix:
             ``per_image`` policies need.
 
     Raises:
-        ValueError: fewer than two classes.
+        ValueError: fewer than two classes, or no whole number of them.
 
     Example:
         >>> matrix = ConfusionMatrix(2)
@@ -46,12 +48,12 @@ class ConfusionMatrix:
     """
 
     def __init__(self, num_classes: int, *, ignore: int = IGNORE, per_image: bool = True) -> None:
-        if num_classes < 2:
+        if not isinstance(num_classes, Integral) or num_classes < 2:
             raise ValueError(
-                f"num_classes is {num_classes}; at least 2 are needed (binary is two classes)"
+                f"num_classes is {num_classes!r:.80}; at least 2 are needed (binary is two classes)"
             )
-        self.num_classes = num_classes
-        self.ignore = ignore
+        self.num_classes = int(num_classes)
+        self.ignore = check_ignore(ignore)
         self.per_image = per_image
         self.reset()
 
@@ -86,7 +88,8 @@ class ConfusionMatrix:
 
         Raises:
             ValueError: shapes or devices disagree, a prediction is not in 0..K-1 or a label neither
-                there nor ``ignore``. Nothing of that batch has been counted then.
+                there nor ``ignore``, or both are one-hot. Nothing of that batch has been counted
+                then.
         """
         counts = count_pairs(prediction, labels, num_classes=self.num_classes, ignore=self.ignore)
         self._add(counts.sum(0), len(counts))

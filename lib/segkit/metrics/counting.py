@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segkit.inputs import check_devices, check_ids, check_tensor, find_one_hot
+
 # Pixels counted at a time: numpy widens what it counts to 8 bytes, and this many stay in the cache.
 _CHUNK = 1 << 16
 
@@ -27,32 +29,50 @@ def count_pairs(prediction: Tensor, labels: Tensor, *, num_classes: int, ignore:
 
     Raises:
         ValueError: no tensor, the shapes or devices disagree, a type is not an integer, a
-            prediction is not in 0..K-1 (void pixels included), or a label is neither ``ignore``
-            nor in 0..K-1.
+            prediction is not in 0..K-1 (void pixels included), a label is neither ``ignore`` nor
+            in 0..K-1, or both are one-hot instead of class ids.
     """
     for name, ids in (("prediction", prediction), ("labels", labels)):
-        if not isinstance(ids, Tensor):
-            raise ValueError(f"{name} is a {type(ids).__name__}: give a tensor (torch.as_tensor)")
+        check_tensor(name, ids, "class ids of shape (B, H, W), or (B, D, H, W)")
     if prediction.ndim not in (3, 4) or prediction.shape != labels.shape:
         raise ValueError(
             f"prediction has shape {tuple(prediction.shape)} and labels {tuple(labels.shape)}; "
             "both are label maps of one shape (B, H, W), or of volumes (B, D, H, W)"
+            + _reshaping(prediction, labels)
+        )
+    check_devices("prediction", prediction, "labels", labels)
+    check_ids("prediction is", prediction)
+    check_ids("labels are", labels)
+    if ids := find_one_hot(prediction, labels, num_classes, ignore):
+        single = "[None]" if labels.ndim == 3 else ""
+        raise ValueError(
+            f"prediction and labels of shape {tuple(labels.shape)} are one-hot, and class ids are "
+            f"needed: give prediction{ids}{single} and labels{ids}{single}. Where they are ids "
+            "after all, of volumes give both with .flatten(1, 2), of images one at a time"
         )
     if prediction.ndim == 4:
         prediction, labels = prediction.flatten(1, 2), labels.flatten(1, 2)
-    if prediction.device != labels.device:
-        raise ValueError(
-            f"prediction is on {prediction.device} and labels on {labels.device}; move one of them"
-        )
-    for name, ids in (("prediction", prediction), ("labels", labels)):
-        if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-            raise ValueError(f"{name} is {ids.dtype}; it holds class ids: use uint8 or int64")
     if prediction.numel() == 0:
         shape = (len(prediction), num_classes + 1, num_classes)
         return torch.zeros(shape, dtype=torch.int64, device=prediction.device)
     if prediction.device.type == "cpu" and _fits_a_byte(prediction) and _fits_a_byte(labels):
         return _count_bytes(prediction, labels, num_classes, ignore)
     return _count_any(prediction, labels, num_classes, ignore)
+
+
+def _reshaping(prediction: Tensor, labels: Tensor) -> str:
+    """How the shapes may become those of label maps."""
+    if prediction.ndim == labels.ndim + 1 and prediction.is_floating_point():
+        return ". segkit.metrics.argmax(prediction) makes one of scores"
+    for name, ids, other in (
+        ("prediction", prediction, labels),
+        ("labels", labels, prediction),
+    ):
+        if ids.ndim == other.ndim + 1:
+            return f". Where {name} is one-hot along its second axis, give {name}.argmax(1)"
+    if prediction.ndim == labels.ndim == 2:
+        return ". Of a single image give prediction[None] and labels[None]"
+    return ""
 
 
 def _fits_a_byte(ids: Tensor) -> bool:

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segkit.inputs import check_tensor
+
 # Rows compared at a time: few enough for their best score and labels to stay in a CPU's cache.
 _TILE_ROWS = 64
 
@@ -42,6 +44,7 @@ def argmax(logits: Tensor) -> Tensor:
     Raises:
         ValueError: logits are not (B, K, H, W), or K is 0 or more than a byte can tell apart.
     """
+    check_tensor("argmax", logits, "scores of shape (B, K, H, W), or (B, K, D, H, W)")
     if logits.ndim == 5:
         return argmax(logits.flatten(2, 3)).unflatten(1, logits.shape[2:4])
     _check(logits)
@@ -91,6 +94,7 @@ def argmax_resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _check(logits: Tensor) -> None:
+    check_tensor("argmax", logits, "scores of shape (B, K, H, W)")
     if logits.ndim != 4 or not 1 <= logits.shape[1] <= 256:
         raise ValueError(
             f"logits have shape {tuple(logits.shape)}; needed is (B, K, H, W) with K in 1..256 "

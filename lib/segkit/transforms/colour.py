@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from segkit.transforms.pair import check_pair, uniform
+from segkit.inputs import check_tensor
+from segkit.transforms.pair import check_levels, check_pair, dark_as_whole, uniform
 
 MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
 """Mean colour of ImageNet, RGB in 0..1."""
@@ -22,7 +25,8 @@ _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, 
 
 def check_colours(name: str, colour: tuple[float, float, float]) -> None:
     """Raise ValueError where ``colour`` is not three numbers in 0..1."""
-    if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
+    given = isinstance(colour, Sequence) and len(colour) == 3
+    if not given or not all(isinstance(v, Real) and 0 <= v <= 1 for v in colour):
         raise ValueError(f"{name}={colour!r}: give three numbers (red, green, blue) in 0..1")
 
 
@@ -84,7 +88,7 @@ class ColorJitter:
         # Grey stays grey under saturation and hue: contrast's offset passes through them.
         offset = ((1 - contrast) * grey).expand(3, 1)
         pixels = torch.addmm(offset, matrix, pixels).clamp_(0, 255)
-        return pixels.reshape(image.shape), mask
+        return dark_as_whole(pixels).reshape(image.shape), mask
 
     def _draw(self, low: float, high: float, *, none: float) -> float:
         """A number of the range, or ``none``, which changes nothing."""
@@ -104,7 +108,8 @@ def _hue_matrix(turns: float) -> Tensor:
 class Normalize:
     """Make what a network takes: float32 image, int64 labels. Always the last transform.
 
-    ``(image / 255 - mean) / std`` for an image that counts 0..255, uint8 or float32.
+    ``(image / 255 - mean) / std`` for an image that counts 0..255, uint8 or float32. Colours in
+    0..1 are refused, and normalised ones: both would be scaled a second time.
 
     Args:
         mean: RGB in 0..1.
@@ -126,10 +131,24 @@ class Normalize:
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give float32 (3, H, W) and int64 (H, W)."""
         check_pair(image, mask)
-        return self.image(image), mask.to(torch.int64)
+        return self._normalised(image), mask.to(torch.int64)
 
     def image(self, image: Tensor) -> Tensor:
-        """Normalise an image that has no mask: (3, H, W) of 0..255 to float32."""
+        """Normalise an image that has no mask, (3, H, W) of 0..255, or a batch, to float32.
+
+        Raises:
+            ValueError: no tensor, not three colours, or colours that do not count 0..255.
+        """
+        check_tensor("image", image, "colours of 0..255, shape (3, H, W)")
+        if image.ndim < 3 or image.shape[-3] != 3 or image.is_complex():
+            raise ValueError(
+                f"image is {image.dtype} {tuple(image.shape)}: give three colours, (3, H, W), of "
+                "0..255; image.expand(3, -1, -1) makes them of grey"
+            )
+        check_levels(image)
+        return self._normalised(image)
+
+    def _normalised(self, image: Tensor) -> Tensor:
         std = torch.tensor(self.std)[:, None, None]
         mean = torch.tensor(self.mean)[:, None, None]
         pixels = image.to(torch.float32, memory_format=torch.contiguous_format)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from segkit.outputs import IGNORE
 from segkit.transforms.colour import MEAN, check_colours
-from segkit.transforms.pair import check_pair, uniform
+from segkit.transforms.pair import check_pair, dark_as_whole, uniform
 
 Undersized = Literal["pad", "pad_bottom_right", "enlarge"]
 
@@ -147,6 +147,8 @@ class RandomScaleCrop:
         )[0]
         if narrow:
             resized = resized.round_().to(torch.uint8)
+        elif resized.is_floating_point():
+            resized = dark_as_whole(resized)
         labels = functional.interpolate(mask[None, None], scale_factor=factor, mode="nearest-exact")
         return resized, labels[0, 0]
 
@@ -226,4 +228,6 @@ class Elastic:
         labels = sample(mask[None, None].to(torch.float32), mode="nearest")[0, 0]
         if image.dtype == torch.uint8:
             moved = moved.round_().to(torch.uint8)
+        else:
+            moved = dark_as_whole(moved)
         return moved, labels.to(torch.uint8)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from segkit.inputs import check_tensor
+
 Transform: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """``(image, mask) -> (image, mask)``: see `segkit.transforms` for shapes and dtypes."""
+
+
+_NORMALISED, _SIXTEEN_BITS = 16, 1000
+"""Bounds that colours of 0..255 keep, noise and overshoots included: below 0 only where some are
+well above it, and never in the thousands."""
 
 
 def check_pair(image: Tensor, mask: Tensor) -> None:
@@ -20,12 +28,15 @@ def check_pair(image: Tensor, mask: Tensor) -> None:
         mask: shape (H, W), uint8.
 
     Raises:
-        ValueError: a wrong dtype, a wrong shape, no pixels, or two sizes.
+        ValueError: no tensor, a wrong dtype, a wrong shape, no pixels, two sizes, or floating-point
+            colours that do not count 0..255.
     """
+    check_tensor("image", image, "uint8 (3, H, W), or float32 that counts 0..255")
+    check_tensor("mask", mask, "uint8 (H, W)")
     if image.dtype not in (torch.uint8, torch.float32) or image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(
             f"image is {image.dtype} {tuple(image.shape)}: a transform takes uint8 (3, H, W), "
-            "or float32 (3, H, W) that counts 0..255"
+            "or float32 (3, H, W) that counts 0..255" + _channels_last(image)
         )
     if mask.dtype != torch.uint8 or mask.ndim != 2:
         raise ValueError(
@@ -39,6 +50,44 @@ def check_pair(image: Tensor, mask: Tensor) -> None:
         )
     if not mask.numel():
         raise ValueError(f"image and mask of {mask.shape[0]}x{mask.shape[1]} pixels are empty")
+    check_levels(image)
+
+
+def check_levels(image: Tensor) -> None:
+    """Refuse floating-point colours that do not count 0..255: to scale them again is silent.
+
+    A picture of whole numbers may be a dark one, `dark_as_whole`; it passes.
+
+    Args:
+        image: any shape; bytes are always right.
+
+    Raises:
+        ValueError: NaN or infinite numbers, colours of 0..1, normalised ones or those of 16 bits.
+    """
+    if not image.is_floating_point() or not image.numel():
+        return
+    low, high = (float(bound) for bound in image.aminmax())
+    if not math.isfinite(low) or not math.isfinite(high):
+        found = "holds NaN or infinite numbers: look at how it was made"
+    elif low >= 0 and high <= 1 and not torch.equal(image, image.round()):
+        found = "counts 0..1: give 255 * image, or bytes, before ToDtype(torch.float32, scale=True)"
+    elif low < 0 and high < _NORMALISED:
+        found = f"lies in {low:.3g}..{high:.3g}, as after Normalize, which comes last and once"
+    elif high > _SIXTEEN_BITS:
+        found = f"goes up to {high:.6g}: of 16 bits give image / 257"
+    else:
+        return
+    raise ValueError(f"image is {image.dtype} and counts 0..255 in a transform, but this {found}")
+
+
+def dark_as_whole(image: Tensor) -> Tensor:
+    """A picture of 0..255 with no level above 1 in whole levels, so that none is taken for 0..1."""
+    return image.round() if float(image.max()) <= 1 else image
+
+
+def _channels_last(image: Tensor) -> str:
+    last = image.ndim == 3 and image.shape[-1] == 3
+    return ": image.permute(2, 0, 1) puts the colours first" if last else ""
 
 
 def uniform(low: float, high: float) -> float:

@@ -10,7 +10,7 @@ from torchvision import tv_tensors
 
 from segkit.transforms.colour import MEAN, STD, ColorJitter, Normalize
 from segkit.transforms.geometry import Elastic, RandomFlip, RandomScaleCrop, Undersized
-from segkit.transforms.pair import Transform
+from segkit.transforms.pair import Transform, check_pair
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -62,8 +62,15 @@ class FromV2:
 
     transform: Transform
 
+    def __post_init__(self) -> None:
+        if not callable(self.transform):
+            raise ValueError(
+                f"{self.transform!r:.80} is no transform: give one of torchvision's v2"
+            )
+
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give what the v2 transform gives, as plain tensors."""
+        check_pair(image, mask)
         image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
 

@@ -10,14 +10,19 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 from tqdm import tqdm
 
-from segkit.weights.files import sync
+from segkit.weights.files import open_regular, sync
 
 ATTEMPTS = 4  # without a new byte, before a download is given up
+LARGEST = 16 << 30
+"""Bytes of one file; a server that goes on sending would fill the disk."""
+LONGEST = 3 * 3600.0
+"""Seconds of one call; a server may send a byte now and then for ever."""
 
 Source = str | os.PathLike[str]
 """A path, ``"https://host/file.safetensors#sha256=<64 digits>"``, or torchvision's weights of a
@@ -39,8 +44,10 @@ def fetch(source: Source) -> Path:
         source: see `Source`.
 
     Raises:
-        ValueError: a folder, no sha256, another scheme than http(s), or a wrong checksum.
-        ConnectionError: the download failed; what arrived is kept for the next attempt.
+        ValueError: a folder, a pipe or a device, no sha256, another scheme than http(s), a wrong
+            checksum, or a file of more than `LARGEST` bytes.
+        ConnectionError: the download failed, took longer than `LONGEST`, or was redirected to where
+            it would no longer be encrypted; what arrived is kept for the next attempt.
     """
     if "://" not in str(source):
         return _file(Path(source))
@@ -74,23 +81,25 @@ def fetch(source: Source) -> Path:
 
 
 def _file(path: Path) -> Path:
-    """A path, unless it is a folder: that of a run holds several files."""
+    """A path, unless it is a folder: that of a run holds several files; or no file at all."""
     if path.is_dir():
         best = [path / "checkpoints" / "best.safetensors", path / "best.safetensors"]
         instead = "a .safetensors file; a run writes checkpoints/best.safetensors as it validates"
         instead = next((str(file) for file in best if file.is_file()), instead)
         raise ValueError(f"{path} is a folder, not a weights file: give {instead}")
+    if path.exists():
+        open_regular(path).close()
     return path
 
 
 def _download(url: str, part: Path) -> None:
     """Append to `part` until the server has no more."""
-    reason, failures = None, 0
+    reason, failures, end = None, 0, time.monotonic() + LONGEST
     while failures < ATTEMPTS:
         time.sleep(0.5 * failures)
         have = part.stat().st_size if part.exists() else 0
         try:
-            total = _append(url, part, have)
+            total = _append(url, part, have, end)
             if total is None or part.stat().st_size >= total:
                 return
             reason = f"the connection ended after {part.stat().st_size} of {total} bytes"
@@ -102,6 +111,8 @@ def _download(url: str, part: Path) -> None:
                 break
         except (OSError, HTTPException) as error:
             reason = error
+        if time.monotonic() > end:
+            break
         failures = 0 if part.exists() and part.stat().st_size > have else failures + 1
     raise ConnectionError(
         f"downloading {url} failed: {reason}. What arrived is kept in {part}; call again to go on "
@@ -109,21 +120,46 @@ def _download(url: str, part: Path) -> None:
     )
 
 
-def _append(url: str, part: Path, have: int) -> int | None:
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to another address, but not out of encryption or to another protocol."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str):
+        before, after = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        if after != "https" and after != before:
+            raise urllib.error.HTTPError(
+                newurl,
+                403,
+                f"the redirect from {before} to {newurl!r:.200} is not followed",
+                headers,
+                fp,
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _append(url: str, part: Path, have: int, end: float) -> int | None:
     """Ask once for what follows `have` bytes; give the size of the whole, None if unknown."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.build_opener(_Redirects).open(request, timeout=30) as response:
         resumed = response.status == 206
         if resumed and f"bytes {have}-" not in response.headers.get("Content-Range", ""):
             raise ConnectionError("the server goes on from another place than asked")
         have = have if resumed else 0  # a server without ranges starts again
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
+        total = have + int(length) if length and length.isdecimal() else None
         bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem)
         with bar, part.open("ab" if resumed else "wb") as file:
-            while chunk := response.read(1 << 20):
+            # What has come, not a whole chunk, for which a slow server could let one wait.
+            while (chunk := response.read1(1 << 20)) and time.monotonic() <= end:
+                if max(total or 0, have := have + len(chunk)) > LARGEST:
+                    part.unlink()
+                    raise ValueError(
+                        f"{url} has more than {LARGEST / 2**30:.3g} GiB: nothing was kept. Fetch "
+                        "it in another way and give its path"
+                    )
                 file.write(chunk)
                 bar.update(len(chunk))
+    if time.monotonic() > end:
+        raise TimeoutError(f"it took longer than {LONGEST / 3600:.3g} hours")
     return total
 
 

@@ -5,43 +5,59 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
+import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from segkit.weights.wrappers import plain_state
+
+LARGEST_INDEX = 16 << 20
+"""Bytes of JSON that a file's tensors may be described in: two hundred thousand of them."""
+MOST_DIMENSIONS = 16
+LARGEST_HEADER = 1 << 20
+"""Characters of our own header in it: ADE20K's classes and palette take four thousand."""
+
 
 def save_weights(
-    model: nn.Module | Mapping[str, Tensor], path: str | Path, *, header: Mapping[str, Any]
+    model: nn.Module | Mapping[str, Any], path: str | Path, *, header: Mapping[str, Any]
 ) -> None:
     """Write weights and their header; the file is there completely, or as it was before.
 
     Args:
-        model: the network, or its state dict; on any device.
+        model: the network, on any device; of a compiled, parallel or averaged one (`torch.compile`,
+            DataParallel, DistributedDataParallel, AveragedModel) what is inside. Or its state dict,
+            or what `torch.load` gives of a file that holds one network or state dict beside other
+            things, such as ``{"model": ..., "optimizer": ..., "epoch": 3}``.
         path: the file to write, ending in ``.safetensors``; missing folders are made.
         header: what is needed to use the weights, see above; anything JSON can say, or nothing.
 
     Raises:
-        ValueError: another suffix, no tensors, a meta tensor, or a header that is not JSON.
+        ValueError: another suffix, no tensors, tensors in several places, a meta tensor, or a
+            header that is not JSON.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path} does not end in .safetensors: name it {path.stem}.safetensors")
-    state = model.state_dict() if isinstance(model, nn.Module) else model
+    state = find_state(model)
     if not state:
         raise ValueError(f"there are no tensors to write to {path}")
     for name, tensor in state.items():
-        if not isinstance(tensor, Tensor) or tensor.is_meta:
+        if not isinstance(tensor, Tensor) or tensor.is_meta:  # a module may have further state
             kind = "on the meta device" if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ValueError(f"{name!r} is {kind}, not a tensor with values: {path} not written")
     try:
         text = json.dumps(dict(header), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the header for {path} is not JSON ({error}): {header!r}") from error
+        given = f"{header!r:.200}"
+        raise ValueError(f"the header for {path} is not JSON ({error}): {given}") from error
     # Copies, because safetensors refuses tensors that share memory.
     tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +68,48 @@ def save_weights(
         sync(path.parent)  # the rename itself
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def find_state(given: Any) -> dict[str, Tensor]:
+    """The one state dict in what somebody saved: a network, its tensors by name, or around them.
+
+    Raises:
+        ValueError: there is none, or several: their places are named.
+    """
+    found = dict(_states(given))
+    if len(found) > 1:
+        raise ValueError(
+            f"what was given holds tensors in {len(found)} places, {', '.join(found)}: give one of "
+            f"them; if it is called state, for example state{next(iter(found))}"
+        )
+    if not found:
+        raise ValueError(
+            f"{_odd(given)}, and a network or its tensors by name are needed: give "
+            "model.state_dict(), whose values are tensors (torch.as_tensor makes one of an array)"
+        )
+    return next(iter(found.values()))
+
+
+def _states(given: Any, place: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The state dicts in nested dicts, each with its place, such as ``['model']``."""
+    if isinstance(given, nn.Module):
+        yield place, plain_state(given)
+    elif isinstance(given, Mapping):
+        if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in given.items()):
+            if given or not place:
+                yield place, dict(given)
+        elif place.count("[") < 3:  # the state of an optimizer has numbers for names
+            for key, value in given.items():
+                if isinstance(key, str):
+                    yield from _states(value, f"{place}[{key!r:.80}]")
+
+
+def _odd(given: Any) -> str:
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            if not isinstance(value, Tensor):
+                return f"{name!r:.80} is {type(value).__name__}"
+    return f"this is {type(given).__name__}"
 
 
 def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -86,46 +144,124 @@ def read_header(path: str | Path) -> dict[str, Any]:
         What `save_weights` was given; empty for a safetensors file that is not ours.
 
     Raises:
-        ValueError: the file is a pickle, damaged, or no safetensors; the message names it.
+        ValueError: the file is a pickle, damaged, no safetensors, or no regular file; the message
+            names it.
         FileNotFoundError: there is no such file.
     """
-    return read(Path(path))[0]
-
-
-def read(path: Path, *, with_tensors: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header and, where asked for, the tensors of a safetensors file."""
+    path = Path(path)
     if is_pickle(path):
+        new = path.with_suffix(
+            ".new.safetensors" * (path.suffix == ".safetensors") or ".safetensors"
+        )
         raise ValueError(
             f"{path} is a pickle (a PyTorch .pth or .pt), and reading a pickle can run any code "
-            "in it: segkit never does. Convert it once, where you trust it: state = "
-            'torch.load(path, weights_only=True); save_weights(state, "x.safetensors", header={})'
+            "in it: segkit never does. Convert it once: import torch, segkit; "
+            f"state = torch.load({str(path)!r}, weights_only=True); "
+            f"segkit.save_weights(state, {str(new)!r}, header={{}}). Where torch refuses, "
+            "because it holds more than tensors, such as a whole network, and you trust whoever "
+            "made it, do so with weights_only=False"
         )
     try:
-        with safe_open(path, framework="pt") as file:
+        _check_index(path)
+        with safe_open(path, framework="np") as file:  # which maps nothing for writing
             metadata = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors else {}  # noqa: SIM118
-        header = json.loads(metadata.get("segkit", "{}"))
+        text = metadata.get("segkit", "{}")
+        if len(text) > LARGEST_HEADER:
+            raise ValueError(
+                f"a header of {len(text):,} characters; it may have {LARGEST_HEADER:,}"
+            )
+        header = json.loads(text, object_pairs_hook=_without_twins, parse_constant=_no_number)
         if not isinstance(header, dict):
             raise ValueError("its header is no JSON object")
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} is not a whole safetensors file ({error}): it is damaged, cut short or of "
-            "another format. Copy or download it again"
-        ) from error
+        raise _damaged(path, error) from error
     if metadata.get("format", "").startswith("segkit.checkpoint"):
         raise ValueError(
             f"{path} is the checkpoint of a training, with its optimizer, not a weights file: give "
             f"{path.with_name('best.safetensors')}, which the run's validation writes beside it"
         )
-    return header, tensors
+    return header
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """A file's tensors without their numbers: on the meta device, as float32.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        if deep := [name for name, shape in shapes.items() if len(shape) > MOST_DIMENSIONS]:
+            raise ValueError(f"{deep[0]:.80} has {len(shapes[deep[0]])} dimensions")
+        return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_tensors(path: Path, names: Collection[str]) -> dict[str, Tensor]:
+    """Some of a file's tensors, by name.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, AttributeError) as error:  # a kind of number that torch lacks
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} is not a whole safetensors file ({error!s:.200}): it is damaged, cut short or of "
+        "another format. Copy or download it again"
+    )
+
+
+def _check_index(path: Path) -> None:
+    """Refuse a file whose description of its tensors alone would cost much."""
+    with open_regular(path) as file:
+        start, size = file.read(8), os.fstat(file.fileno()).st_size
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if LARGEST_INDEX < length <= size:
+        raise ValueError(f"its tensors are described in {length:,} bytes")
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("its header has a name twice")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"its header holds {name}, which is no JSON")
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file is one that torch.save or pickle wrote."""
-    with path.open("rb") as file:
+    """Whether a file is one that torch.save or pickle wrote.
+
+    Raises:
+        ValueError: it is no regular file.
+    """
+    with open_regular(path) as file:
         start = file.read(9)
     # Byte 8 of a safetensors file opens its JSON; the length before it may look like anything.
     return start[8:] != b"{" and (start.startswith(b"PK") or start[:1] == b"\x80")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading, and nothing else that may lie under its name.
+
+    Raises:
+        ValueError: a pipe, which would never end, a device, or a folder.
+        FileNotFoundError: there is no such file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise ValueError(f"{path} is a pipe, a device or a folder: give a regular file")
 
 
 def sync(path: Path) -> None:

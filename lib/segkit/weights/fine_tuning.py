@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from segkit.weights.downloads import Source
-from segkit.weights.loading import misfit, misfit_error, other_shapes, read_for, state_of
+from segkit.weights.loading import misfit, misfit_error, open_for, other_shapes, put, state_of
 
 
 class Loaded(NamedTuple):
@@ -23,6 +23,8 @@ class Loaded(NamedTuple):
         before: number of classes that the weights were trained for.
         now: number of classes of the network.
         renamed: whether both have names for as many classes, and share none.
+        prefix: what was taken off the names of the file's tensors, as by
+            `segkit.weights.load_weights`; "" for nothing.
     """
 
     source: str
@@ -32,15 +34,17 @@ class Loaded(NamedTuple):
     before: int
     now: int
     renamed: bool
+    prefix: str = ""
 
     def __str__(self) -> str:
+        without = f" ({self.prefix!r} was taken off their names)" if self.prefix else ""
         if not self.fresh:
-            text = f"weights from {self.source}, all of them"
+            text = f"weights from {self.source}{without}, all of them"
             return text + self.renamed * ", though its classes have other names"
         modules = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in self.fresh))
         rows = f", but for the rows of {', '.join(self.kept)}" if self.kept else ""
         return (
-            f"weights from {self.source}, made for {self.before} classes, now {self.now}: "
+            f"weights from {self.source}{without}, made for {self.before} classes, now {self.now}: "
             f"{modules} start from random weights{rows}"
         )
 
@@ -79,25 +83,32 @@ def load_for_classes(
         ConnectionError: the download failed.
     """
     own = state_of(model)
-    name, header, tensors = read_for(model, source)
-    fresh, before = other_shapes(own, tensors), num_classes
-    if own.keys() != tensors.keys() or fresh:
-        before = _classes_of(own, tensors, num_classes, rebuild)
+    stored = open_for(model, source)
+    header, shapes = stored.header, stored.shapes
+    fresh, before = other_shapes(own, shapes), num_classes
+    if own.keys() != shapes.keys() or fresh:
+        before = _classes_of(own, shapes, num_classes, rebuild)
         if not before:
-            raise misfit_error(misfit(name, model, tensors), header)
+            raise misfit_error(misfit(stored, model), header)
     theirs, ours = _plain(header.get("classes"), before), _plain(classes, num_classes)
     rows = [(theirs.index(c), i) for i, c in enumerate(ours) if c and c in theirs]
     if not fresh and rows and theirs != ours:  # as many classes, but not the same ones
         fresh = other_shapes(own, _shapes(rebuild, num_classes + 1))
-    model.load_state_dict({k: v for k, v in tensors.items() if k not in fresh}, strict=False)
+    tensors = stored.tensors(shapes.keys())
+    put(model, {k: v for k, v in tensors.items() if k not in fresh})
     moved = [_move(own[k], tensors[k], rows, before, num_classes) for k in fresh]
     kept = tuple(classes[i] for _, i in rows) if any(moved) else ()
     renamed = bool(theirs and ours and not rows and not fresh)
-    return Loaded(name, header, tuple(fresh), kept, before, num_classes, renamed)
+    return Loaded(
+        stored.name, header, tuple(fresh), kept, before, num_classes, renamed, stored.prefix
+    )
 
 
 def _classes_of(
-    own: dict[str, Tensor], tensors: dict[str, Tensor], now: int, rebuild: Callable[..., nn.Module]
+    own: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    now: int,
+    rebuild: Callable[..., nn.Module],
 ) -> int:
     """The number of classes for which the network has a file's tensors exactly; 0 for none."""
     candidates = {

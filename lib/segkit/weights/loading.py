@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
 from segkit.weights import torchvision_weights
 from segkit.weights.downloads import Source, fetch
-from segkit.weights.files import is_pickle, read
+from segkit.weights.files import is_pickle, read_header, read_shapes, read_tensors
+from segkit.weights.wrappers import match_names, plain_names, plain_state, unwrapped
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_weights(model: nn.Module, source: Source, *, strict: bool = True) -> dict[str, Any]:
     """Load weights into a network, on the device where it is.
+
+    Names are compared as if neither side were wrapped: a compiled, parallel or averaged network
+    gets its weights, and of a file that was saved with something around the network one prefix of
+    all names (``module.``, ``_orig_mod.``, ``model.`` and the like) is taken off, with a warning.
 
     Args:
         model: the network, changed in place; as it was when anything is raised.
@@ -34,17 +40,16 @@ def load_weights(model: nn.Module, source: Source, *, strict: bool = True) -> di
         ConnectionError: the download failed; what arrived is kept for the next attempt.
     """
     own = state_of(model)
-    name, header, tensors = read_for(model, source)
-    shapes = other_shapes(own, tensors)
-    if shapes or own.keys() != tensors.keys():
-        found = misfit(name, model, tensors)
-        fitting = (own.keys() & tensors.keys()) - set(shapes)
+    stored = open_for(model, source)
+    fitting = (own.keys() & stored.shapes.keys()) - set(other_shapes(own, stored.shapes))
+    if found := misfit(stored, model):
         if strict or not fitting:
-            raise misfit_error(found, header)
+            raise misfit_error(found, stored.header)
         warnings.warn(f"{found}; the rest was loaded", stacklevel=2)
-    fitting = {k: v for k, v in tensors.items() if k in own and k not in shapes}
-    model.load_state_dict(fitting, strict=False)
-    return header
+    put(model, stored.tensors(fitting))
+    if stored.prefix:
+        warnings.warn(f"{stored.name}: {stored.said()}", stacklevel=2)
+    return stored.header
 
 
 def with_weights(model: Network, source: Source | None) -> Network:
@@ -62,32 +67,81 @@ def with_weights(model: Network, source: Source | None) -> Network:
     return model
 
 
-def read_for(model: nn.Module, source: Source) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
-    """What a source is called, its header, and its tensors under the names of a network's.
+class Stored(NamedTuple):
+    """Weights that lie somewhere, under a network's names; their numbers are read when asked for.
+
+    Attributes:
+        name: what messages call them.
+        header: see `read_header`.
+        shapes: the tensors, on the meta device unless they are in memory anyway.
+        read: gives some of the tensors by name.
+        prefix: what was taken off their names for the network's, see `match_names`.
+    """
+
+    name: str
+    header: dict[str, Any]
+    shapes: Mapping[str, Tensor]
+    read: Callable[[Collection[str]], dict[str, Tensor]]
+    prefix: str
+
+    def tensors(self, names: Collection[str]) -> dict[str, Tensor]:
+        """Some of the tensors, by name."""
+        return self.read(names)
+
+    def said(self) -> str:
+        """That a prefix was taken off, as a clause."""
+        return f"{self.prefix!r} was taken off the names of its tensors"
+
+
+def open_for(model: nn.Module, source: Source) -> Stored:
+    """Find weights for a network, without reading a file's tensors.
 
     Raises:
-        ValueError: a tensor has NaN or infinite numbers; and as `load_weights`.
+        ValueError: as `load_weights`; a tensor of NaN or infinite numbers when it is read.
     """
+    network = unwrapped(model)
+    header: dict[str, Any] = {}
+    state = None
     if torchvision_weights.is_name(source):
         name = str(source)
-        header, tensors = torchvision_weights.download(name, model)
+        header, state = torchvision_weights.download(name, network)
     else:
         name = str(path := fetch(source))
-        rename = torchvision_weights.renaming(model)
+        rename = torchvision_weights.renaming(network)
         if rename and is_pickle(path):
-            header, tensors = {}, torchvision_weights.read_pth(path, rename)
+            state = torchvision_weights.read_pth(path, rename)
         else:
-            header, tensors = read(path, with_tensors=True)
-    own = dict(model.named_buffers())  # a mask of -inf is meant
-    if broken := [
-        k for k, t in tensors.items() if not _finite(t) and (k not in own or _finite(own[k]))
-    ]:
+            header = read_header(path)
+    shapes = read_shapes(path) if state is None else state
+    buffers = dict(network.named_buffers())
+    own = plain_names(network)
+    names, prefix = match_names(shapes, own, source=name)
+
+    def read(wanted: Collection[str]) -> dict[str, Tensor]:
+        theirs = {names[key] for key in wanted}
+        found = read_tensors(path, theirs) if state is None else state
+        tensors = {key: found[names[key]] for key in wanted}
+        _refuse_non_finite(name, tensors, {k: buffers.get(own.get(k, k)) for k in tensors})
+        return tensors
+
+    return Stored(name, header, {k: shapes[v] for k, v in names.items()}, read, prefix)
+
+
+def _refuse_non_finite(
+    name: str, tensors: dict[str, Tensor], buffers: Mapping[str, Tensor | None]
+) -> None:
+    broken = [
+        key
+        for key, tensor in tensors.items()
+        # A mask of -inf is meant.
+        if not _finite(tensor) and ((own := buffers[key]) is None or _finite(own))
+    ]
+    if broken:
         raise ValueError(
             f"{name} has NaN or infinite numbers in {len(broken)} of {len(tensors)} tensors, first "
-            f"in {broken[0]}, as after a training that diverged: give weights of an earlier step "
+            f"in {min(broken)}, as after a training that diverged: give weights of an earlier step "
             "or of another run"
         )
-    return name, header, tensors
 
 
 def _finite(tensor: Tensor) -> bool:
@@ -99,26 +153,38 @@ def _finite(tensor: Tensor) -> bool:
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of a network that has memory to load weights into."""
-    own = model.state_dict()
+    """The state dict of a network that has memory to load weights into, see `plain_state`."""
+    own = plain_state(unwrapped(model))
     if any(tensor.is_meta for tensor in own.values()):
         raise ValueError("the model is on the meta device: model.to_empty(device=...) comes first")
     return own
 
 
-def other_shapes(own: dict[str, Tensor], tensors: dict[str, Tensor]) -> list[str]:
+def put(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors, by the names of `state_of`, into a network."""
+    network = unwrapped(model)
+    names = plain_names(network)
+    network.load_state_dict({names[key]: tensor for key, tensor in tensors.items()}, strict=False)
+
+
+def other_shapes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
     """The names that both have, with tensors of different shapes; sorted."""
     return sorted(k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape)
 
 
-def misfit(name: str, model: nn.Module, tensors: dict[str, Tensor]) -> str:
-    """In which tensors a file and a network differ, in words."""
-    own = model.state_dict()
+def misfit(stored: Stored, model: nn.Module) -> str:
+    """In which tensors weights and a network differ, in words; "" where they do not."""
+    network = unwrapped(model)
+    own, tensors = plain_state(network), stored.shapes
     different = [
-        f"{k} {[*tensors[k].shape]} for {[*own[k].shape]}" for k in other_shapes(own, tensors)
+        f"{_short(k)} {[*tensors[k].shape]} for {[*own[k].shape]}"
+        for k in other_shapes(own, tensors)
     ]
+    if not different and own.keys() == tensors.keys():
+        return ""
+    without = f" ({stored.said()})" if stored.prefix else ""
     return (
-        f"{name} does not fit {type(model).__name__}: "
+        f"{stored.name} does not fit {type(network).__name__}{without}: "
         f"{_some('missing', sorted(own.keys() - tensors.keys()))}; "
         f"{_some('not in the model', sorted(tensors.keys() - own.keys()))}; "
         f"{_some('of another shape', different)}"
@@ -127,7 +193,7 @@ def misfit(name: str, model: nn.Module, tensors: dict[str, Tensor]) -> str:
 
 def misfit_error(found: str, header: dict[str, Any]) -> ValueError:
     """The error for a `misfit`, with what the file says about itself."""
-    written = f"{header.get('builder', 'no builder')}, {header.get('arguments', '')}"
+    written = f"{header.get('builder', 'no builder')!s:.80}, {header.get('arguments', '')!s:.200}"
     return ValueError(
         f"{found}. Build the network that the file is for (its header says: {written}) or, "
         "where a part fits, load that with strict=False"
@@ -136,4 +202,9 @@ def misfit_error(found: str, header: dict[str, Any]) -> ValueError:
 
 def _some(what: str, names: list[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{len(names)} {what}" + (f" ({', '.join(names[:5])}{more})" if names else "")
+    shown = ", ".join(map(_short, names[:5]))
+    return f"{len(names)} {what}" + (f" ({shown}{more})" if names else "")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 120 else f"{name[:117]}..."

@@ -6,6 +6,7 @@ Those that `converters.torchvision.RULES` names can take them: it renames the te
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from segkit.weights.converters.torchvision import RULES, from_torchvision
+from segkit.weights.files import find_state
+from segkit.weights.wrappers import without_wrappers
 
 Rename = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -91,27 +94,38 @@ def download(name: str, model: nn.Module) -> tuple[dict[str, Any], dict[str, Ten
 def read_pth(path: Path, rename: Rename) -> dict[str, Tensor]:
     """The tensors of a state dict that torchvision saved, read without running anything in it.
 
+    A checkpoint of its training script, ``{"model": ..., "epoch": ...}``, will do.
+
     Raises:
         ValueError: it holds other things than tensors by name, or is damaged, or another network's.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch never compresses
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise ValueError("it is compressed, which torch.save does not do")
+        given = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a hostile or damaged file makes torch raise
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"{path} is damaged, or a pickle that holds more than tensors, and nothing in it was "
-            f"run ({reason}): give a plain state dict of torchvision, or a .safetensors file"
+            f"run ({reason:.300}): give a plain state dict. Where you trust whoever made it: "
+            "import torch; from segkit.weights.files import find_state; "
+            f"state = torch.load({str(path)!r}, weights_only=False); "
+            f"torch.save(find_state(state), {str(path.with_suffix('.plain.pth'))!r})"
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(
-            f"{path} holds no plain state dict, tensors by name: save its part that does, "
-            'state = torch.load(path, weights_only=True); torch.save(state["model"], new_path)'
-        )
-    return _renamed(state, rename, path)
+    try:
+        state = find_state(given)
+    except ValueError as error:
+        raise ValueError(f"{path} holds no plain state dict: {error}") from error
+    return _renamed({without_wrappers(k): v for k, v in state.items()}, rename, path)
 
 
 def _renamed(state: dict[str, Tensor], rename: Rename, source: object) -> dict[str, Tensor]:
     try:
         return rename(state)
     except (ValueError, TypeError) as error:  # a name of an unknown kind
-        raise ValueError(f"{source} holds tensors of another network than torchvision's") from error
+        raise ValueError(
+            f"{source} holds tensors of another network than torchvision's: where they are of one "
+            "of ours, load its state dict and segkit.save_weights it as .safetensors"
+        ) from error
