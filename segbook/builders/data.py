@@ -22,7 +22,9 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
     entry = data_catalog.find(recipe.data)
     root = recipe.data_root
     try:
-        return entry.open_splits(root, size=recipe.image_size, length=recipe.length)
+        return entry.open_splits(
+            root, size=recipe.image_size, length=recipe.length, ignore=recipe.ignore
+        )
     except ValueError as error:
         if not (entry.own and root and Path(root).is_dir()):
             raise
