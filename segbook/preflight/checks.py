@@ -29,6 +29,7 @@ from segkit.doctor.data.listing import list_folder
 from segkit.doctor.data.scan import Progress
 from segkit.engine import best_precision, distributed
 from segkit.engine.freeze import freeze
+from segkit.files import shown
 from segkit.outputs import IGNORE
 from segkit.weights import read_header
 
@@ -97,7 +98,7 @@ def examine(
         what = f"{len(scan.records):,} of {sum(map(len, sets.values())):,} pairs were looked at, "
         what += "evenly spread"
         why = "a fault in the others shows when their turn comes"
-        findings.append(Finding("note", "sampled", what, why, "segbook doctor RECIPE looks at all"))
+        findings.append(Finding("note", "sampled", what, why, f"{_look(recipe)} looks at all"))
     findings += _pictures(recipe, sets["train"], scan)
     try:
         with torch.device("meta"):
@@ -283,6 +284,18 @@ def _sizes(
     )
 
 
+def _look(recipe: Recipe) -> str:
+    """The command that looks at all of a recipe's data."""
+    if recipe.name not in recipes.RECIPES:
+        return shell("segbook", "doctor", recipe.data_root)
+    published = recipes.get(recipe.name)
+    words = ["segbook", "doctor", recipe.name]
+    for field in ("data", "data_root", "ignore"):
+        if (value := getattr(recipe, field)) != getattr(published, field):
+            words += ["--set", f"{field}={value}"]
+    return shell(*words)
+
+
 def _set(field: str, value: Any) -> str:
     """How a field is changed, to be pasted into a shell."""
     return f"--set {shell(f'{field}={value!r}')}"
@@ -306,12 +319,12 @@ def _no_data(
             )
         what, fix = str(error), "do what it says, or give another data_root"
     else:
-        what = f"{error} (looked in {root.absolute()})" if recipe.data_root else str(error)
+        what = f"{error} (looked in {shown(root.absolute())})" if recipe.data_root else str(error)
         fix = f"--set data_root=FOLDER, such as {entry.root}: "
         fix += "the data set's own folder, not its parent"
     # A finding about the file or list that the error names says it all, and better. Places are
     # files, "list: stem" and "image ~ mask".
     places = [place.file for one in found if one.severity == "error" for place in one.places]
-    if any(place.split(": ")[0].split(" ~ ")[0] in str(error) for place in places):
+    if any(shown(place.split(": ")[0].split(" ~ ")[0]) in str(error) for place in places):
         return found
     return [_unbuilt("data", what, fix), *found]

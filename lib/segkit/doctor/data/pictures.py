@@ -192,10 +192,12 @@ def ramps(values: np.ndarray) -> np.ndarray:
 def palette_of(picture: Image.Image) -> dict[int, tuple[int, int, int]]:
     """RGB by index; empty where a picture has no palette, or one in another form."""
     palette = picture.palette
-    if palette is None or palette.mode != "RGB" or palette.rawmode not in (None, "RGB"):
+    stored = (palette.rawmode or palette.mode) if palette else ""
+    if palette is None or not {*"RGB"} <= {*stored}:
         return {}
-    content = bytes(palette.palette)
-    return dict(enumerate(zip(content[::3], content[1::3], content[2::3], strict=False)))
+    content = bytes(palette.palette)  # of a BMP it is BGRX
+    channels = (content[stored.index(channel) :: len(stored)] for channel in "RGB")
+    return dict(enumerate(zip(*channels, strict=False)))
 
 
 def _strange_values(file: PictureFile) -> tuple[np.ndarray, Labels | None]:
