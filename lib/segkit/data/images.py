@@ -335,7 +335,9 @@ def turning_cure(image: Path, mask: Path) -> str:
 
     def command(orientation: int) -> str:
         name = str(mask if is_png else mask.with_suffix(".png"))
-        code = f"from segkit.data import note_orientation as note; note({name!r}, {orientation})"
+        # In double quotes, which need no others in a shell.
+        literal = repr(name) if '"' in name else '"' + repr("'" + name)[2:]
+        code = f"from segkit.data import note_orientation as note; note({literal}, {orientation})"
         return shlex.join(["python", "-c", code])
 
     if not upright:

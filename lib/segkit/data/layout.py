@@ -131,7 +131,10 @@ def what_lies_there(folder: Path, name: str, others: Mapping[str, Path] | None =
         name: its stem, or a line of a list.
         others: the files of the folder by stem, of which one may be meant.
     """
-    near = nearby(folder / _plain(name).name) if _plain(name).name else None
+    meant = _plain(name)
+    if str(meant.parent) != "." and (folder / meant.name).is_file():
+        return f"{shown(folder / meant.name)} lies there, which is another path"
+    near = nearby(folder / meant.name) if meant.name else None
     if near is None or near.parent != folder:
         for stem, path in (others or {}).items():
             if stem.startswith(name) or name.startswith(stem):
@@ -223,20 +226,18 @@ def _stem_of(line: str, stems: frozenset[str], folder: Path) -> str | None:
     if line in stems:
         return line
     path = _plain(line)
-    if path.suffix.lower() in IMAGE_SUFFIXES and path.stem in stems:
-        stem = path.stem
-    elif path.name in stems:
-        stem = path.name
-    else:
-        parts = [part for part in re.split(r"[\s,;]+", line) if part]
-        if len(parts) != 2:
-            return None
-        image, mask = (_stem_of(part, stems, folder) for part in parts)
-        return image if image == mask else None
+    stem = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
     # What a list calls city2/a.png is not images/a.png.
     home = os.path.normpath(os.path.join(os.path.abspath(folder), path.parent))
     homes = (folder, folder / "images", folder / "masks")
-    return stem if home in {os.path.abspath(one) for one in homes} else None
+    if home in {os.path.abspath(one) for one in homes}:
+        if meant := [one for one in (stem, path.name) if one in stems]:
+            return meant[0]
+    parts = [part for part in re.split(r"[\s,;]+", line) if part]
+    if len(parts) == 2:
+        image, mask = (_stem_of(part, stems, folder) for part in parts)
+        return image if image == mask else None
+    return None
 
 
 def _plain(line: str) -> PurePosixPath:
