@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = (
     (stat.S_ISDIR, "is a folder, not a file"),
@@ -41,7 +41,7 @@ def shown(name: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
 
 
-def open_regular(path: str | Path, most: int | None = None) -> BinaryIO:
+def open_regular(path: str | Path, most: int | None = None) -> BufferedReader:
     """Open a plain file to read its bytes; a pipe is not waited for, a device not touched.
 
     Args:

@@ -54,7 +54,7 @@ class Classes(NamedTuple):
 class _Table(NamedTuple):
     """A list as it was read: names, and where it has them ids and colours."""
 
-    names: list[Any]
+    names: Any
     ids: list[Any] | None = None
     palette: Any = None
 

@@ -98,13 +98,13 @@ def list_folder(root: Path, splits: Sequence[str] | None = None) -> Listing:
         found = {split: found[split] for split in splits}
     pairs = tuple(pair for part in found.values() for pair in part)
     lost, repeated = (
-        tuple((listing, line) for listing, line in lines if listing.stem in found)
+        [(listing, line) for listing, line in lines if listing.stem in found]
         for lines in (lost, repeated)
     )
     homes = dict.fromkeys(folders.get(split, root) for split in found)
     nested = [inside for home in homes for inside in _nested(home)]
     return Listing(
-        tuple(found), pairs, tuple(doubles), lost, tuple(nested), repeated,
+        tuple(found), pairs, tuple(doubles), tuple(lost), tuple(nested), tuple(repeated),
         tuple(unlabelled.items()),
     )  # fmt: skip
 
