@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from segbook.recipes.recipe import Recipe
+from segbook.text import shell
 from segkit import transforms
 from segkit.data import catalog as data_catalog
 from segkit.data.statistics import class_pixels
@@ -39,11 +40,15 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
     entry = data_catalog.find(recipe.data)
     root = recipe.data_root
     try:
-        return entry.open_splits(root, size=recipe.image_size, length=recipe.length)
+        return entry.open_splits(
+            root, size=recipe.image_size, length=recipe.length, ignore=recipe.ignore
+        )
     except ValueError as error:
         if not (entry.own and root and Path(root).is_dir()):
             raise
-        raise ValueError(f"{error}. `segbook doctor {root}` lists all that is wrong") from error
+        raise ValueError(
+            f"{error}. {shell('segbook', 'doctor', root)} lists all that is wrong"
+        ) from error
 
 
 def build_augmentation(

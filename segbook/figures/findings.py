@@ -12,13 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 from torch.nn import functional as F
 
 from segbook.figures.pictures import WRONG, Picture, label_picture
 from segbook.figures.style import GREY, INK, PALE, VERMILION, YELLOW, styled
-from segkit.data.images import FORMATS, MAX_PIXELS
-from segkit.data.layout import distinct
+from segkit.data.classes import distinct
+from segkit.data.images import PictureFile
 from segkit.doctor.finding import Finding, Place
 
 _COLOURS = {"error": VERMILION, "warning": YELLOW, "note": GREY}
@@ -198,13 +197,11 @@ def _draw(axes: Axes, tile: _Tile) -> None:
 def _picture(path: Path) -> Picture | None:
     """A file as RGB; few grey values are class ids and get colours. None: it cannot be read."""
     try:
-        with Image.open(path, formats=FORMATS) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                return None
-            if opened.mode in ("1", "L", "I", "I;16"):
-                values = np.asarray(opened).astype(np.int64)
+        with PictureFile(path) as file:
+            if file.mode in ("1", "L", "I", "I;16"):
+                values = np.asarray(file.pixels).astype(np.int64)
                 if len(np.unique(values)) <= _IDS:
                     return label_picture(values % 256, _PALETTE, hatch=True)
-            return np.array(opened.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return np.array(file.pixels.convert("RGB"))
+    except (OSError, ValueError):
         return None

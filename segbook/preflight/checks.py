@@ -19,6 +19,7 @@ from segbook.builders.data import build_augmentation, build_data
 from segbook.builders.model import build_model
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import runs_root
+from segbook.text import shell
 from segkit import data, doctor, transforms
 from segkit.data import catalog as data_catalog
 from segkit.data.subset import Subset, at_most
@@ -28,11 +29,15 @@ from segkit.doctor.data.listing import list_folder
 from segkit.doctor.data.scan import Progress
 from segkit.engine import best_precision, distributed
 from segkit.engine.freeze import freeze
+from segkit.files import shown
 from segkit.outputs import IGNORE
 from segkit.weights import read_header
 
 DRAWN = 32
 """Scenes of the synthetic streets that are looked at: what is drawn has no broken files."""
+
+CHANNELS = 3
+"""Of the images of every data set: red, green, blue."""
 
 OF_THE_WHOLE = ("tiny_split", "classes_never_present")
 """Checks that a sample cannot answer."""
@@ -93,7 +98,7 @@ def examine(
         what = f"{len(scan.records):,} of {sum(map(len, sets.values())):,} pairs were looked at, "
         what += "evenly spread"
         why = "a fault in the others shows when their turn comes"
-        findings.append(Finding("note", "sampled", what, why, "segbook doctor RECIPE looks at all"))
+        findings.append(Finding("note", "sampled", what, why, f"{_look(recipe)} looks at all"))
     findings += _pictures(recipe, sets["train"], scan)
     try:
         with torch.device("meta"):
@@ -103,11 +108,24 @@ def examine(
         if given is not None:  # else the recipe's finding has said so
             findings.append(_unbuilt("network", error, "change model or model_options"))
         return by_severity(findings)
+    taken = recipe.model_options.get("in_channels", CHANNELS)
+    if taken != CHANNELS:
+        findings.append(
+            Finding(
+                "error",
+                "input_channels",
+                f"the network takes images of {taken} channels (model_options), and those of "
+                f"data={recipe.data!r} have {CHANNELS}",
+                "the first convolution would refuse the first batch",
+                _set("model_options", {**recipe.model_options, "in_channels": CHANNELS}),
+            )
+        )
+        return by_severity(findings)
     share = max(1, recipe.batch_size // processes)
     saved = 0
     for crop in dict.fromkeys(crop for _, crop, _ in recipe.schedule_of_crops()):
         step, found = doctor.check_network(
-            built, (share, 3, *crop), aux_weight=recipe.aux_weight, processes=processes
+            built, (share, CHANNELS, *crop), aux_weight=recipe.aux_weight, processes=processes
         )
         findings += found
         saved = max(saved, step.saved)
@@ -266,6 +284,23 @@ def _sizes(
     )
 
 
+def _look(recipe: Recipe) -> str:
+    """The command that looks at all of a recipe's data."""
+    if recipe.name not in recipes.RECIPES:
+        return shell("segbook", "doctor", recipe.data_root)
+    published = recipes.get(recipe.name)
+    words = ["segbook", "doctor", recipe.name]
+    for field in ("data", "data_root", "ignore"):
+        if (value := getattr(recipe, field)) != getattr(published, field):
+            words += ["--set", f"{field}={value}"]
+    return shell(*words)
+
+
+def _set(field: str, value: Any) -> str:
+    """How a field is changed, to be pasted into a shell."""
+    return f"--set {shell(f'{field}={value!r}')}"
+
+
 def _unbuilt(part: str, error: Exception | str, fix: str) -> Finding:
     why = "a training would end here before its first step"
     return Finding("error", f"{part}_cannot_be_built", str(error), why, fix)
@@ -279,15 +314,17 @@ def _no_data(
     found: list[Finding] = []
     if entry.own and recipe.data_root and root.is_dir():
         with contextlib.suppress(ValueError):  # that is what building it has said
-            found = doctor.inspect_folder(root, workers=workers, progress=progress)
+            found = doctor.inspect_folder(
+                root, ignore=recipe.ignore, workers=workers, progress=progress
+            )
         what, fix = str(error), "do what it says, or give another data_root"
     else:
-        what = f"{error} (looked in {root.absolute()})" if recipe.data_root else str(error)
+        what = f"{error} (looked in {shown(root.absolute())})" if recipe.data_root else str(error)
         fix = f"--set data_root=FOLDER, such as {entry.root}: "
         fix += "the data set's own folder, not its parent"
     # A finding about the file or list that the error names says it all, and better. Places are
     # files, "list: stem" and "image ~ mask".
     places = [place.file for one in found if one.severity == "error" for place in one.places]
-    if any(place.split(": ")[0].split(" ~ ")[0] in str(error) for place in places):
+    if any(shown(place.split(": ")[0].split(" ~ ")[0]) in str(error) for place in places):
         return found
     return [_unbuilt("data", what, fix), *found]

@@ -16,6 +16,7 @@ from segkit.doctor import Finding
 from segkit.doctor.finding import counted
 from segkit.engine import distributed
 from segkit.engine.checkpoint import LAST, PREVIOUS
+from segkit.files import shown
 
 FILE = "doctor.json"
 LIMIT = 2000
@@ -99,7 +100,7 @@ def has_begun(folder: RunFolder) -> bool:
 
 
 def _line(finding: Finding) -> str:
-    first = finding.places[0].file if finding.places else ""
+    first = shown(finding.places[0].file) if finding.places else ""
     where = f" ({first})" if first and first not in finding.what else ""
     return f"{finding.severity}: {finding.what}{where} [{finding.check}]; {finding.fix}"
 

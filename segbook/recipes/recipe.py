@@ -19,6 +19,7 @@ CountFrom1 = Annotated[int, Meta(ge=1)]
 Amount = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+VoidId = Annotated[int, Meta(ge=0, le=255)]
 Size = tuple[int, int]
 Range = tuple[float, float]
 Colour = tuple[Share, Share, Share]
@@ -67,6 +68,10 @@ class Recipe:
         str, "a name of `segkit.data.catalog`: 'synthetic', 'camvid', 'folder' (your own), ..."
     ] = "synthetic"
     data_root: Annotated[str, "the folder of the data; the synthetic streets need none"] = ""
+    ignore: Annotated[
+        VoidId | tuple[VoidId, ...],
+        "the id, or ids, by which masks of your own (data=folder) mark void, as 255 always does",
+    ] = 255
     image_size: Annotated[Size, "(height, width) of the synthetic streets, in pixels"] = (128, 160)
     length: Annotated[CountFrom1, "training scenes of the synthetic streets"] = 400
     crop: Annotated[Size, "(height, width) in pixels"] = (128, 160)

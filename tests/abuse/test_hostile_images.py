@@ -51,7 +51,7 @@ def test_an_empty_file_and_animations_are_named(tmp_path, read):
     frames = [Image.fromarray(np.full((9, 9), value, np.uint8)) for value in (1, 90, 200)]
     for name in ("moves.png", "moves.tif", "moves.webp"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
-        with pytest.raises(ValueError, match=rf"{name} holds 3 pictures"):
+        with pytest.raises(ValueError, match=rf"{name} holds several pictures"):
             read(tmp_path / name)
     frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:])
     with pytest.raises(ValueError, match=r"moves\.gif cannot be read as a picture"):

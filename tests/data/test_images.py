@@ -1,9 +1,12 @@
 """Reading files: every kind that is fine, every kind that is not, with its name in the error."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from segkit.data import images, mask_from_colours, read_image, read_mask
 
@@ -71,8 +74,6 @@ def test_masks_of_few_bits_are_not_stretched(tmp_path, bits):
 
 def _grey_png(ids, bits):
     """Write a grey PNG of ``bits`` bits a pixel, which PIL itself cannot."""
-    import struct
-    import zlib
 
     def chunk(kind, content):
         body = kind + content
@@ -93,11 +94,88 @@ def _grey_png(ids, bits):
     )
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_each_orientation_is_applied_to_images(tmp_path, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a"
+    Image.fromarray(COLOURS).save(path, kind, exif=exif, lossless=True)
+    expected = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    assert np.array_equal(read_image(path).permute(1, 2, 0).numpy(), np.array(expected))
+
+
+TURNED = {1: IDS, 2: IDS[:, ::-1], 3: np.rot90(IDS, 2), 4: IDS[::-1], 5: IDS.T,
+          6: np.rot90(IDS, -1), 7: np.rot90(IDS, 2).T, 8: np.rot90(IDS)}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("kind", ["noted", "PNG", "TIFF", "after the pixels"])
+def test_each_orientation_is_applied_to_masks(tmp_path, kind, orientation):
+    path = tmp_path / "m.png"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(IDS).save(path, **({} if kind in ("noted", "after the pixels") else
+                                       {"format": kind, "exif": exif}))  # fmt: skip
+    if kind == "noted":
+        images.note_orientation(path, 9 - orientation)
+        images.note_orientation(path, orientation)  # in the place of what was there
+    if kind == "after the pixels":
+        whole, body = path.read_bytes(), b"eXIf" + exif.tobytes()[6:]
+        late = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        path.write_bytes(whole[:-12] + late + whole[-12:])
+    assert np.array_equal(read_mask(path).numpy(), TURNED[orientation])
+
+
+def test_a_note_of_orientation_leaves_the_pixels_alone(tmp_path):
+    path = tmp_path / "m.png"
+    path.write_bytes(_grey_png(IDS, 2))
+    images.note_orientation(path, 1)
+    assert np.array_equal(read_mask(path).numpy(), IDS)
+    with pytest.raises(ValueError, match="orientation=9: EXIF knows 1"):
+        images.note_orientation(path, 9)
+    Image.fromarray(IDS).save(tmp_path / "m.bmp")
+    with pytest.raises(ValueError, match=r"m\.bmp is BMP: save it as PNG"):
+        images.note_orientation(tmp_path / "m.bmp", 1)
+    assert {one.name for one in tmp_path.iterdir()} == {"m.png", "m.bmp"}
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+def test_tiff_of_four_bits_is_not_stretched(tmp_path, compression):
+    ids = np.random.default_rng(2).integers(0, 16, (6, 10), dtype=np.uint8)
+    rows = (ids[:, ::2] << 4 | ids[:, 1::2]).tobytes()
+    packed = zlib.compress(rows) if compression == 8 else rows
+    tags = {
+        256: 10,
+        257: 6,
+        258: 4,
+        259: compression,
+        262: 1,
+        273: 0,
+        277: 1,
+        278: 6,
+        279: len(packed),
+    }
+    tags[273] = 8 + 2 + 12 * len(tags) + 4  # where the pixels begin
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0)
+    (tmp_path / "m.tif").write_bytes(header + packed)
+    with Image.open(tmp_path / "m.tif") as picture:
+        assert picture.mode == "L"
+    assert np.array_equal(read_mask(tmp_path / "m.tif").numpy(), ids)
+
+
 def test_what_masks_may_not_be(tmp_path):
     cases = {
         "colour.png": (COLOURS, {}, r"colour\.png is a colour picture .*mask_from_colours"),
         "lossy.jpg": (IDS, {}, r"lossy\.jpg is a mask in JPEG.* as PNG"),
         "lossy.webp": (COLOURS, {}, r"lossy\.webp is a mask in WEBP"),
+        "lossy.tif": (
+            IDS,
+            {"compression": "jpeg"},
+            r"lossy\.tif is a mask in TIFF compressed by j",
+        ),
+        "float.tif": (IDS.astype(np.float32), {}, r"float\.tif has floating-point pixels"),
         "many.png": (IDS.astype(np.uint16) + 7000, {}, r"many\.png holds values from 700\d to 700"),
         "alpha.png": (np.dstack((COLOURS, IDS)), {}, r"alpha\.png is a colour picture \(mode RGBA"),
     }
@@ -123,15 +201,18 @@ def test_damaged_files_are_named(tmp_path, read):
         (tmp_path / name).write_bytes(bytes_)
         with pytest.raises(ValueError, match=f"{name} {message}"):
             read(tmp_path / name)
-    with pytest.raises(ValueError, match=r"gone\.png: no such file"):
+    with pytest.raises(ValueError, match=r"gone\.png is missing"):
         read(tmp_path / "gone.png")
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="is a folder, not a file"):
         read(tmp_path)
 
 
 def test_sixteen_bit_images_are_refused(tmp_path):
     path = write(tmp_path / "deep.png", IDS.astype(np.uint16) * 9000)
     with pytest.raises(ValueError, match=r"deep\.png has 'I;16' pixels, more than 8 bits"):
+        read_image(path)
+    path = write(tmp_path / "nan.tif", np.full((2, 3), np.nan, np.float32))
+    with pytest.raises(ValueError, match=r"nan\.tif has 'F' pixels.*6 of them are NaN"):
         read_image(path)
 
 

@@ -244,7 +244,7 @@ def test_a_mask_that_is_void_everywhere(folder):
     assert not folder.found("void_share")
     folder.write(2, folder.stripes(255))
     finding = folder.only("void_share")
-    assert finding.severity == "error"
+    assert finding.severity == "note"  # one of twelve
     assert [place[:2] for place in finding.places] == [(str(folder.mask(2)), 48 * 64)]
     assert finding.places[0].marked.all()
 

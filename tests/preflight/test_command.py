@@ -2,6 +2,8 @@
 
 import functools
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -65,8 +67,6 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def broken(folder, tmp_path):
     """The same with a mask cut short and one value out of range."""
-    import shutil
-
     root = tmp_path / "broken"
     shutil.copytree(folder, root)
     whole = (root / "train/masks/03.png").read_bytes()
@@ -177,6 +177,25 @@ def test_a_preflight_stops_at_errors(broken):
     assert {f["check"] for f in written["findings"]} >= {"unreadable_or_truncated"}
     assert "unreadable_or_truncated" in str(stopped.value)
     assert not any(line.startswith("error: ") for line in said), "the exception says them"
+
+
+def test_a_preflight_logs_names_that_are_no_text(folder, tmp_path):
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        shutil.copytree(folder, root)
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this system has no such names")
+    (root / "train/masks/03.png").write_bytes(b"")
+    recipe = changed(data="folder", data_root=str(root), doctor="warn")
+    lines = []
+    run = RunFolder.create(recipe.name, kind="train")
+    preflight(recipe, run, build_data(recipe), None, lines.append)
+    written = (run.path / "doctor.json").read_text(encoding="utf-8")
+    for text in (*lines, written):
+        text.encode()
+    assert any(r"caf\udce9/train/masks/03.png is empty" in line for line in lines)
+    places = json.loads(written)["findings"][0]["places"]
+    assert places[0]["file"] == str(root / "train/masks/03.png")
 
 
 def test_a_preflight_tells_settings_from_data(broken):

@@ -8,7 +8,7 @@ from segkit.data.ade20k import ADE20K
 from segkit.data.camvid import CamVid
 from segkit.data.cityscapes import Cityscapes
 from segkit.data.folder import FolderDataset
-from segkit.data.images import mask_from_colours, read_image, read_mask
+from segkit.data.images import mask_from_colours, note_orientation, read_image, read_mask
 from segkit.data.loader import BadSample, LoaderError, batches, sequential
 from segkit.data.streets import SyntheticStreets
 from segkit.data.voc import VOC2012
@@ -24,6 +24,7 @@ __all__ = [
     "SyntheticStreets",
     "batches",
     "mask_from_colours",
+    "note_orientation",
     "read_image",
     "read_mask",
     "sequential",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from segkit.data.layout import read_lines
 from segkit.data.listed import ListedDataset, check_files, find_files
+from segkit.files import shown
 from segkit.outputs import IGNORE
 
 CLASSES: tuple[str, ...] = (
@@ -107,11 +108,13 @@ class ADE20K(ListedDataset):
         labels = folder / "annotations" / _FOLDERS[split]
         for part in (images, labels):
             if not part.is_dir():
-                raise ValueError(f"no ADE20K in {root}: expected {part}; unpack {SOURCE} there")
+                raise ValueError(
+                    f"no ADE20K in {shown(root)}: expected {shown(part)}; unpack {SOURCE} there"
+                )
         self.classes = _names(folder / "objectInfo150.txt")
         pairs = [(path, labels / f"{path.stem}.png") for path in find_files(images, "*.jpg")]
         if not pairs:
-            raise ValueError(f"{images} has no .jpg file: unpack {SOURCE} again")
+            raise ValueError(f"{shown(images)} has no .jpg file: unpack {SOURCE} again")
         for files in zip(*pairs, strict=True):
             check_files(files, f"unpack {SOURCE} again")
         return [*pairs]
@@ -125,7 +128,7 @@ def _names(listing: Path) -> tuple[str, ...]:
     names = tuple(row.split("\t")[-1].split(",")[0].strip() for row in rows)
     if len(names) != len(CLASSES):
         raise ValueError(
-            f"{listing} names {len(names)} classes instead of {len(CLASSES)}: unpack "
+            f"{shown(listing)} names {len(names)} classes instead of {len(CLASSES)}: unpack "
             f"{SOURCE} again, or remove the file"
         )
     return names

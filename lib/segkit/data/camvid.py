@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segkit.data.folder import FolderDataset
 from segkit.data.pairs import Transform
+from segkit.files import shown
 
 CLASSES: tuple[str, ...] = (
     "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car",
@@ -64,9 +65,9 @@ class CamVid(FolderDataset):
             raise ValueError(f"split={split!r}: CamVid has {', '.join(map(repr, PAIRS))}")
         if not (Path(root) / split).is_dir():
             raise ValueError(
-                f"no CamVid in {root}: expected {Path(root) / split} with images/ and masks/ (give "
-                "the folder that holds the splits, such as data/camvid, not its parent); "
-                "fetch it with: python data_scripts/camvid.py --out data/camvid"
+                f"no CamVid in {shown(root)}: expected {shown(Path(root) / split)} with images/ "
+                "and masks/ (give the folder that holds the splits, such as data/camvid, not its "
+                "parent); fetch it with: python data_scripts/camvid.py --out data/camvid"
             )
         super().__init__(
             root, split, classes=CLASSES, palette=PALETTE, ignore=VOID,
@@ -74,7 +75,8 @@ class CamVid(FolderDataset):
         )  # fmt: skip
         if len(self) != PAIRS[split]:
             warnings.warn(
-                f"{Path(root) / split} holds {len(self)} pairs, the papers use {PAIRS[split]}: "
-                "figures will not compare; see python data_scripts/camvid.py --check",
+                f"{shown(Path(root) / split)} holds {len(self)} pairs, the papers use "
+                f"{PAIRS[split]}: figures will not compare; see python data_scripts/camvid.py "
+                "--check",
                 stacklevel=2,
             )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segkit import data
 from segkit.data import ade20k, camvid, cityscapes, voc
+from segkit.data.classes import void_ids
 from segkit.data.layout import find_splits
+from segkit.outputs import IGNORE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,12 @@ class Entry:
         return not self.splits
 
     def open_splits(
-        self, root: str = "", *, size: tuple[int, int] = (128, 160), length: int = 400
+        self,
+        root: str = "",
+        *,
+        size: tuple[int, int] = (128, 160),
+        length: int = 400,
+        ignore: int | Sequence[int] = IGNORE,
     ) -> dict[str, Any]:
         """Open every split that has labels.
 
@@ -62,13 +69,20 @@ class Entry:
             root: the folder of the data.
             size: (height, width) in pixels of scenes that are drawn; files have their own.
             length: how many scenes are drawn to train on.
+            ignore: the id, or ids, by which the masks of a folder of one's own mark void.
 
         Returns:
             Data set by split: "train", "val" and, where its labels are public, "test".
 
         Raises:
-            ValueError: no root is given where one is needed, or it does not hold the data.
+            ValueError: no root is given where one is needed, it does not hold the data, or
+                ``ignore`` for data that know their own void.
         """
+        if not self.own and void_ids(ignore):
+            raise ValueError(
+                f"ignore={ignore!r}: data={self.name!r} knows which ids are void; only the masks "
+                "of data='folder' need to be told"
+            )
         if not self.needs_root:
             lengths = {"train": length}
             return {
@@ -82,7 +96,11 @@ class Entry:
                 f"{self.root}{fetch}"
             )
         splits = self.splits or {split: split for split in find_splits(Path(root))}
-        return {split: self.open(root, name, cache=self.cached) for split, name in splits.items()}
+        more = {"ignore": ignore} if self.own else {}
+        return {
+            split: self.open(root, name, cache=self.cached, **more)
+            for split, name in splits.items()
+        }
 
 
 _LABELLED = {"train": "train", "val": "val"}

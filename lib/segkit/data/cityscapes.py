@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segkit.data.listed import ListedDataset, check_files, find_files
+from segkit.files import shown
 from segkit.outputs import IGNORE
 
 CLASSES: tuple[str, ...] = (
@@ -74,14 +75,14 @@ class Cityscapes(ListedDataset):
         for archive, folder in needed:
             if not folder.is_dir():
                 raise ValueError(
-                    f"no Cityscapes in {root}: expected {folder} with a folder for each city; "
-                    f"unpack {archive} there, from {SOURCE}"
+                    f"no Cityscapes in {shown(root)}: expected {shown(folder)} with a folder for "
+                    f"each city; unpack {archive} there, from {SOURCE}"
                 )
         found = find_files(images, "*/*_leftImg8bit.png")
         if not found:
             raise ValueError(
-                f"{images} has no file */*_leftImg8bit.png: unpack {needed[0][0]} again, from "
-                f"{SOURCE}"
+                f"{shown(images)} has no file */*_leftImg8bit.png: unpack {needed[0][0]} again, "
+                f"from {SOURCE}"
             )
         check_files(found, f"unpack {needed[0][0]} again, from {SOURCE}")
         if split == "test":

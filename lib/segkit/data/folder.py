@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segkit.data.images import read_image, read_mask
-from segkit.data.layout import find_classes, find_pairs
+from segkit.data.classes import find_classes, void_ids
+from segkit.data.images import MAX_BYTES, read_image, read_mask, turning_cure
+from segkit.data.layout import find_pairs
 from segkit.data.pairs import PairDataset, Transform
+from segkit.files import FileError, open_regular, shown
 from segkit.outputs import IGNORE
 
 
@@ -32,10 +35,12 @@ class FolderDataset(PairDataset):
         split: name of a subfolder or of a list of stems; None for everything in ``root``.
         classes: names in the order of the ids. None reads ``root/classes.json`` (a list of names,
             or ``{"classes": [...], "palette": [[r, g, b], ...]}``) or ``root/classes.txt`` (one
-            name a line).
+            name a line), or the lists of some other tools under these names, see
+            `segkit.data.classes.find_classes`.
         palette: RGB of each class, 0..255; None takes that of ``classes.json``, or else distinct
             colours.
-        ignore: the id by which the files mark void pixels; it is read as IGNORE (255), as is 255.
+        ignore: the id by which the files mark void pixels, or several; they are read as IGNORE
+            (255), as is 255.
         transform: callable ``(image, mask) -> (image, mask)``; None for the raw pair.
         cache: keep what was decoded, H*W*4 bytes a pair.
 
@@ -43,6 +48,8 @@ class FolderDataset(PairDataset):
         classes: names in the order of the ids.
         palette: RGB of each class.
         num_classes: K, void not counted.
+        meaning: the class, or IGNORE, of each value that a mask's file may hold.
+        coloured: whether somebody gave the palette.
 
     Raises:
         ValueError: a missing folder, no pairs, an image without its mask or the other way round,
@@ -58,22 +65,23 @@ class FolderDataset(PairDataset):
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | bytes | Path,
         split: str | None = None,
         *,
         classes: Sequence[str] | None = None,
         palette: Sequence[tuple[int, int, int]] | None = None,
-        ignore: int = IGNORE,
+        ignore: int | Sequence[int] = IGNORE,
         transform: Transform | None = None,
         cache: bool = True,
     ) -> None:
         super().__init__(transform, cache)
-        self.root, self.split, self.ignore = Path(root), split, ignore
-        if isinstance(ignore, bool) or not isinstance(ignore, int) or not 0 <= ignore <= 255:
-            raise ValueError(f"ignore={ignore!r}: give the id of void pixels, 0..255")
+        self.root, self.split = Path(os.fsdecode(root)), split
+        void = void_ids(ignore)
         self._pairs: list[tuple[Path, Path | None]] = [*find_pairs(self.root, split)]
-        self.classes, self.palette = find_classes(self.root, classes, palette)
-        self._meaning: Any = ignore
+        self.classes, self.palette, self.coloured = find_classes(self.root, classes, palette)
+        self.meaning = meaning_of(len(self.classes), void)
+        # One id stands by itself: the manifests of old runs have it so.
+        self._meaning: Any = void[0] if len(void) == 1 else [*void] or IGNORE
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -86,21 +94,17 @@ class FolderDataset(PairDataset):
         """Return the files of image and mask number ``index``; None for a mask there is none of."""
         return self._pairs[index]
 
-    @property
-    def meaning(self) -> dict[int, int]:
-        """The class, or IGNORE, of each value that a mask's file may hold."""
-        return {**{k: k for k in range(self.num_classes)}, self.ignore: IGNORE, IGNORE: IGNORE}
-
     def manifest(self) -> str:
         """Return a fingerprint of the data: sha256 in hexadecimal.
 
         It changes with a stem, a class name, the meaning of an id, the size of an image file and
         any byte of a mask; images are not read, so that it takes no longer than reading the masks.
+        Of what is no readable file it holds that it is none.
         """
         digest = hashlib.sha256(json.dumps([self.classes, self._meaning]).encode())
         for image, mask in self._pairs:
-            content = hashlib.sha256(mask.read_bytes()).hexdigest() if mask else ""
-            digest.update(f"{image.stem}\0{image.stat().st_size}\0{content}\n".encode())
+            content, size = _sha256(mask) if mask else "", _size(image)
+            digest.update(os.fsencode(image.stem) + f"\0{size}\0{content}\n".encode())
         return digest.hexdigest()
 
     def __repr__(self) -> str:
@@ -115,10 +119,14 @@ class FolderDataset(PairDataset):
         image = read_image(image_path)
         mask = self._read_labels(mask_path, image.shape[1:])
         if image.shape[1:] != mask.shape:
-            raise ValueError(
-                f"{image_path} has {image.shape[2]}x{image.shape[1]} pixels (width x height) and "
-                f"{mask_path} {mask.shape[1]}x{mask.shape[0]}: a mask has the size of its image; "
-                "resize with nearest neighbour, or check that the two belong together"
+            turned = image.shape[1:] == mask.shape[::-1] and mask_path is not None
+            cure = turning_cure(image_path, mask_path) if turned and mask_path else ""
+            cure = cure or "resize with nearest neighbour, or check that the two belong together"
+            raise FileError(
+                image_path,
+                f"has {image.shape[2]}x{image.shape[1]} pixels (width x height) and "
+                f"{shown(mask_path)} {mask.shape[1]}x{mask.shape[0]}: a mask has the size of its "
+                f"image; {cure}",
             )
         return image, mask
 
@@ -139,14 +147,14 @@ class FolderDataset(PairDataset):
         counts = torch.bincount(mask.flatten(), minlength=256)
         values, meaning = counts.nonzero().flatten().tolist(), self.meaning
         if strays := [value for value in values if value not in meaning]:
-            shown = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in strays[:5])
-            shown += f" and {len(strays) - 5} more values" if len(strays) > 5 else ""
-            raise ValueError(f"{path} holds {shown}, {self._complaint(values, len(strays))}")
+            held = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in strays[:5])
+            held += f" and {len(strays) - 5} more values" if len(strays) > 5 else ""
+            raise FileError(path, f"holds {held}, {self._complaint(values, len(strays))}")
         if self.num_classes == 2 and values == [0, IGNORE] and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{path} holds 0 and 255 only, and 255 is void: if it marks the object, divide the "
-                "masks by 255",
+                f"{shown(path)} holds 0 and 255 only, and 255 is void: if it marks the object, "
+                "divide the masks by 255",
                 stacklevel=5,
             )
         if all(meaning[value] == value for value in values):
@@ -160,8 +168,43 @@ class FolderDataset(PairDataset):
         elif strays > 5:
             hint = "is it a map of ids at all, never smoothed, resized by blending or coloured?"
         else:
-            hint = "mark void pixels by 255, or name their id by ignore=, or add the classes"
+            beside = [value for value in values if value not in self.meaning]
+            hint = f"mark void pixels by 255, or name their id ({ignore_option(beside)}), or add "
+            hint += "the classes"
+        void = ", ".join(str(value) for value, label in self.meaning.items() if label == IGNORE)
         return (
             f"but the {self.num_classes} classes have the ids 0 to {self.num_classes - 1} and void "
-            f"is {self.ignore}: {hint}"
+            f"is {void}: {hint}"
         )
+
+
+def meaning_of(num_classes: int, void: Sequence[int]) -> dict[int, int]:
+    """The class, or IGNORE, of each value that a mask's file may hold.
+
+    Args:
+        num_classes: K.
+        void: ids that mark void besides IGNORE; they may be any.
+    """
+    return {**{k: k for k in range(num_classes)}, **dict.fromkeys([*void, IGNORE], IGNORE)}
+
+
+def ignore_option(values: Sequence[int]) -> str:
+    """How a user says that ids are void: in Python and for a recipe."""
+    one = str(values[0]) if len(values) == 1 else f"({', '.join(map(str, values))})"
+    typed = ",".join(map(str, values))
+    return f"ignore={one} in FolderDataset, --set ignore={typed} for a recipe"
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with open_regular(path, MAX_BYTES) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (ValueError, OSError):  # reading the pair says what is wrong
+        return "unreadable"
+
+
+def _size(path: Path) -> int | str:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return "unreadable"

@@ -1,16 +1,33 @@
-"""What a data folder holds: which files make a pair, which classes there are."""
+"""What a data folder holds: which files make a pair, which of them a list means."""
 
 from __future__ import annotations
 
-import json
-import operator
 import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from segkit.data.images import IMAGE_SUFFIXES
-from segkit.outputs import IGNORE
+from segkit.files import FileError, nearby, read_text, shown, what_is_there
+
+MAX_LIST = 64 << 20
+"""Largest list of stems that is read, in bytes."""
+
+
+class Matches(NamedTuple):
+    """What the lines of a list mean.
+
+    Attributes:
+        stems: that they name, each once.
+        lost: lines that name none.
+        repeated: lines whose stem an earlier one has named.
+    """
+
+    stems: list[str]
+    lost: list[str]
+    repeated: list[str]
 
 
 def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
@@ -31,85 +48,154 @@ def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
     layout = "expected images/ and masks/ with files of equal stems"
     if not root.is_dir():
         raise ValueError(
-            f"no data in {root}: there is no such folder ({layout}); data_scripts/ has a script "
+            f"no data in {shown(root)}: {no_folder(root)} ({layout}); data_scripts/ has a script "
             "for each known data set, such as: python data_scripts/isbi_em.py --out data/isbi_em"
         )
-    listed = None
+    lines = None
     folder = root
-    if split is not None:
-        folder = root / split
-        if not folder.is_dir():
-            listing = root / f"{split}.txt"
-            if not listing.is_file():
-                raise ValueError(
-                    f"no split {split!r} in {root}: {layout} in {folder}, or a list of stems "
-                    f"{listing}"
-                )
-            folder, listed = root, read_lines(listing)
-            if not listed:
-                raise ValueError(f"{listing} lists no stem: one a line, without the file's ending")
+    if split is not None and not (folder := root / split).is_dir():
+        listing = root / f"{split}.txt"
+        if not os.path.lexists(listing):
+            raise ValueError(
+                f"no split {split!r} in {shown(root)}: {layout} in {shown(folder)}, or a list of "
+                f"stems {shown(listing)}"
+            )
+        folder, lines = root, read_lines(listing, errors="surrogateescape")
+        if not lines:
+            raise ValueError(
+                f"{shown(listing)} lists no stem: one a line, without the file's ending"
+            )
     for part in ("images", "masks"):
         if not (folder / part).is_dir():
-            raise ValueError(f"no folder {folder / part}: {layout} in {folder}")
+            raise ValueError(f"no folder {shown(folder / part)}: {layout} in {shown(folder)}")
     images, masks = _by_stem(folder / "images"), _by_stem(folder / "masks")
     if not images and not masks:
         raise ValueError(
-            f"no pairs in {folder}: images/ and masks/ hold no file that ends in "
+            f"no pairs in {shown(folder)}: images/ and masks/ hold no file that ends in "
             f"{' '.join(IMAGE_SUFFIXES)}"
         )
-    if listed is not None:
-        images = {stem: images[stem] for stem in listed if stem in images}
-        masks = {stem: masks[stem] for stem in listed if stem in masks}
-        lost = [stem for stem in listed if stem not in images and stem not in masks]
-        if lost:
+    if lines is not None:
+        listed = match_lines(lines, images.keys() | masks.keys(), folder)
+        if listed.lost:
+            listing, line = root / f"{split}.txt", listed.lost[0]
+            if not line.isascii():
+                read_lines(listing)  # raises, where it is no text at all
+            near = what_lies_there(folder / "images", line)
+            near = near or f"{shown(folder / 'images')} has no such file"
             raise ValueError(
-                f"{root / f'{split}.txt'} lists {lost[0]!r}, but {folder / 'images'} has no such "
-                f"file ({len(lost)} of {len(listed)} stems are missing)"
+                f"{shown(listing)} lists {line!r}, but {near} ({len(listed.lost)} of {len(lines)} "
+                "lines)"
             )
+        images = {stem: images[stem] for stem in listed.stems if stem in images}
+        masks = {stem: masks[stem] for stem in listed.stems if stem in masks}
     for ours, theirs, other in ((images, masks, "mask"), (masks, images, "image")):
         alone = sorted(ours.keys() - theirs.keys())
         if alone:
             stem = alone[0]
-            near = [name for name in theirs if name.startswith(stem) or stem.startswith(name)]
-            hint = f" ({theirs[near[0]].name} has another stem)" if near else ""
+            near = what_lies_there(folder / f"{other}s", stem, theirs)
+            hint = f" ({near})" if near else ""
             raise ValueError(
-                f"{ours[stem]} has no {other}{hint}, and so have {len(alone)} of {len(ours)} "
-                "files: the two of a pair have one stem; rename, add or remove files"
+                f"{shown(ours[stem])} has no {other}{hint}, and so have {len(alone)} of "
+                f"{len(ours)} files: the two of a pair have one stem; rename, add or remove files"
             )
     return [(images[stem], masks[stem]) for stem in sorted(images)]
+
+
+def match_lines(lines: Sequence[str], stems: Collection[str], folder: Path) -> Matches:
+    r"""Find the stems that the lines of a list mean.
+
+    A line is a stem; or a file of ``folder``'s images/ or masks/, with its ending or without, from
+    there or from the root on, with ``/`` or ``\``; or an image and its mask.
+
+    Args:
+        lines: of the list.
+        stems: that there are.
+        folder: in which images/ and masks/ are.
+    """
+    known = frozenset(stems)
+    found = [(line, _stem_of(line, known, folder)) for line in lines]
+    counts = Counter[str]()
+    repeated = []
+    for line, stem in found:
+        if stem is not None and counts[stem]:
+            repeated.append(line)
+        counts.update([stem] if stem is not None else [])
+    return Matches([*counts], [line for line, stem in found if stem is None], repeated)
+
+
+def what_lies_there(folder: Path, name: str, others: Mapping[str, Path] | None = None) -> str:
+    """What lies where a stem or file should be, as a message says it; "" for nothing like it.
+
+    Args:
+        folder: where it should be.
+        name: its stem, or a line of a list.
+        others: the files of the folder by stem, of which one may be meant.
+    """
+    meant = _plain(name)
+    if str(meant.parent) != "." and (folder / meant.name).is_file():
+        return f"{shown(folder / meant.name)} lies there, which is another path"
+    near = nearby(folder / meant.name) if meant.name else None
+    if near is None or near.parent != folder:
+        for stem, path in (others or {}).items():
+            if stem.startswith(name) or name.startswith(stem):
+                return f"{shown(path.name)} has another stem"
+        return ""
+    if near.suffix.lower() not in IMAGE_SUFFIXES:
+        return (
+            f"{shown(near)} lies there, whose ending is not read: it has to be one of "
+            f"{' '.join(IMAGE_SUFFIXES)}"
+        )
+    return f"{shown(near)} lies there, which is another name for a program"
+
+
+def no_folder(root: Path) -> str:
+    """What a message says of a folder that there is not."""
+    if os.path.lexists(root):
+        return f"this {what_is_there(root)}" if not root.is_file() else "this is a file"
+    near = nearby(root)
+    return "there is no such folder" + (f", but {shown(near)} lies there" if near else "")
 
 
 def find_splits(root: Path) -> list[str]:
     """Which of "train", "val" and "test" a folder has, as subfolders or as lists of stems.
 
+    A test split without a single mask is left out: it is there to predict on.
+
     Raises:
         ValueError: no such folder, or one without "train" or "val".
     """
     if not root.is_dir():
-        raise ValueError(f"data_root={str(root)!r}: there is no such folder")
+        raise ValueError(f"data_root={str(root)!r}: {no_folder(root)}")
     splits = [
         split
         for split in ("train", "val", "test")
-        if (root / split).is_dir() or (root / f"{split}.txt").is_file()
+        if (root / split).is_dir() or os.path.lexists(root / f"{split}.txt")
     ]
     if not {"train", "val"} <= set(splits):
         raise ValueError(
-            f"{root} has no train and val split: make the folders train/ and val/ with images/ and "
-            "masks/ in each, or images/ and masks/ with lists of stems train.txt and val.txt"
+            f"{shown(root)} has no train and val split: make the folders train/ and val/ with "
+            "images/ and masks/ in each, or images/ and masks/ with lists of stems train.txt and "
+            "val.txt"
         )
-    return splits
+    return [split for split in splits if split != "test" or _has_masks(root, split)]
 
 
-def read_lines(path: Path) -> list[str]:
+def is_picture(path: Path) -> bool:
+    """Whether a file is taken for a picture, by its name."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def read_lines(path: Path, *, errors: str = "strict") -> list[str]:
     """Read the lines of a text file that hold something, without the space around them.
 
+    Args:
+        path: of the file.
+        errors: "surrogateescape" takes other bytes as file names have them.
+
     Raises:
-        ValueError: no text in UTF-8 (the mark with which Windows begins one is no text).
+        ValueError: no plain file, or no text in UTF-8.
     """
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error}): save it as such") from error
+    lines = read_text(path, MAX_LIST, errors=errors).split("\n")
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -126,97 +212,50 @@ def file_names(folder: Path) -> set[str]:
         }
 
 
-def what_is_there(path: Path) -> str:
-    """What a message says of a path that is no file."""
-    if path.is_dir():
-        return "is a folder, not a file"
-    if path.is_symlink():
-        return f"is a link to {os.readlink(path)}, where no file is"
-    return "is missing"
+def _has_masks(root: Path, split: str) -> bool:
+    if (root / split).is_dir():
+        folder = root / split / "masks"
+        return folder.is_dir() and any(map(is_picture, folder.iterdir()))
+    masks = root / "masks"
+    stems = {path.stem for path in masks.iterdir() if is_picture(path)} if masks.is_dir() else ()
+    lines = read_lines(root / f"{split}.txt", errors="surrogateescape")
+    return bool(match_lines(lines, stems, root).stems)
+
+
+def _stem_of(line: str, stems: frozenset[str], folder: Path) -> str | None:
+    if line in stems:
+        return line
+    path = _plain(line)
+    stem = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+    # What a list calls city2/a.png is not images/a.png.
+    home = os.path.normpath(os.path.join(os.path.abspath(folder), path.parent))
+    homes = (folder, folder / "images", folder / "masks")
+    if home in {os.path.abspath(one) for one in homes}:
+        if meant := [one for one in (stem, path.name) if one in stems]:
+            return meant[0]
+    parts = [part for part in re.split(r"[\s,;]+", line) if part]
+    if len(parts) == 2:
+        image, mask = (_stem_of(part, stems, folder) for part in parts)
+        return image if image == mask else None
+    return None
+
+
+def _plain(line: str) -> PurePosixPath:
+    r"""A path without the quotes around it, with ``/`` for ``\`` and a home for ``~``."""
+    text = line.strip().strip("\"'").strip().replace("\\", "/")
+    return PurePosixPath(os.path.expanduser(text))
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     files = file_names(folder)
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
+    for path in sorted(filter(is_picture, folder.iterdir())):
         if path.name not in files:
-            raise ValueError(
-                f"{path} {what_is_there(path)}: put the file there, or remove the entry"
-            )
+            raise FileError(path, f"{what_is_there(path)}: put the file there, or remove the entry")
         if path.stem in found:
             raise ValueError(
-                f"{found[path.stem]} and {path} have one stem: pairs are made by stem, so only one "
-                "of them may stay"
+                f"{shown(found[path.stem])} and {shown(path)} have one stem: pairs are made by "
+                "stem, so only one of them may stay"
             )
         found[path.stem] = path
     return found
-
-
-def find_classes(
-    root: Path,
-    classes: Sequence[str] | None,
-    palette: Sequence[tuple[int, int, int]] | None,
-) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
-    """Take names and colours from the arguments, or else from the file beside the data.
-
-    Args:
-        root: the data folder, in which classes.json or classes.txt may be.
-        classes: names in the order of the ids, or None.
-        palette: RGB of each class, 0..255, or None.
-
-    Returns:
-        Names and colours; colours that nobody gave are PASCAL VOC's.
-
-    Raises:
-        ValueError: no names anywhere, fewer than 2 or more than 255, two of one name, or a palette
-            that does not fit.
-    """
-    source: Any = "classes="
-    names: Any = classes
-    if classes is None:
-        if (source := root / "classes.json").is_file():
-            try:
-                names = json.loads(source.read_text(encoding="utf-8"))
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{source} is no JSON: {error}") from error
-            if isinstance(names, dict):
-                palette = names.get("palette") if palette is None else palette
-                names = names.get("classes", names)
-        elif (source := root / "classes.txt").is_file():
-            names = read_lines(source)
-        else:
-            raise ValueError(
-                f"the classes of {root} are not known: write their names to classes.txt there, one "
-                "a line, in the order of the ids (in Python, classes=(name, ...) does as well)"
-            )
-    fits = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
-    if not fits or not 2 <= len(names) <= IGNORE or len(set(names)) != len(names):
-        raise ValueError(
-            f"{source} gives {names!r}: 2 to 255 different names are needed (two classes are "
-            "object and background)"
-        )
-    if palette is None:
-        palette = [distinct(index) for index in range(len(names))]
-    try:
-        colours: Any = tuple(tuple(map(operator.index, colour)) for colour in palette)
-    except TypeError:
-        colours = ()
-    fits = all(len(colour) == 3 and 0 <= min(colour) <= max(colour) <= 255 for colour in colours)
-    if not fits or len(colours) != len(names):
-        raise ValueError(
-            f"palette={palette!r} for {len(names)} classes: give (red, green, blue) in 0..255 "
-            "for each class"
-        )
-    return tuple(names), colours
-
-
-def distinct(index: int) -> tuple[int, int, int]:
-    """Colour number ``index`` of PASCAL VOC's palette: its bits spread over red, green, blue."""
-    colour = [0, 0, 0]
-    for bit in range(8):
-        for channel in range(3):
-            colour[channel] |= (index >> channel & 1) << 7 - bit
-        index >>= 3
-    return colour[0], colour[1], colour[2]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from segkit.data.folder import FolderDataset
-from segkit.data.layout import file_names, what_is_there
+from segkit.data.layout import file_names
 from segkit.data.pairs import PairDataset, Transform
-from segkit.outputs import IGNORE
+from segkit.files import FileError, shown, what_is_there
 
 
 class ListedDataset(FolderDataset):
@@ -43,7 +44,7 @@ class ListedDataset(FolderDataset):
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | bytes | Path,
         split: str,
         *,
         transform: Transform | None = None,
@@ -53,24 +54,19 @@ class ListedDataset(FolderDataset):
             raise ValueError(f"split={split!r}: {self.name} has {', '.join(map(repr, self.usual))}")
         # FolderDataset's own constructor would look for images/ and masks/.
         PairDataset.__init__(self, transform, cache)
-        self.root, self.split, self.ignore = Path(root), split, IGNORE
+        self.root, self.split, self.coloured = Path(os.fsdecode(root)), split, True
         self._pairs = self._find(self.root, split)
-        self._meaning = sorted(self.ids.items())
+        self.meaning, self._meaning = dict(self.ids), sorted(self.ids.items())
         if len(self) != self.usual[split]:
             warnings.warn(
-                f"{split} of {root} holds {len(self)} pairs, the papers use {self.usual[split]}: "
-                "figures will not compare",
+                f"{split} of {shown(self.root)} holds {len(self)} pairs, the papers use "
+                f"{self.usual[split]}: figures will not compare",
                 stacklevel=2,
             )
 
     def _find(self, root: Path, split: str) -> list[tuple[Path, Path | None]]:
         """The files of image and mask; None in place of a mask: everything is void."""
         raise NotImplementedError
-
-    @property
-    def meaning(self) -> dict[int, int]:
-        """The class, or IGNORE, of each value that a mask's file may hold."""
-        return dict(self.ids)
 
     def _complaint(self, values: list[int], strays: int) -> str:
         return (
@@ -107,6 +103,6 @@ def check_files(files: Sequence[Path], cure: str) -> None:
     there = {folder: file_names(folder) for folder in {path.parent for path in files}}
     lost = [path for path in files if path.name not in there[path.parent]]
     if lost:
-        raise ValueError(
-            f"{lost[0]} {what_is_there(lost[0])} ({len(lost)} of {len(files)} files): {cure}"
+        raise FileError(
+            lost[0], f"{what_is_there(lost[0])} ({len(lost)} of {len(files)} files): {cure}"
         )

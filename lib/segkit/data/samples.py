@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from segkit import random_state
+from segkit.files import shown
 
 
 class Pairs(Protocol):
@@ -42,7 +43,7 @@ class BadSample(NamedTuple):
     @property
     def name(self) -> str:
         """The sample, as a message names it."""
-        return f"sample {self.index}" + (f" ({self.stem})" if self.stem else "")
+        return f"sample {self.index}" + (f" ({shown(self.stem)})" if self.stem else "")
 
     def __str__(self) -> str:
         """What happened, in one line."""

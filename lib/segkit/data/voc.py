@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.data.layout import distinct, read_lines
+from segkit.data.classes import distinct
+from segkit.data.images import MAX_BYTES
+from segkit.data.layout import read_lines
 from segkit.data.listed import ListedDataset, check_files, find_files
+from segkit.files import open_regular, shown
 from segkit.outputs import IGNORE
 
 CLASSES: tuple[str, ...] = (
@@ -78,8 +81,8 @@ class VOC2012(ListedDataset):
         folder = next((place for place in places if (place / "JPEGImages").is_dir()), None)
         if folder is None:
             raise ValueError(
-                f"no VOC 2012 in {root}: expected {places[0]} with JPEGImages/, SegmentationClass/ "
-                f"and ImageSets/Segmentation/; unpack {SOURCE} there"
+                f"no VOC 2012 in {shown(root)}: expected {shown(places[0])} with JPEGImages/, "
+                f"SegmentationClass/ and ImageSets/Segmentation/; unpack {SOURCE} there"
             )
         own = folder / "SegmentationClass"
         if split == "train_aug":
@@ -103,19 +106,23 @@ class VOC2012(ListedDataset):
         from scipy.io import loadmat
 
         cure = f"copy it again from {SBD_SOURCE}"
+        file = open_regular(path, MAX_BYTES)
         try:
-            labels = loadmat(path)["GTcls"][0]["Segmentation"][0]
+            with file:
+                labels = loadmat(file)["GTcls"][0]["Segmentation"][0]
         except Exception as error:  # a damaged body makes scipy raise errors of any kind
-            raise ValueError(f"{path} is no mask of SBD ({error}): {cure}") from error
+            raise ValueError(f"{shown(path)} is no mask of SBD ({error}): {cure}") from error
         matrix = isinstance(labels, np.ndarray) and labels.ndim == 2
         if not matrix or labels.dtype.kind not in "buif":
-            raise ValueError(f"{path} is no mask of SBD (its Segmentation is no matrix): {cure}")
+            raise ValueError(
+                f"{shown(path)} is no mask of SBD (its Segmentation is no matrix): {cure}"
+            )
         strays = labels[~((labels >= 0) & (labels <= 255) & (labels == np.floor(labels)))]
         if strays.size:
-            shown = ", ".join(str(value) for value in np.unique(strays)[:5])
+            some = ", ".join(str(value) for value in np.unique(strays)[:5])
             raise ValueError(
-                f"{path} holds {shown} ({strays.size} pixels), but class ids are 0..20 and 255 for "
-                f"void: {cure}"
+                f"{shown(path)} holds {some} ({strays.size} pixels), but class ids are 0..20 and "
+                f"255 for void: {cure}"
             )
         return torch.from_numpy(labels.astype("uint8"))
 
@@ -124,10 +131,10 @@ def _stems(folder: Path, split: str) -> list[str]:
     """The stems of one of VOC's own lists."""
     listing = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.is_file():
-        raise ValueError(f"VOC 2012 is incomplete: no list {listing}; unpack {SOURCE} again")
+        raise ValueError(f"VOC 2012 is incomplete: no list {shown(listing)}; unpack {SOURCE} again")
     stems = read_lines(listing)
     if not stems:
-        raise ValueError(f"{listing} is empty; unpack {SOURCE} again")
+        raise ValueError(f"{shown(listing)} is empty; unpack {SOURCE} again")
     return stems
 
 
@@ -142,10 +149,10 @@ def _augmented(root: Path, folder: Path) -> dict[str, Path]:
             added = _sbd(sbd)
             break
     if added is None:
+        pictures, sbd = folder / "SegmentationClassAug", root / "benchmark_RELEASE" / "dataset"
         raise ValueError(
-            f"no augmented masks for {folder}: expected {folder / 'SegmentationClassAug'} with PNG "
-            f"masks, or SBD in {root / 'benchmark_RELEASE' / 'dataset'} with train.txt, val.txt "
-            f"and cls/; get it from {SBD_SOURCE}"
+            f"no augmented masks for {shown(folder)}: expected {shown(pictures)} with PNG masks, "
+            f"or SBD in {shown(sbd)} with train.txt, val.txt and cls/; get it from {SBD_SOURCE}"
         )
     own = {stem: folder / "SegmentationClass" / f"{stem}.png" for stem in _stems(folder, "train")}
     masks = {**added, **own}
@@ -156,13 +163,15 @@ def _sbd(folder: Path) -> dict[str, Path]:
     """Mask by stem of the Semantic Boundaries Dataset."""
     if importlib.util.find_spec("scipy") is None:
         raise ModuleNotFoundError(
-            f"the masks of {folder} are .mat files, which scipy reads: pip install scipy, or use "
-            "the PNG masks of SegmentationClassAug"
+            f"the masks of {shown(folder)} are .mat files, which scipy reads: pip install scipy, "
+            "or use the PNG masks of SegmentationClassAug"
         )
     masks = {}
     for split in ("train", "val"):
         listing = folder / f"{split}.txt"
         if not listing.is_file():
-            raise ValueError(f"SBD is incomplete: no list {listing}; get it from {SBD_SOURCE}")
+            raise ValueError(
+                f"SBD is incomplete: no list {shown(listing)}; get it from {SBD_SOURCE}"
+            )
         masks |= {stem: folder / "cls" / f"{stem}.mat" for stem in read_lines(listing)}
     return masks

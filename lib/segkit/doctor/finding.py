@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from segkit.files import shown
+
 Severity = Literal["error", "warning", "note"]
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -31,7 +33,8 @@ class Place(NamedTuple):
     marked: Tensor | None = None
 
     def __str__(self) -> str:
-        return f"{self.file} ({self.pixels:,} pixels)" if self.pixels else self.file
+        file = shown(self.file)
+        return f"{file} ({self.pixels:,} pixels)" if self.pixels else file
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from segkit.data.images import _LOSSY
 from segkit.doctor.data.listing import Listing
 from segkit.doctor.data.pictures import Fingerprint, Labels, Picture, look_at_mask
 from segkit.doctor.finding import Place
@@ -69,8 +68,8 @@ class Record(NamedTuple):
 
     @property
     def lossy(self) -> str:
-        """The format of a mask's file that keeps no exact values; "" for another."""
-        return self.mask.format if self.mask and self.mask.format in _LOSSY else ""
+        """The compression of a mask's file that keeps no exact values; "" for another."""
+        return self.mask.lossy if self.mask else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +80,11 @@ class Scan:
         splits: their names.
         records: of all pairs, split by split.
         classes: names in the order of the ids; () where they are not known.
-        palette: RGB of each class; () where nobody gave one.
+        palette: RGB of each class.
         meaning: class, or IGNORE, of every value that a mask's file may hold.
         sets: the data sets by split, where it was not a folder that was scanned.
         listing: what the folder holds; empty where it was none.
+        coloured: whether somebody gave the palette; else it is PASCAL VOC's.
     """
 
     splits: tuple[str, ...]
@@ -94,6 +94,7 @@ class Scan:
     meaning: Mapping[int, int]
     sets: Mapping[str, Any] = field(default_factory=dict)
     listing: Listing = Listing((), (), (), ())
+    coloured: bool = False
 
     @cached_property
     def faults(self) -> dict[str, list[Record]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from segkit.data import images
+from segkit.data.images import turning_cure
 from segkit.doctor.data.diagnosis import Record, Scan
 from segkit.doctor.data.pictures import Picture
 from segkit.doctor.finding import Finding, Place, counted, error, note, warning
+from segkit.files import shown
 
 _SMALLEST = 32
 _SMALL_FEATURES = 64  # float32 features for each input pixel / 4: half resolution, 64 channels
@@ -21,9 +24,10 @@ def unreadable_or_truncated(scan: Scan) -> Iterator[Finding]:
     if broken:
         yield error(
             "unreadable_or_truncated",
-            f"{counted(len(broken), 'file')} cannot be read; {broken[0].file}: {broken[0].error}",
+            f"{counted(len(broken), 'file')} cannot be read; "
+            f"{shown(broken[0].file)} {broken[0].error}",
             "training stops, or goes on without the pair, when it comes to this file",
-            "copy the file again from its source, or remove both halves of the pair",
+            "do what it says, or remove both halves of the pair",
             _files(broken),
         )
     refused = [
@@ -51,16 +55,40 @@ def size_mismatch(scan: Scan) -> Iterator[Finding]:
     ]
     if bad:
         image, mask = bad[0]
-        turned = any(one.rotated and one.size == other.size[::-1] for one, other in bad)
+        across = [pair for pair in bad if pair[0].size == pair[1].size[::-1]]
+        cures = (turning_cure(Path(one.file), Path(other.file)) for one, other in across)
+        cure = next(filter(None, cures), "")
         yield error(
             "size_mismatch",
-            f"{counted(len(bad), 'pair')} of two sizes; {image.file} has {_size(image)} pixels "
-            f"(width x height) and its mask {_size(mask)}",
+            f"{counted(len(bad), 'pair')} of two sizes; {shown(image.file)} has {_size(image)} "
+            f"pixels (width x height) and its mask {_size(mask)}",
             "labels would lie on the wrong pixels, so the pair is refused",
-            "turn the mask as the camera's note (EXIF) turns the image"
-            if turned
+            f"the camera's note (EXIF) turns one of the two; {cure}"
+            if cure
             else "check that the two belong together; resize the mask with nearest neighbour",
             _files([mask for _, mask in bad]),
+        )
+
+
+def turned_by_camera(scan: Scan) -> Iterator[Finding]:
+    """Pairs of one size of which a camera's note turns one, so that sizes tell nothing."""
+    unsure = [
+        (record.image, record.mask)
+        for record in scan.records
+        if record.image and record.mask and _unsure(record.image, record.mask)
+    ]
+    if unsure:
+        image, mask = unsure[0]
+        cure = turning_cure(Path(image.file), Path(mask.file))
+        yield warning(
+            "turned_by_camera",
+            f"{counted(len(unsure), 'pair')} in which a camera's note (EXIF orientation) turns the "
+            f"image or the mask and the other says nothing of it, or something else; "
+            f"{shown(image.file)} has {_note(image)} and its mask {_note(mask)}",
+            "both are read as viewers show them; a program that ignores such notes has drawn masks "
+            "that lie on their heads now, and sizes cannot tell",
+            f"look at a pair; {cure}",
+            _files([mask for _, mask in unsure]),
         )
 
 
@@ -86,7 +114,7 @@ def sixteen_bit(scan: Scan) -> Iterator[Finding]:
             "map them to class ids, such as values // 1000, and save 8-bit PNG",
             scan.places(bad, lambda values: (values < 0) | (values > 255)),
         )
-    wide = [record.mask for record in scan.sound if record.mask and record.mask.deep]
+    wide = [r.mask for r in scan.sound if r.mask and r.mask.deep and not r.refused]
     if wide:
         yield note(
             "sixteen_bit",
@@ -103,7 +131,7 @@ def animated_pictures(scan: Scan) -> Iterator[Finding]:
     if moving:
         yield error(
             "animated_pictures",
-            f"{counted(len(moving), 'file')} with several frames; {moving[0].file} is "
+            f"{counted(len(moving), 'file')} with several frames; {shown(moving[0].file)} is "
             f"{moving[0].format} by content",
             "which of them is meant is not known, so that the pair is refused",
             "save the frame or page that you mean as PNG",
@@ -123,9 +151,10 @@ def too_large_for_memory(scan: Scan, memory: int | None) -> Iterator[Finding]:
         yield error(
             "too_large_for_memory",
             f"{counted(len(refused), 'file')} of more than {images.MAX_PIXELS:,} pixels; "
-            f"{refused[0].file}: {refused[0].error}",
+            f"{shown(refused[0].file)} {refused[0].error}",
             "such files are refused, because decoding one can take all memory",
-            "cut them into tiles, or raise segkit.data.images.MAX_PIXELS if the size is true",
+            "cut them into tiles, or, where that is the true size, raise "
+            "segkit.data.images.MAX_PIXELS and PIL.Image.MAX_IMAGE_PIXELS",
             _files(refused),
         )
     if memory is None:
@@ -181,17 +210,22 @@ def _explained(record: Record) -> bool:
     """Whether a check of files tells why a data set refuses a pair."""
     pictures = record.pictures
     unequal = len({picture.size for picture in pictures}) > 1
-    deep = record.image is not None and record.image.deep
+    deep = record.image is not None and record.image.refused_depth
     return unequal or deep or any(picture.error or picture.animated for picture in pictures)
 
 
-def _beyond(record: Record) -> int:
-    values = record.labels.values
-    return sum(pixels for value, pixels in values.items() if not 0 <= value <= 255)
+def _unsure(image: Picture, mask: Picture) -> bool:
+    """Whether the two have one size, and it does not follow that they lie alike."""
+    if image.size != mask.size or image.error or mask.error:
+        return False
+    if mask.orientation:  # 1 is a note, too: as it lies
+        return max(image.orientation, 1) != mask.orientation != 1
+    # Turned by 90 degrees, a mask that was drawn on the pixels as stored has another size.
+    return image.orientation > 1 and (image.orientation <= 4 or len({*image.size}) == 1)
 
 
-def _pictures(record: Record) -> list[Picture]:
-    return [picture for picture in (record.image, record.mask) if picture is not None]
+def _note(picture: Picture) -> str:
+    return str(picture.orientation or "none")
 
 
 def _files(pictures: list[Picture]) -> tuple[Place, ...]:

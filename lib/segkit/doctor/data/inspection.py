@@ -19,8 +19,12 @@ CHECKS: tuple[Callable[[Scan], Iterator[Finding]], ...] = (
     pairing.names_in_two_forms,
     pairing.pictures_in_subfolders,
     pairing.listed_without_files,
+    pairing.listed_twice,
+    pairing.in_two_splits,
+    pairing.unlabelled_splits,
     pairing.several_files_of_one_stem,
     files.size_mismatch,
+    files.turned_by_camera,
     files.sixteen_bit,
     files.animated_pictures,
     files.odd_sizes,
@@ -28,6 +32,7 @@ CHECKS: tuple[Callable[[Scan], Iterator[Finding]], ...] = (
     labels.lossy_masks,
     labels.class_of_lines,
     labels.colour_masks,
+    labels.other_palette,
     labels.zero_and_255_masks,
     labels.off_by_one,
     labels.values_out_of_range,
@@ -56,7 +61,9 @@ def inspect(scan: Scan, *, memory: int | None = None) -> list[Finding]:
     return by_severity([*findings, *files.too_large_for_memory(scan, memory)])
 
 
-def inspect_folder(root: str | Path, *, memory: int | None = None, **options: Any) -> list[Finding]:
+def inspect_folder(
+    root: str | bytes | Path, *, memory: int | None = None, **options: Any
+) -> list[Finding]:
     """Look at a folder of pairs and say everything that is wrong with it.
 
     Args:

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from segkit.data.folder import ignore_option
 from segkit.doctor.data.diagnosis import FEWEST_BORDERS, SLOPES, Record, Scan
 from segkit.doctor.data.pictures import ramps
 from segkit.doctor.finding import Finding, Place, counted, error, note, warning
+from segkit.files import shown
 from segkit.outputs import IGNORE
 
 MOST_VOID = 0.5
@@ -124,6 +126,42 @@ def colour_masks(scan: Scan) -> Iterator[Finding]:
         )
 
 
+def other_palette(scan: Scan) -> Iterator[Finding]:
+    """Masks whose own palette shows classes in other colours than the list of classes does."""
+    if not scan.coloured:
+        return
+    colours = dict(enumerate(scan.palette))
+    other, swapped = [], []
+    for record in scan.sound:
+        own = record.labels.palette or {}
+        odd = {
+            k: rgb
+            for k, rgb in own.items()
+            if scan.meaning.get(k) == k and colours.get(k, rgb) != rgb
+        }
+        if odd:
+            other.append((record, odd))
+            if any(rgb in scan.palette for rgb in odd.values()):
+                swapped.append((record, odd))
+    if chosen := swapped or other:
+        value, rgb = next(
+            (k, c) for k, c in chosen[0][1].items() if not swapped or c in scan.palette
+        )
+        meant = f", which is {scan.classes[scan.palette.index(rgb)]!r}'s" if swapped else ""
+        yield (warning if swapped else note)(
+            "other_palette",
+            f"{counted(len(chosen), 'mask')} whose own palette is not that of the classes, such as "
+            f"{shown(chosen[0][0].where)}: id {value}, {scan.classes[value]!r}, is {rgb} in it"
+            f"{meant}, and {colours[value]} in the list of classes",
+            "the index counts, and the classes' order may be another than the masks'"
+            if swapped
+            else "nothing, if only the colours differ: the index counts",
+            "compare the order of classes.json with the program's that drew the masks; where the "
+            "names are right, take the palette of the masks into classes.json",
+            scan.places([record for record, _ in chosen]),
+        )
+
+
 def zero_and_255_masks(scan: Scan) -> Iterator[Finding]:
     """Masks of 0 and 255, where 255 is not void but the object."""
     if bad := scan.faults["zero_and_255_masks"]:
@@ -155,8 +193,8 @@ def off_by_one(scan: Scan) -> Iterator[Finding]:
             how = f"besides 0 to {number - 1}, one too many for {number} classes"
             fix = (
                 "if 0 is 'other' (ADE20K, reduce_zero_label): subtract 1 and make 0 void, or take "
-                f"segkit.data.ADE20K; if {number} is void: ignore={number}; else name class "
-                f"{number}"
+                f"segkit.data.ADE20K; if {number} is void: {ignore_option([number])}; else name "
+                f"class {number}"
             )
         else:
             how = f"and never 0: they count the {number} classes from 1"
@@ -179,9 +217,8 @@ def values_out_of_range(scan: Scan) -> Iterator[Finding]:
         elif all(len(record.labels.values) == 2 and 0 in record.labels.values for record in bad):
             fix = f"two values: divide by the larger one if {max(totals)} marks the object"
         else:
-            fix = (
-                "set void pixels to 255 (or name their id by ignore=), or name the missing classes"
-            )
+            void = ignore_option(sorted(totals)[:5])
+            fix = f"set void pixels to 255 (or name their id: {void}), or name the missing classes"
         ids = ", ".join(f"{value} ({counted(n, 'pixel')})" for value, n in totals.most_common(5))
         more = f" and {len(totals) - 5} more" * (len(totals) > 5)
         yield error(
@@ -223,11 +260,11 @@ def void_share(scan: Scan) -> Iterator[Finding]:
                 scan.places(sound, pixels=lambda record: int(scan.counts(record)[-1])),
             )
     if empty:
-        yield error(
+        yield note(
             "void_share",
             f"{counted(len(empty), 'mask')} void everywhere",
-            "such an image teaches nothing, and a batch of them has no loss at all",
-            "label them, or leave the pairs out",
+            "such an image teaches nothing",
+            "label them, or leave the pairs out, unless that is meant",
             scan.places(empty, lambda values: np.ones(values.shape, bool)),
         )
 

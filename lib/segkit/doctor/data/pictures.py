@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from segkit.data import images
-from segkit.data.layout import what_is_there
+from segkit.data.images import PictureFile, TooLargeError, grey_values, to_ids, to_rgb
+from segkit.files import FileError
 
-_ORIENTATION = 0x0112  # EXIF: how the camera was held
 _DRAFT_PIXELS = 1_000_000
 _MOST_VALUES = 4096
 
@@ -31,9 +30,11 @@ class Picture(NamedTuple):
         size: (height, width) as it is read, a camera's rotation applied; (0, 0) where unknown.
         deep: more than 8 bits a channel.
         animated: several frames, or pages.
-        rotated: a camera's note turns it by 90 degrees.
+        lossy: the compression that may have changed pixels; "" where they are exact.
+        orientation: how a camera noted that it lies, 1 (upright) to 8; 0 where nothing is noted.
         too_large: more pixels than are read (`segkit.data.images.MAX_PIXELS`).
         error: why it cannot be read; "" where it can.
+        refused: why a data set does not take what can be read; "" where it does.
     """
 
     file: str
@@ -42,9 +43,16 @@ class Picture(NamedTuple):
     size: tuple[int, int] = (0, 0)
     deep: bool = False
     animated: bool = False
-    rotated: bool = False
+    lossy: str = ""
+    orientation: int = 0
     too_large: bool = False
     error: str = ""
+    refused: str = ""
+
+    @property
+    def refused_depth(self) -> bool:
+        """Whether it has one channel of more than 8 bits, which no image may have."""
+        return self.mode.startswith(("I", "F"))
 
 
 class Fingerprint(NamedTuple):
@@ -87,13 +95,23 @@ class Labels(NamedTuple):
 def look_at_image(path: Path) -> tuple[Picture, Fingerprint | None]:
     """Decode an image, a large JPEG at reduced size, and take its fingerprint."""
 
-    def take(picture: Image.Image) -> Fingerprint:
-        if picture.mode.startswith(("I", "F")):
-            grey = np.nan_to_num(np.asarray(picture, np.float64))
-            picture = Image.fromarray((grey * 255 / max(grey.max(), 1)).astype(np.uint8))
-        return fingerprint(ImageOps.exif_transpose(picture).convert("RGB"))
+    def take(file: PictureFile) -> tuple[Fingerprint, str]:
+        large = file.size[0] * file.size[1] > _DRAFT_PIXELS
+        pixels = file.decode((512, 512)) if large else file.pixels
+        refused = ""
+        try:
+            rgb = to_rgb(file, pixels)
+        except FileError as error:
+            if not file.mode.startswith(("I", "F")):
+                raise
+            refused = str(error)
+            grey = np.nan_to_num(np.asarray(pixels, np.float64))
+            rgb = Image.fromarray((grey * 255 / max(grey.max(), 1)).astype(np.uint8)).convert("RGB")
+        return fingerprint(rgb), refused
 
-    return _open(path, take, draft=True)
+    found, content = _look(path, take)
+    print_, refused = content or (None, found.refused)
+    return found._replace(refused=refused), print_
 
 
 def look_at_mask(path: Path) -> tuple[Picture, np.ndarray | None, Labels]:
@@ -104,29 +122,28 @@ def look_at_mask(path: Path) -> tuple[Picture, np.ndarray | None, Labels]:
         None and no values where it cannot be decoded.
     """
 
-    def read(picture: Image.Image) -> tuple[np.ndarray, Labels]:
-        if picture.mode in ("1", "L", "P"):
-            values = np.asarray(picture).astype(np.uint8)
-            values //= images._STRETCH.get(picture.info["raw mode"], 1)
-            palette = palette_of(picture) if picture.mode == "P" else {}
-            labels = count_labels(values)
-            used = {value: palette[value] for value in labels.values if value in palette}
-            return values, labels._replace(palette=used)
-        if picture.mode.startswith(("I", "F")):
-            values = np.nan_to_num(np.asarray(picture)).astype(np.int64)
-            return values, Labels(_count(values))
-        rgb = np.asarray(picture.convert("RGB")).astype(np.int64)
-        values = rgb @ np.array([1 << 16, 1 << 8, 1])
-        return values, Labels(_count(values), colours=True)
+    def read(file: PictureFile) -> tuple[np.ndarray, Labels, str]:
+        refused = ""
+        try:
+            values = to_ids(file)
+        except FileError as error:
+            refused = str(error)
+            values, labels = _strange_values(file)
+            if labels is not None:
+                return values, labels, refused
+        palette = palette_of(file.picture) if file.mode == "P" else {}
+        labels = count_labels(values)
+        used = {value: palette[value] for value in labels.values if value in palette}
+        return values, labels._replace(palette=used), refused
 
-    found, content = _open(path, read)
-    values, labels = content or (None, Labels({}))
-    return found, values, labels
+    found, content = _look(path, read)
+    values, labels, refused = content or (None, Labels({}), found.refused)
+    return found._replace(refused=refused), values, labels
 
 
 def look_at_header(path: Path) -> tuple[Picture, dict[int, tuple[int, int, int]]]:
-    """Describe a file without decoding it, as it lies; also give its palette."""
-    found, palette = _open(path, palette_of, load=False)
+    """Describe a file without decoding it; also give its palette."""
+    found, palette = _look(path, lambda file: palette_of(file.picture))
     return found, palette or {}
 
 
@@ -175,52 +192,51 @@ def ramps(values: np.ndarray) -> np.ndarray:
 def palette_of(picture: Image.Image) -> dict[int, tuple[int, int, int]]:
     """RGB by index; empty where a picture has no palette, or one in another form."""
     palette = picture.palette
-    if palette is None or palette.mode != "RGB" or palette.rawmode not in (None, "RGB"):
+    stored = (palette.rawmode or palette.mode) if palette else ""
+    if palette is None or not {*"RGB"} <= {*stored}:
         return {}
-    content = bytes(palette.palette)
-    return dict(enumerate(zip(content[::3], content[1::3], content[2::3], strict=False)))
+    content = bytes(palette.palette)  # of a BMP it is BGRX
+    channels = (content[stored.index(channel) :: len(stored)] for channel in "RGB")
+    return dict(enumerate(zip(*channels, strict=False)))
 
 
-def _open(
-    path: Path, read: Callable[[Image.Image], T], *, load: bool = True, draft: bool = False
-) -> tuple[Picture, T | None]:
-    """Describe a picture and read it once it is decoded, where that can be done."""
+def _strange_values(file: PictureFile) -> tuple[np.ndarray, Labels | None]:
+    """The values of a mask that no data set takes, and what they are; None for plain ids."""
+    if file.mode in ("1", "L", "P"):
+        return grey_values(file), None
+    if file.mode.startswith(("I", "F")):
+        values = np.nan_to_num(np.asarray(file.pixels)).astype(np.int64)
+        return values, Labels(_count(values))
+    rgb = np.asarray(file.pixels.convert("RGB")).astype(np.int64)
+    values = rgb @ np.array([1 << 16, 1 << 8, 1])
+    return values, Labels(_count(values), colours=True)
+
+
+def _look(path: Path, read: Callable[[PictureFile], T]) -> tuple[Picture, T | None]:
+    """Describe a picture and read it, where that can be done."""
     found = Picture(str(path))
     try:
-        if not path.is_file():
-            return found._replace(error=what_is_there(path)), None
-        if not path.stat().st_size:
-            return found._replace(error="is empty (0 bytes)"), None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=images.FORMATS) as picture:
-                raw_mode = str(picture.tile[0][3]) if picture.tile else ""
-                width, height = picture.size
-                animated = getattr(picture, "is_animated", False) and picture.format != "MPO"
-                found = found._replace(
-                    format=picture.format or "",
-                    mode=picture.mode,
-                    size=(height, width),
-                    deep=picture.mode.startswith(("I", "F")) or "16" in raw_mode,
-                    animated=bool(animated),  # an MPO is a phone's JPEG with a preview
+            with PictureFile(path) as file:
+                found = Picture(
+                    found.file,
+                    file.format,
+                    file.mode,
+                    file.size,
+                    deep=file.deep,
+                    animated=file.animated,
+                    lossy=file.lossy,
+                    orientation=file.orientation,
                 )
-                if width * height > images.MAX_PIXELS:
-                    error = f"{width}x{height} pixels, more than {images.MAX_PIXELS:,}"
-                    return found._replace(too_large=True, error=error), None
-                if load:
-                    if draft and found.size[0] * found.size[1] > _DRAFT_PIXELS:
-                        picture.draft(None, (512, 512))
-                    picture.load()
-                    picture.info["raw mode"] = raw_mode
-                    # Only now: of a PNG, asking for what the camera noted decodes it.
-                    if picture.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
-                        found = found._replace(rotated=True, size=found.size[::-1])
-                return found, read(picture)
-    except Image.DecompressionBombError as error:
-        return found._replace(too_large=True, error=str(error)), None
-    except UnidentifiedImageError:
-        return found._replace(error=f"is none of {', '.join(images.FORMATS)}"), None
-    except Exception as error:  # a damaged file makes PIL raise errors of any kind
+                return found, read(file)
+    except TooLargeError as error:
+        return found._replace(too_large=True, error=error.reason), None
+    except FileError as error:
+        if found.animated:
+            return found._replace(refused=str(error)), None
+        return found._replace(error=error.reason), None
+    except Exception as error:  # whatever else a damaged file makes PIL or numpy do
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return found._replace(error=reason), None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segkit.data.layout import find_classes
+from segkit.data.classes import Classes, find_classes, has_classes, void_ids
+from segkit.data.folder import meaning_of
 from segkit.doctor.data import pictures
 from segkit.doctor.data.diagnosis import Record, Scan
 from segkit.doctor.data.listing import Listed, list_folder
@@ -30,12 +32,12 @@ _WORTH_WORKERS = 200  # with fewer pairs, starting processes takes longer than i
 
 
 def scan_folder(
-    root: str | Path,
+    root: str | bytes | Path,
     *,
     splits: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     palette: Sequence[tuple[int, int, int]] | None = None,
-    ignore: int = IGNORE,
+    ignore: int | Sequence[int] = IGNORE,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Scan:
@@ -47,7 +49,7 @@ def scan_folder(
         classes: names in the order of the ids; None for those of classes.json or classes.txt, if
             there is one of them.
         palette: RGB of each class, 0..255; None for that of classes.json.
-        ignore: the id by which the files mark void; 255 does so as well.
+        ignore: the id, or ids, by which the files mark void; 255 does so as well.
         workers: processes; 0 for this one, None for a number that suits cores and pairs.
         progress: called after each pair with how many of how many are done.
 
@@ -55,18 +57,21 @@ def scan_folder(
         ValueError: no such folder, nothing that looks like pairs, no such split, or classes and
             palette that do not fit.
     """
-    root, names, colours = Path(root), (), ()
-    if classes or any((root / f"classes.{end}").is_file() for end in ("json", "txt")):
-        names, colours = find_classes(root, classes, palette)
+    root, known = Path(os.fsdecode(root)), Classes((), ())
+    if classes or has_classes(root):
+        known = find_classes(root, classes, palette)
     listing = list_folder(root, splits)
     numbers = Counter[str]()
     tasks = []
     for pair in listing.pairs:
         tasks.append((numbers[pair.split], pair))
         numbers[pair.split] += 1
-    meaning = {**{value: value for value in range(len(names))}, ignore: IGNORE, IGNORE: IGNORE}
+    meaning = meaning_of(len(known.names), void_ids(ignore))
     records = _look_at_all(_Pairs(tasks, {}), workers, progress)
-    return Scan(listing.splits, records, names, colours, meaning, listing=listing)
+    return Scan(
+        listing.splits, records, known.names, known.palette, meaning,
+        listing=listing, coloured=known.coloured,
+    )  # fmt: skip
 
 
 def scan_data(
@@ -100,9 +105,11 @@ def scan_data(
             files = dataset.files(index) if hasattr(dataset, "files") else (None, None)
             tasks.append((index, Listed(split, dataset.stem(index), *files)))
     records = _look_at_all(_Pairs(tasks, uncached), workers, progress)
-    plain = {**{value: value for value in range(len(classes))}, IGNORE: IGNORE}
-    meaning = dict(getattr(chosen, "meaning", plain))
-    return Scan(tuple(sets), records, classes, tuple(map(tuple, chosen.palette)), meaning, uncached)
+    meaning = dict(getattr(chosen, "meaning", meaning_of(len(classes), ())))
+    return Scan(
+        tuple(sets), records, classes, tuple(map(tuple, chosen.palette)), meaning, uncached,
+        coloured=getattr(chosen, "coloured", True),
+    )  # fmt: skip
 
 
 def _look_at_all(
@@ -154,6 +161,8 @@ class _Pairs(Dataset):
         mask, _, labels = (
             pictures.look_at_mask(pair.mask) if pair.mask else (None, None, pictures.Labels({}))
         )
+        for picture in (image, mask):
+            refused = refused or (picture.refused if picture else "")
         return Record(pair.split, index, pair.stem, image, mask, print_, labels, refused=refused)
 
 

@@ -156,6 +156,8 @@ def _alike(records: Sequence[Record]) -> Iterator[tuple[Record, Record, float]]:
         # The product of two rows of signs is 64 - 2 * (bits that differ).
         near = signs[:number] @ signs[number] >= 64 - 2 * NEAR_BITS
         for other in np.flatnonzero(near & (splits[:number] != record.split)):
+            if record.image and record.image.file == _name(records[other]):
+                continue  # one file in two lists is a finding of its own
             likeness = float(seen[other] @ seen[number])
             if likeness >= NEAR_CORRELATION:
                 yield records[other], record, likeness
