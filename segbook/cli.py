@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from segbook import __version__
+from segbook import __version__, text
 from segbook.bench.command import bench
 from segbook.certificates.command import certify, import_weights
 from segbook.forecast.command import forecast
@@ -44,7 +44,15 @@ def refusal(message: str, exit_code: int) -> click.ClickException:
 
 
 class Program(click.Group):
-    """Turns the errors that a user can cause into one message and the right exit code."""
+    """Turns the errors that a user can cause into one message and the right exit code.
+
+    Whatever is printed, names from elsewhere do nothing to the terminal.
+    """
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command line."""
+        with text.on_terminal():
+            return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Invoke a command."""
