@@ -15,6 +15,7 @@ from segbook.builders.batches import train_batches
 from segbook.builders.loss import build_loss
 from segbook.builders.optimizer import build_optimizer
 from segbook.recipes.recipe import Recipe
+from segbook.text import shell
 from segbook.training.state import build
 from segkit import engine
 
@@ -101,5 +102,7 @@ def settings_table(recipe: Recipe, rows: list[Measured]) -> str:
     best = max(rows[1:], key=lambda row: row.ratio.low, default=None)
     if best is None or best.ratio.low <= NOISE:
         return "\n".join([*lines, "no setting is faster than the rule beyond noise"])
-    given = " ".join(f"--set {field}={str(value).lower()}" for field, value in best.changes.items())
-    return "\n".join([*lines, f"segbook train {recipe.name} {given}"])
+    words = ["segbook", "train", recipe.name]
+    for field, value in best.changes.items():
+        words += ["--set", f"{field}={str(value).lower()}"]
+    return "\n".join([*lines, shell(*words)])

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 
 from segbook.builders.data import build_augmentation, build_data
-from segbook.builders.loss import LOSSES
 from segbook.builders.model import build_model, check_named_weights, load_start
 from segbook.builders.optimizer import build_optimizer, build_schedule
 from segbook.recipes.recipe import Recipe
 from segkit.engine.freeze import freeze
-from segkit.metrics.policies import check_policy
 from segkit.weights import fetch, torchvision_weights
 
 
@@ -18,11 +16,8 @@ def check_settings(recipe: Recipe) -> None:
     """Refuse what can be told without the data and the network.
 
     Raises:
-        ValueError: an unknown loss, policy or weights, a crop or a schedule that cannot be.
+        ValueError: unknown weights, a crop or a schedule that cannot be.
     """
-    check_policy(recipe.policy)
-    if recipe.loss not in LOSSES:
-        raise ValueError(f"loss {recipe.loss!r} is unknown; choose from {sorted(LOSSES)}")
     if torchvision_weights.is_name(recipe.weights):
         check_named_weights(recipe)
     elif recipe.weights and "://" not in recipe.weights and not fetch(recipe.weights).is_file():
@@ -43,7 +38,7 @@ def check(recipe: Recipe) -> None:
     damaged file shows when its turn comes.
 
     Raises:
-        ValueError: an unknown model, option of it, loss or policy, missing data, weights of
+        ValueError: an unknown model or option of it, missing data, weights of
             another network, something to freeze that is not there, or a value out of its range.
     """
     check_settings(recipe)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from segbook.recipes.recipe import Recipe
+from segbook.text import shell
 from segkit import create_model
 from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
 from segkit.weights import Loaded, load_for_classes, torchvision_weights
@@ -27,9 +28,13 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
             that has none.
     """
     if given := sorted({"weights", "weights_backbone", "backbone"} & recipe.model_options.keys()):
+        rest = {k: v for k, v in recipe.model_options.items() if k not in given}
+        words = ["--set", f"model_options={rest}"]
+        for one in given:
+            words += ["--set", f"{one}={recipe.model_options[one]}"]
         raise ValueError(
             f"model_options hold {' and '.join(given)}, for which the recipe itself has fields: "
-            f"--set {given[0]}={recipe.model_options[given[0]]}"
+            + shell(*words)
         )
     options = model_arguments(recipe)
     if recipe.model in MODELS or recipe.model in ON_ANY_BACKBONE:

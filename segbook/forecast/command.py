@@ -11,6 +11,10 @@ import click
 
 from segbook.recipes.command import changed, changes_option
 from segbook.runs.stopping import format_duration
+from segbook.text import one_line, shell
+
+WAITING = 0.1
+"""Share of a step that may be spent waiting without a word."""
 
 
 @click.command()
@@ -83,7 +87,21 @@ def _describe(recipe, report) -> list[str]:
         if report.disk
         else ""
     )
-    return [line for line in [*lines, report.busy] if line]
+    return [line for line in [*lines, _waiting(recipe, report), report.busy] if line]
+
+
+def _waiting(recipe, report) -> str:
+    """What to do where the steps wait for their data."""
+    from segkit.doctor.machine import available_cores
+
+    waiting, spare = max(phase.waiting for phase in report.phases), available_cores() - 1
+    if waiting <= WAITING:
+        return ""
+    said = f"{100 * waiting:.0f} % of a step waits for its data"
+    if recipe.workers < spare:
+        workers = f"workers={min(spare, max(2, 2 * recipe.workers))}"
+        return f"{said}: try {shell('segbook', 'forecast', recipe.name, '--set', workers)}"
+    return f"{said}, and there is no core for more loader processes: smaller images would help"
 
 
 def _often(count: int) -> str:
@@ -104,11 +122,11 @@ def _check_forecasts(as_json: bool) -> None:
         return
     if not found:
         raise ValueError("no finished run has made a forecast; very short ones make none")
-    width = max(len(row.name) for row in found) + 2
+    width = max(len(one_line(row.name)) for row in found) + 2
     click.echo(f"{'RUN':<{width}}{'FORECAST':>14}{'ACTUAL':>14}{'ERROR':>9}   INTERVAL")
     for row in found:
         click.echo(
-            f"{row.name:<{width}}{format_duration(row.seconds):>14}{format_duration(row.actual):>14}"
+            f"{one_line(row.name):<{width}}{format_duration(row.seconds):>14}{format_duration(row.actual):>14}"
             f"{100 * row.error:>+7.1f} %   "
             f"{'held' if row.low <= row.actual <= row.high else 'missed'}"
         )

@@ -16,6 +16,7 @@ from segbook.runs.command import (
     time_limit_option,
 )
 from segbook.runs.folder import FINISHED, find
+from segbook.text import one_line
 
 
 @click.command(epilog=EPILOG)
@@ -67,14 +68,14 @@ def resume(run_name: str, time_limit: float | None, no_html: bool) -> None:
         from segbook.runs.listing import format_result
 
         result = format_result(described.get("result"))
-        click.echo(f"run {folder.name} is finished{f': {result}' if result else ''}")
+        click.echo(f"run {one_line(folder.name)} is finished{f': {result}' if result else ''}")
         return
     kind = described.get("kind")
     if kind not in ("train", "notebook") or (
         kind == "notebook" and not (folder.path / "source.ipynb").is_file()
     ):
         raise ValueError(
-            f"{folder.name} was not started by `segbook run` or `segbook train`; "
+            f"{one_line(folder.name)} was not started by `segbook run` or `segbook train`; "
             "go on with it where it was started"
         )
     with folder.own():

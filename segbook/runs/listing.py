@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from segbook.runs.folder import FAILED, FINISHED, INTERRUPTED, STOPPED, RunFolder, all_runs
 from segbook.runs.stopping import format_duration
+from segbook.text import one_line, shell
 
 TAIL_BYTES = 65536
 """How much of ``metrics.jsonl`` is read to know where a run stands."""
@@ -124,7 +125,7 @@ def page(folder: RunFolder) -> str:
         "versions": ", ".join(f"{k} {v}" for k, v in _mapping(described, "versions")),
         "how to resume": "not needed" if now.status == FINISHED else advice(folder, described),
     }
-    lines = [f"{key:<14}{value}" for key, value in head.items() if value]
+    lines = [f"{key:<14}{one_line(value)}" for key, value in head.items() if value]
     for title in ("parameters", "recipe"):
         lines += _section(title, described.get(title))
     lines += _classes(described.get("result") or {})
@@ -170,7 +171,7 @@ def ending(folder: RunFolder, described: dict[str, Any]) -> list[str]:
     """Lines about how an attempt ended."""
     lines = [f"{described['status']} after {format_duration(described.get('seconds_total', 0.0))}"]
     if described.get("reason"):
-        lines[0] += f": {described['reason']}"
+        lines[0] += f": {one_line(described['reason'])}"
     error = described.get("error")
     if isinstance(error, dict) and error.get("traceback"):
         lines += ["", *error["traceback"], ""]
@@ -195,19 +196,20 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
     if step:
         where = f"(from step {step} of {described.get('steps')})"
     cause = "   once the cause is mended" if status == FAILED else ""
-    return f"segbook resume {folder.name}   {where}{cause}"
+    return f"{shell('segbook', 'resume', folder.argument)}   {where}{cause}"
 
 
 def _section(title: str, values: Any) -> list[str]:
     if not isinstance(values, dict) or not values:
         return []
-    width = max(map(len, values)) + 2
-    return ["", title, *(f"  {key:<{width}}{value}" for key, value in values.items())]
+    shown = {one_line(key): one_line(value) for key, value in values.items()}
+    width = max(map(len, shown)) + 2
+    return ["", title, *(f"  {key:<{width}}{value}" for key, value in shown.items())]
 
 
 def _classes(result: dict[str, Any]) -> list[str]:
     """IoU by class: of validation, and of the test where it was made."""
-    classes, val = result.get("classes"), result.get("iou")
+    classes, val = [one_line(name) for name in result.get("classes") or []], result.get("iou")
     if not classes or not val:
         return []
     test = (result.get("test") or {}).get("iou") or []
