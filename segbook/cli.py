@@ -64,10 +64,12 @@ class Program(click.Group):
             raise refusal(str(error), EXIT_USAGE) from None
         except ModuleNotFoundError as error:
             raise refusal(
-                f"{error}. Running notebooks needs more than training does: "
+                f"{error}. Notebooks and figures need more than training does: "
                 "pip install 'segbook[notebooks]'",
                 EXIT_USAGE,
             ) from None
+        except ImportError as error:  # of another extra, which it names
+            raise refusal(str(error), EXIT_USAGE) from None
         except KeyboardInterrupt:
             raise refusal("stopped by Ctrl-C", EXIT_STOPPED) from None
         except BrokenPipeError:

@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import TextIO, cast
 
-__all__ = ["code", "figure", "markdown", "on_terminal", "one_line", "shell", "terminal"]
+__all__ = ["code", "figure", "markdown", "on_terminal", "one_line", "operand", "shell", "terminal"]
 
 JOINERS = "\u200c\u200d"
 """Format characters that words of Persian, Hindi and others are written with."""
@@ -60,6 +60,11 @@ def figure(text: object, *, most: int = 80) -> str:
 def shell(*words: object) -> str:
     r"""A command that can be pasted into a shell; a control character stands as ``$'\033'``."""
     return " ".join(map(_word, map(str, words)))
+
+
+def operand(path: object) -> str:
+    """A path for a command line, never taken for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 @contextlib.contextmanager

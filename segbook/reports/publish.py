@@ -237,4 +237,4 @@ def notebook_path(described: dict[str, Any]) -> str:
     A page is for others, who have no use for a path of this machine.
     """
     path = os.path.relpath(described["notebook"], described.get("cwd") or os.curdir)
-    return os.path.basename(path) if path.startswith(os.pardir) else path
+    return text.operand(os.path.basename(path) if path.startswith(os.pardir) else path)
