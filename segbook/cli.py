@@ -37,8 +37,8 @@ from segbook.training.command import prove_resume, train
 
 
 def refusal(message: str, exit_code: int) -> click.ClickException:
-    """An error with its exit code."""
-    error = click.ClickException(message)
+    """An error with its exit code; no name in it can begin a line that looks like ours."""
+    error = click.ClickException(message.replace("\n", "\n  "))
     error.exit_code = exit_code  # pyright: ignore[reportAttributeAccessIssue]: click's own way
     return error
 
