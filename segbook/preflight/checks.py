@@ -19,6 +19,7 @@ from segbook.builders.data import build_augmentation, build_data
 from segbook.builders.model import build_model
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import runs_root
+from segbook.text import shell
 from segkit import data, doctor, transforms
 from segkit.data import catalog as data_catalog
 from segkit.data.subset import Subset, at_most
@@ -93,7 +94,9 @@ def examine(
         what = f"{len(scan.records):,} of {sum(map(len, sets.values())):,} pairs were looked at, "
         what += "evenly spread"
         why = "a fault in the others shows when their turn comes"
-        findings.append(Finding("note", "sampled", what, why, "segbook doctor RECIPE looks at all"))
+        changes = ("--set", f"data={recipe.data}", "--set", f"data_root={recipe.data_root}")
+        fix = f"{shell('segbook', 'doctor', recipe.name, *changes)} looks at all"
+        findings.append(Finding("note", "sampled", what, why, fix))
     findings += _pictures(recipe, sets["train"], scan)
     try:
         with torch.device("meta"):

@@ -11,6 +11,7 @@ import torch
 
 from segbook.runs.folder import FAILED, RUNNING, STOPPED, RunFolder
 from segbook.runs.provenance import environment
+from segbook.text import one_line
 from segbook.training.state import TrainingState, save
 from segkit.engine import distributed
 
@@ -57,6 +58,7 @@ def recorded(state: TrainingState, folder: RunFolder) -> Iterator[None]:
 
 def log_line(folder: RunFolder, show: Callable[[str], None], line: str) -> None:
     """Show a line, and log it where nobody logs what is shown, as for a notebook's run."""
+    line = one_line(line)
     show(line)
     if HEADLESS_VARIABLE not in os.environ:
         folder.log(line)

@@ -43,7 +43,8 @@ class Finding:
         check: name of the check, as snake_case.
         what: what was found, with numbers.
         why: why it hurts; empty where it does not.
-        fix: what to do, one line; empty where nothing has to be done.
+        fix: what to do, one line; empty where nothing has to be done. ``--set lr=0.01`` is for
+            segbook's command line; in Python it is a recipe's field, or an argument of that name.
         places: where, the worst first; the first twenty are kept.
         count: how many places there are, kept or not.
     """
