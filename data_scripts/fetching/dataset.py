@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG"}
 """The pictures that are taken, by the ending of their names; masks end as PNG."""
@@ -25,25 +24,15 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One folder pair of a data set, usually a split.
+    """One folder pair of a data set, usually a split; folders are relative to the root."""
 
-    Args:
-        name: as printed and as used in the manifest.
-        images: folder of the images in our layout, relative to the root; likewise `masks`.
-        masks: see `images`.
-        origin_images: the same folder as the origin has it; likewise `origin_masks`.
-        origin_masks: see `origin_images`.
-        count: number of pairs that the data set's papers state.
-        shares: per cent of all pixels that each class id has, as published; empty where nobody did.
-    """
-
-    name: str
-    images: str
+    name: str  # as printed and as used in the manifest
+    images: str  # in our layout
     masks: str
-    origin_images: str
+    origin_images: str  # as the origin has it
     origin_masks: str
-    count: int
-    shares: tuple[float, ...] = ()
+    count: int  # pairs, as the data set's papers state
+    shares: tuple[float, ...] = ()  # per cent of all pixels by class id, where they are published
 
     def folders(self, *, ours: bool) -> dict[str, str]:
         """Return the folders of images and masks in our layout or in the origin's."""
@@ -72,41 +61,22 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """A data set as its script describes it; it needs an `archive_sha256` or a `manifest`.
+    """A data set as its script describes it; it needs an `archive_sha256` or a `manifest`."""
 
-    Args:
-        name: folder name, ``data/<name>`` unless ``--out`` says otherwise.
-        title: for people.
-        terms: citation and terms of use, printed before anything is fetched.
-        classes: names by class id; a void class is one of them.
-        image_mode: ``"RGB"`` or ``"L"``.
-        parts: the folder pairs.
-        archive_url: the origin as one archive.
-        archive_bytes: size of that archive, roughly; for the disk-space check.
-        archive_sha256: hash of that archive in hex; None where its bytes are not fixed.
-        manifest: ``"<part>/<stem>"`` to the digests of image and mask; empty for none.
-        files_url: the origin as single files: a folder address that ends in a slash.
-        size: (width, height) of every picture, pixels; None where they differ.
-        share_tolerance: largest accepted difference from a published share, points of per cent.
-        ids_from_origin: turns the origin's mask values into class ids; None where they are the ids.
-        lists: text files written at the root, name to stems, such as train.txt.
-    """
-
-    name: str
+    name: str  # of the folder: data/<name> unless --out says otherwise
     title: str
-    terms: str
-    classes: tuple[str, ...]
+    terms: str  # citation and terms of use, printed before anything is fetched
+    classes: tuple[str, ...]  # by class id; a void class is one of them
     image_mode: Literal["RGB", "L"]
     parts: tuple[Part, ...]
     archive_url: str
-    archive_bytes: int
-    archive_sha256: str | None = None
-    manifest: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    files_url: str = ""
-    size: tuple[int, int] | None = None
-    share_tolerance: float = 0.001
-    ids_from_origin: Callable[[np.ndarray], np.ndarray] | None = None
-    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    archive_bytes: int  # roughly; for the disk's room and for what is too much
+    archive_sha256: str | None = None  # in hex; None where its bytes are not fixed
+    manifest: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # see `read_manifest`
+    size: tuple[int, int] | None = None  # (width, height) of every picture; None where they differ
+    share_tolerance: float = 0.001  # largest difference from a published share, points of per cent
+    ids_from_origin: Callable[[np.ndarray], np.ndarray] | None = None  # None: masks hold class ids
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # such as train.txt: stems
 
     @property
     def pictures(self) -> int:
@@ -141,62 +111,7 @@ def pixel_digest(pixels: np.ndarray) -> str:
 
 
 def read_manifest(path: Path) -> dict[str, tuple[str, str]]:
-    """Read lines of ``part/stem image-digest mask-digest``; ``#`` begins a comment line.
-
-    Raises:
-        DataError: a line has another form.
-    """
-    manifest: dict[str, tuple[str, str]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line or line.startswith("#"):
-            continue
-        fields = line.split(" ")
-        if len(fields) != 3 or fields[0] in manifest:
-            raise DataError(
-                f"{path}, line {number}: not 'part/stem digest digest', or a second one"
-            )
-        manifest[fields[0]] = (fields[1], fields[2])
-    return manifest
-
-
-def make_manifest(root: Path, spec: DataSet) -> dict[str, tuple[str, str]]:
-    """Digest what lies under `root`, known to be right, in our layout; as `read_manifest`."""
-    digests = [
-        pixel_digest(read_picture(item.find(root, ours=True), item.kind, spec)[0])
-        for item in spec.items(root, ours=True)
-    ]
-    names = [f"{item.part.name}/{item.stem}" for item in spec.items(root, ours=True)]
-    return dict(zip(names[::2], zip(digests[::2], digests[1::2], strict=True), strict=True))
-
-
-def read_picture(path: Path, kind: str, spec: DataSet) -> tuple[np.ndarray, bool]:
-    """Decode an image or a mask.
-
-    Returns:
-        The pixels, uint8, (H, W, 3) of an image in RGB and (H, W) otherwise, and whether the file
-        holds exactly these: False for an image of another mode, and for a mask with a palette,
-        whose indices count.
-
-    Raises:
-        DataError: unreadable, of another size than the data set's, or a mask in colour.
-    """
-    try:
-        with Image.open(path, formats=[FORMATS[path.suffix]]) as picture:
-            # Before it is decoded, so that a picture made to fill the memory is refused early.
-            fits = spec.size in (None, picture.size)
-            if fits:
-                picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        kinds = f"{FORMATS[path.suffix]}, as its name says"
-        raise DataError(f"{path}: cannot be read as {kinds} ({error})") from error
-    if not fits:
-        (width, height), (right_width, right_height) = picture.size, spec.size
-        raise DataError(f"{path}: {width}x{height}, expected {right_width}x{right_height}")
-    if kind == "image":
-        exact = picture.mode == spec.image_mode
-        return np.asarray(picture if exact else picture.convert(spec.image_mode)), exact
-    if picture.mode not in ("L", "P"):
-        raise DataError(
-            f"{path}: mode {picture.mode}; a mask holds class ids in one 8-bit channel, not colours"
-        )
-    return np.asarray(picture), picture.mode == "L"
+    """Read lines of ``part/stem image-digest mask-digest``; ``#`` begins a comment line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = (line.split(" ") for line in lines if not line.startswith("#"))
+    return {name: (image, mask) for name, image, mask in rows}

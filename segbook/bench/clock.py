@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -18,6 +19,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 Work = Callable[[], Any]
 Key = TypeVar("Key", bound=Hashable)
 Clock = Literal["wall", "cpu"]
+Row = dict[str, Any]
 
 
 class Sample(NamedTuple):
@@ -56,7 +58,7 @@ class Spread(NamedTuple):
 def on_cpu(work: Work) -> Sample:
     """Time one call."""
     if isinstance(work, Apart):
-        return work.sample()
+        return work.call()[1]
     wall, cpu = time.perf_counter(), _cpu_seconds()
     work()
     return Sample(time.perf_counter() - wall, _cpu_seconds() - cpu)
@@ -81,11 +83,7 @@ def _cpu_seconds() -> float:
 
 
 def take_turns(
-    works: Mapping[Key, Work],
-    rounds: int,
-    *,
-    timer: Callable[[Work], Sample] = on_cpu,
-    tick: Callable[[], Any] = lambda: None,
+    works: Mapping[Key, Work], rounds: int, *, timer: Callable[[Work], Sample] = on_cpu
 ) -> dict[Key, list[Sample]]:
     """Warm each up, by two calls or more until half a second is over; then call them in turn.
 
@@ -93,21 +91,21 @@ def take_turns(
         works: functions by name.
         rounds: how many calls of each are timed.
         timer: times one call.
-        tick: is called after each warm-up and each call: (rounds + 1) * len(works) times.
 
     Returns:
         ``rounds`` samples of each; those of a round are neighbours in time.
     """
+    from tqdm import tqdm
+
     for work in works.values():
         seconds = [timer(work).wall, timer(work).wall]
         while sum(seconds) < 0.5:
             seconds.append(timer(work).wall)
-        tick()
     samples: dict[Key, list[Sample]] = {name: [] for name in works}
-    for number in range(rounds):
+    quiet = not sys.stderr.isatty()
+    for number in tqdm(range(rounds), unit="round", leave=False, disable=quiet):
         for name in list(works)[:: 1 if number % 2 == 0 else -1]:  # nobody is always last
             samples[name].append(timer(works[name]))
-            tick()
     return samples
 
 
@@ -119,10 +117,19 @@ def median(samples: Sequence[Sample], clock: Clock) -> float:
 def ratio(slow: Sequence[Sample], fast: Sequence[Sample], clock: Clock) -> Spread:
     """How many times faster the second is, round by round."""
     ratios = [a.seconds(clock) / b.seconds(clock) for a, b in zip(slow, fast, strict=True)]
-    if len(ratios) == 1:
-        return Spread(ratios[0], ratios[0], ratios[0])
+    ratios *= 2 if len(ratios) == 1 else 1  # quantiles() wants two numbers or more
     low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return Spread(middle, low, high)
+
+
+def compared(what: str, ours: Sequence[Sample], base: Sequence[Sample], clock: Clock) -> Row:
+    """A row: median seconds of "ours" and of the "base", and the "ratio", a `Spread` as a dict."""
+    return {
+        "what": what,
+        "ours": median(ours, clock),
+        "base": median(base, clock),
+        "ratio": ratio(base, ours, clock)._asdict(),
+    }
 
 
 class Apart:
@@ -145,21 +152,15 @@ class Apart:
         other_end.close()
 
     def __call__(self) -> Any:
-        """Call the function there.
+        """Call the function there, and return what it returns."""
+        return self.call()[0]
 
-        Returns:
-            What it returns.
+    def call(self) -> tuple[Any, Sample]:
+        """Call the function there: what it returns, and what that took.
 
         Raises:
             ValueError: the process has failed, and why.
         """
-        return self._call()[0]
-
-    def sample(self) -> Sample:
-        """Call it, and time it there."""
-        return self._call()[1]
-
-    def _call(self) -> tuple[Any, Sample]:
         try:
             self._pipe.send(True)
             answer = self._pipe.recv()
@@ -179,7 +180,7 @@ class Apart:
 
 
 def _serve(build: Callable[[], Work], pipe: Connection, parents_end: Connection) -> None:
-    """Call the function for each True that comes through the pipe, until the other end closes."""
+    """Call the function at each True that comes through the pipe, until the other end closes."""
     parents_end.close()  # inherited: while it is open here, nobody notices that the parent is gone
     work, results = None, []
     with contextlib.suppress(EOFError, KeyboardInterrupt):

@@ -24,6 +24,8 @@ class Size(click.ParamType):
         height, cross, width = value.partition("x")
         if not (cross and height.isdecimal() and width.isdecimal()):
             self.fail(f"{value!r} is no size: give height x width, as 512x1024", param, ctx)
+        if min(int(height), int(width)) < 32:
+            self.fail(f"{value} pixels; give at least 32x32", param, ctx)
         return int(height), int(width)
 
 
@@ -56,7 +58,7 @@ def bench(ctx: click.Context, quick: bool) -> None:
     show_default=True,
     help="Of the fast form.",
 )
-@click.option("--runs", default=20, show_default=True, help="Rounds.")
+@click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Rounds.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of the processor; default all.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Default: cuda, if there.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: JSON.")
@@ -78,26 +80,20 @@ def bench_model(
     that the fast form changes mean something with trained weights and a real image only.
     """
     import torch
-    from tqdm import tqdm
 
-    from segbook.bench.model import FORMS, SCOPES, bench_models
-    from segbook.bench.table import table
+    from segbook.bench.model import bench_models, table
 
     if threads:
         torch.set_num_threads(threads)
-    models = [name, against] if against else [name]
-    calls = len(models) * len(SCOPES) * len(FORMS) * (runs + 1)
-    with tqdm(total=calls, unit="call", leave=False, disable=not sys.stderr.isatty()) as bar:
-        result = bench_models(
-            models,
-            size=size,
-            image=image,
-            num_classes=classes,
-            precision=precision,
-            runs=runs,
-            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-            tick=bar.update,
-        )
+    result = bench_models(
+        [name, against] if against else [name],
+        size=size,
+        image=image,
+        num_classes=classes,
+        precision=precision,
+        runs=runs,
+        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+    )
     click.echo(json.dumps(result) if as_json else table(result))
 
 
@@ -111,13 +107,9 @@ def bench_settings(recipe: str, changes: tuple[str, ...], rounds: int) -> None:
     Settings are precision, memory format, fused optimizer and, on a GPU, compiling.
     """
     chosen = changed(recipe, changes)
-    from tqdm import tqdm
-
     from segbook.bench import settings
 
-    with tqdm(unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
-        rows = settings.bench_settings(chosen, rounds=rounds, tick=bar.update)
-    click.echo(settings.settings_table(chosen, rows))
+    click.echo(settings.settings_table(chosen, settings.bench_settings(chosen, rounds=rounds)))
 
 
 @bench.command("train")
@@ -135,25 +127,21 @@ def bench_train(
 ) -> None:
     """Time training steps against segmentation-models-pytorch's, in turn.
 
-    NAME is unet_resnet18, deeplab_v3_resnet50, deeplab_v3_plus_resnet18, pp_liteseg_t, `options`
-    (memory format, precision, optimizer kernels, one by one) or `data` (cache, workers, and what
-    share of a step waits for data; in wall time). Without a NAME all of them.
+    NAME is unet_resnet18, deeplab_v3_resnet50, deeplab_v3_plus_resnet18, pp_liteseg_t, or `data`
+    (cache, workers, and what share of a step waits for data; in wall time). Without a NAME all.
 
     Exit code 1 where a promise is broken.
     """
     import torch
-    from tqdm import tqdm
 
     from segbook.bench import train, train_data
     from segbook.bench.train_cases import CASES, require_smp
     from segkit.doctor.finding import counted
 
-    ways = {name: 3 if case.theirs else 2 for name, case in CASES.items()}
-    ways |= {"options": 9 + torch.cuda.is_available(), "data": len(train_data.WAYS)}
-    # In this order: no process may be forked after threads have computed.
-    chosen = [name for name in ways if name in names or not names]
-    if unknown := [name for name in names if name not in ways]:
-        raise ValueError(f"no comparison {unknown[0]!r}; choose from {', '.join(ways)}")
+    known = [*CASES, "data"]  # in this order: no process may be forked after threads have computed
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"no comparison {unknown[0]!r}; choose from {', '.join(known)}")
+    chosen = [name for name in known if name in names or not names]
     if any(name in CASES and CASES[name].theirs for name in chosen):
         require_smp()
     on_gpu = torch.cuda.is_available()
@@ -168,25 +156,17 @@ def bench_train(
     )
     rows = []
     try:
-        steps = (rounds + 1) * sum(ways[name] for name in chosen)
-        with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
-            if not as_json:
-                tqdm.write(head)
-            for name in chosen:
-                bar.set_description(name)
-                if name == "data":
-                    found = train_data.compare_data(rounds, data_root, tick=bar.update)
-                elif name == "options":
-                    case = CASES["pp_liteseg_t"]
-                    found = train.compare_options(case, rounds, clock, tick=bar.update)
-                else:
-                    apart = sys.platform == "linux" and not on_gpu
-                    found = train.compare_case(
-                        CASES[name], rounds, clock, apart=apart, tick=bar.update
-                    )
-                rows += found
-                for row in () if as_json else found:
-                    tqdm.write(train.format_row(row))
+        if not as_json:
+            click.echo(head)
+        for name in chosen:
+            if name == "data":
+                found = train_data.compare_data(rounds, data_root)
+            else:
+                apart = sys.platform == "linux" and not on_gpu
+                found = train.compare_case(CASES[name], rounds, clock, apart=apart)
+            rows += found
+            for row in () if as_json else found:
+                click.echo(train.format_row(row))
     finally:
         torch.set_num_threads(threads)
     if as_json:

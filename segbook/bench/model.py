@@ -12,17 +12,22 @@ from __future__ import annotations
 import copy
 import itertools
 import platform
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from segbook.bench.clock import Sample, Work, median, on_cpu, on_gpu, ratio, take_turns
 from segbook.certificates.measure import flops
+from segkit import transforms
 from segkit.catalog import MODELS, create_model, load_model, model_card
+from segkit.data.images import read_image
+from segkit.doctor.finding import counted
 from segkit.engine.train import PRECISIONS
 from segkit.export.inference import optimize_for_inference, take_resize
 
@@ -44,73 +49,73 @@ def bench_models(
     runs: int = 20,
     device: str = "cpu",
     timer: Callable[[Work], Sample] | None = None,
-    tick: Callable[[], Any] = lambda: None,
 ) -> dict[str, Any]:
     """Measure one network, or several in turn.
 
     Args:
         names: names of the catalogue, with random weights, or weights files of runs.
-        size: (height, width) in pixels at which the network works.
+        size: (height, width) in pixels at which the network works, 32 or more.
         image: a picture to predict; default a smooth random one.
         num_classes: K of a network of the catalogue.
         precision: of the fast form, as `optimize_for_inference`.
-        runs: rounds; each calls every form of every scope once.
+        runs: rounds, one or more; each calls every form of every scope once.
         device: "cpu" or "cuda".
         timer: times one call; default `on_cpu` or `on_gpu`.
-        tick: is called after each warm-up and each call.
 
     Returns:
         "machine" (device, threads, torch), "protocol", "models" (a list) and, of several, "ratios":
         how many times faster the first is than each other. Plain numbers, ready for JSON.
 
     Raises:
-        ValueError: an unknown network, a network for volumes, a size below 32, no run, or a device
-            that is not there.
+        ValueError: an unknown network, a network for volumes, or a device that is not there.
     """
-    _check(names, size, runs, device)
-    subjects = [_Subject(name, size, num_classes, precision, device, image) for name in names]
-    timer = timer or (on_gpu if device == "cuda" else on_cpu)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("this torch sees no CUDA GPU; give --device cpu")
+    for name in names:
+        if not Path(name).is_file() and model_card(name)["name"] == "no_new_net":
+            raise ValueError("no_new_net is for volumes; give a network for images")
+    subjects = [_prepare(name, size, num_classes, precision, device, image) for name in names]
     works = {
-        (index, *way): subject.works[way]
+        (index, *way): subjects[index][0][way]
         for way in itertools.product(SCOPES, FORMS)
-        for index, subject in enumerate(subjects)
+        for index in range(len(names))
     }
-    with torch.inference_mode(False), torch.no_grad():
-        samples = take_turns(works, runs, timer=timer, tick=tick)
-        precisions = {"float32", *(subject.fast.precision for subject in subjects)}
-        peaks = {precision: _peak(precision, device, timer) for precision in precisions}
+    timer = timer or (on_gpu if device == "cuda" else on_cpu)
+    used = {"plain": ["float32"] * len(names), "fast": [made["precision"] for _, made in subjects]}
+    with torch.no_grad():
+        samples = take_turns(works, runs, timer=timer)
+        peaks = {name: _peak(name, device, timer) for name in {"float32", *used["fast"]}}
     threads = torch.get_num_threads()
     models = []
-    for index, subject in enumerate(subjects):
-        properties = subject.properties()
-        scopes: dict[str, Any] = {scope: {} for scope in SCOPES}
-        for scope, form in itertools.product(SCOPES, FORMS):
-            scopes[scope][form] = timing = summarise(samples[index, scope, form], threads)
-            if scope == "network":
-                peak = peaks[subject.fast.precision if form == "fast" else "float32"]
-                # CPU seconds where there are any: neighbours on the machine take none of them.
-                per_second = properties["flops"] / (timing["cpu"] or timing["wall"])
-                timing["share_of_peak"] = per_second / peak
+    for index, (_, properties) in enumerate(subjects):
+        scopes: dict[str, Any] = {}
         for scope in SCOPES:
-            slow, fast = (samples[index, scope, form] for form in FORMS)
-            scopes[scope]["ratio"] = ratios(slow, fast)
+            plain, fast = (samples[index, scope, form] for form in FORMS)
+            scopes[scope] = {
+                "plain": summarise(plain, threads),
+                "fast": summarise(fast, threads),
+                "ratio": ratios(plain, fast),
+            }
+        for form in FORMS:
+            timing = scopes["network"][form]
+            # CPU seconds where there are any: neighbours on the machine take none of them.
+            per_second = properties["flops"] / (timing["cpu"] or timing["wall"])
+            timing["share_of_peak"] = per_second / peaks[used[form][index]]
         models.append(properties | {"scopes": scopes})
-    against = [
-        {"model": names[index]}
-        | {
-            scope: {
+    against = []
+    for index in range(1, len(names)):
+        row: dict[str, Any] = {"model": names[index]}
+        for scope in SCOPES:
+            row[scope] = {
                 form: ratios(samples[index, scope, form], samples[0, scope, form]) for form in FORMS
             }
-            for scope in SCOPES
-        }
-        for index in range(1, len(names))
-    ]
+        against.append(row)
     return {
         "machine": {
             "device": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
             "threads": threads,
             "torch": torch.__version__,
-            "peak_gflops": {name: round(peak / 1e9, 1) for name, peak in peaks.items()},
+            "peak_gflops": {name: round(peak / 1e9, 1) for name, peak in sorted(peaks.items())},
         },
         "protocol": {"size": list(size), "batch": 1, "image": str(image or "random"), "runs": runs},
         "models": models,
@@ -118,81 +123,53 @@ def bench_models(
     }
 
 
-class _Subject:
-    """A network with its six functions."""
-
-    def __init__(
-        self,
-        name: str,
-        size: tuple[int, int],
-        num_classes: int,
-        precision: str,
-        device: str,
-        image: Path | None,
-    ) -> None:
-        self.name = name
-        self.random = name in MODELS
-        if self.random:
-            torch.manual_seed(0)
-            plain = create_model(name, num_classes=num_classes).eval().to(device)
-        else:
-            plain = load_model(name)[0].to(device)
-        self.plain = plain
-        self.fast = fast = optimize_for_inference(plain, precision=precision)
-        channels = next(p for p in plain.parameters() if p.ndim > 1).shape[1]
-        large = _picture(image, channels, [2 * side for side in size]).to(device)
-        self.images = images = _resize(large, size)
-        alone = copy.deepcopy(plain)
-        take_resize(alone, images.to("meta"))
-        whole = (2 * size[0], 2 * size[1])
-
-        def plain_end_to_end() -> Tensor:
-            logits = plain(_resize(large, size)).logits
-            return _resize(logits, whole).argmax(1)
-
-        self.works: dict[tuple[str, str], Callable[[], Any]] = {
-            ("network", "plain"): lambda: alone(images).logits,
-            ("network", "fast"): lambda: fast.scores(images),
-            ("labels", "plain"): lambda: plain(images).logits.argmax(1),
-            ("labels", "fast"): lambda: fast.predict_labels(images),
-            ("end_to_end", "plain"): plain_end_to_end,
-            ("end_to_end", "fast"): lambda: fast.predict_labels(_resize(large, size), size=whole),
-        }
-
-    @torch.no_grad()
-    def properties(self) -> dict[str, Any]:
-        """What it is, what it costs in numbers, and how many labels the fast form changes."""
-        fast = self.fast
-        changed = {
-            scope: (self.works[scope, "plain"]() != self.works[scope, "fast"]()).float().mean()
+@torch.no_grad()
+def _prepare(
+    name: str,
+    size: tuple[int, int],
+    num_classes: int,
+    precision: str,
+    device: str,
+    image: Path | None,
+) -> tuple[dict[tuple[str, str], Work], dict[str, Any]]:
+    """A network's functions by scope and form; what it is, and what it costs in numbers."""
+    if random := name in MODELS:
+        torch.manual_seed(0)
+        plain = create_model(name, num_classes=num_classes).eval().to(device)
+    else:
+        plain = load_model(name)[0].to(device)
+    fast = optimize_for_inference(plain, precision=precision)
+    channels = next(p for p in plain.parameters() if p.ndim > 1).shape[1]
+    whole = (2 * size[0], 2 * size[1])
+    large = _picture(image, channels, whole).to(device)
+    images = _resize(large, size)
+    alone = copy.deepcopy(plain)
+    take_resize(alone, images.to("meta"))
+    works: dict[tuple[str, str], Work] = {
+        ("network", "plain"): lambda: alone(images).logits,
+        ("network", "fast"): lambda: fast.scores(images),
+        ("labels", "plain"): lambda: plain(images).logits.argmax(1),
+        ("labels", "fast"): lambda: fast.predict_labels(images),
+        ("end_to_end", "plain"): lambda: _resize(plain(_resize(large, size)).logits, whole).argmax(
+            1
+        ),
+        ("end_to_end", "fast"): lambda: fast.predict_labels(_resize(large, size), size=whole),
+    }
+    operations = flops(copy.deepcopy(plain).to("meta"), size, in_channels=channels)
+    return works, {
+        "name": name,
+        "weights": "random" if random else "trained",
+        "parameters": sum(p.numel() for p in plain.parameters()),
+        "flops": operations,
+        "macs": operations // 2,
+        "precision": fast.precision,
+        "fused": fast.fused,
+        "ends_in_resize": fast.resize is not None,
+        "labels_changed": {
+            scope: float((works[scope, "plain"]() != works[scope, "fast"]()).float().mean())
             for scope in ("labels", "end_to_end")
-        }
-        images = self.images
-        plain = copy.deepcopy(self.plain).to("meta")
-        operations = flops(plain, images.shape[2:], in_channels=images.shape[1])
-        return {
-            "name": self.name,
-            "weights": "random" if self.random else "trained",
-            "parameters": sum(p.numel() for p in self.plain.parameters()),
-            "flops": operations,
-            "macs": operations // 2,
-            "precision": fast.precision,
-            "fused": fast.fused,
-            "ends_in_resize": fast.resize is not None,
-            "labels_changed": {scope: float(share) for scope, share in changed.items()},
-        }
-
-
-def _check(names: Sequence[str], size: tuple[int, int], runs: int, device: str) -> None:
-    for name in names:
-        if not Path(name).is_file() and model_card(name)["name"] == "no_new_net":
-            raise ValueError("no_new_net is for volumes; give a network for images")
-    if min(size) < 32:
-        raise ValueError(f"the size is {size[0]}x{size[1]} pixels; it is at least 32x32")
-    if runs < 1:
-        raise ValueError(f"runs is at least 1, got {runs}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("this torch sees no CUDA GPU; give --device cpu")
+        },
+    }
 
 
 def summarise(samples: Sequence[Sample], threads: int) -> dict[str, Any]:
@@ -203,13 +180,13 @@ def summarise(samples: Sequence[Sample], threads: int) -> dict[str, Any]:
         seconds; "runs"; and "busy": whether the threads got less than nine tenths of the processors
         they asked for.
     """
-    walls = sorted(sample.wall for sample in samples)
+    walls = [sample.wall for sample in samples]
     cpus = [sample.cpu for sample in samples if sample.cpu is not None]
-    last = len(walls) - 1
+    p5, p95 = np.quantile(walls, [0.05, 0.95]).tolist()
     return {
         "wall": median(samples, "wall"),
-        "p5": walls[round(0.05 * last)],
-        "p95": walls[round(0.95 * last)],
+        "p5": p5,
+        "p95": p95,
         "cpu": median(samples, "cpu") if cpus else None,
         "runs": len(walls),
         "busy": bool(cpus) and sum(cpus) < 0.9 * sum(walls) * threads,
@@ -233,8 +210,7 @@ def _peak(precision: str, device: str, timer: Callable[[Work], Sample]) -> float
     images = torch.randn(1, 256, side, side, **how).contiguous(memory_format=torch.channels_last)
     kernel = torch.randn(256, 256, 3, 3, **how).contiguous(memory_format=torch.channels_last)
     samples = [timer(lambda: F.conv2d(images, kernel, padding=1)) for _ in range(7)]
-    seconds = min(sample.cpu or sample.wall for sample in samples[2:])
-    return 2 * 9 * 256 * 256 * side * side / seconds
+    return 2 * 9 * 256 * 256 * side * side / min(s.cpu or s.wall for s in samples[2:])
 
 
 def _picture(path: Path | None, channels: int, size: Sequence[int]) -> Tensor:
@@ -242,9 +218,6 @@ def _picture(path: Path | None, channels: int, size: Sequence[int]) -> Tensor:
     if path is None:
         coarse = torch.randn(1, channels, 16, 32, generator=torch.Generator().manual_seed(0))
         return _resize(coarse, size)
-    from segkit import transforms
-    from segkit.data.images import read_image
-
     image = transforms.Normalize(transforms.MEAN, transforms.STD).image(read_image(path))
     return _resize(image[None], size)
 
@@ -255,9 +228,63 @@ def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
 
 def cpu_name() -> str:
     """The processor's name, as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    file = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.+)", file.read_text("utf-8") if file.exists() else "")
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def table(result: dict[str, Any]) -> str:
+    """What `bench_models` returns, as text for a terminal."""
+    machine, protocol = result["machine"], result["protocol"]
+    height, width = protocol["size"]
+    lines = [
+        f"{machine['device']}, {counted(machine['threads'], 'thread')}, torch {machine['torch']}",
+        f"one image of {height}x{width} pixels, {protocol['runs']} rounds in turn after warm-up",
+        "peak measured, GFLOP a second (of one thread on a CPU): "
+        + ", ".join(f"{name} {peak:g}" for name, peak in machine["peak_gflops"].items()),
+    ]
+    busy = False
+    for model in result["models"]:
+        tail = "resized as they are compared" if model["ends_in_resize"] else "compared as they are"
+        lines += [
+            "",
+            f"{model['name']}: {model['parameters']:,} parameters ({model['weights']} weights), "
+            f"{model['flops'] / 1e9:.2f} GFLOP = {model['macs'] / 1e9:.2f} GMAC",
+            f"  fast: {model['precision']}, channels_last, {model['fused']} batch normalisations "
+            f"fused, logits {tail}",
+            f"  {'ms':<12}{'median':>9}{'p5':>9}{'p95':>9}{'CPU':>9}{'peak':>7}",
+        ]
+        for scope, words in SCOPES.items():
+            measured = model["scopes"][scope]
+            lines.append(f"  {words}")
+            for form in FORMS:
+                times = [measured[form][key] for key in ("wall", "p5", "p95", "cpu")]
+                cells = "".join(f"{1e3 * t:9.1f}" if t is not None else f"{'-':>9}" for t in times)
+                share = f"{measured[form].get('share_of_peak', 0):7.0%}"
+                cells += share if scope == "network" else " " * 7
+                lines.append(f"    {form:<10}{cells}{'   busy' * measured[form]['busy']}")
+                busy = busy or measured[form]["busy"]
+            lines.append(f"    {'faster':<10}{_format_ratio(measured['ratio'])}")
+        changed = model["labels_changed"]
+        lines.append(
+            f"  labels that the fast form changes: {changed['labels']:.3%}, end to end "
+            f"{changed['end_to_end']:.3%}"
+            + (", of random weights: near-ties" if model["weights"] == "random" else "")
+        )
+    for other in result["ratios"]:
+        lines += ["", f"{result['models'][0]['name']} against {other['model']}, times faster"]
+        for scope, words in SCOPES.items():
+            plain, fast = (_format_ratio(other[scope][form]) for form in FORMS)
+            lines.append(f"  {words:<62} plain {plain}, fast {fast}")
+    if busy:
+        lines += [
+            "",
+            "The machine is busy: where a line says so, the threads got less than nine tenths of "
+            "the processors\nthey asked for. Trust the CPU seconds and the ratios, not the wall.",
+        ]
+    return "\n".join(lines)
+
+
+def _format_ratio(ratio: dict[str, float | None]) -> str:
+    cpu = "" if ratio["cpu"] is None else f" ({ratio['cpu']:.2f}x of CPU time)"
+    return f"{ratio['wall']:.2f}x{cpu}"

@@ -11,213 +11,154 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from segbook.bench.clock import Clock, Sample, Work, median, on_cpu, ratio, take_turns
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-
-@dataclass(frozen=True)
-class Ratio:
-    """One line of the table.
-
-    Attributes:
-        name: what is compared.
-        ours: seconds of ours, median.
-        theirs: seconds of the other, median.
-        ratio: theirs / ours, median over the pairs: how many times faster ours is.
-        wanted: smallest ratio that we promise.
-    """
-
-    name: str
-    ours: float
-    theirs: float
-    ratio: float
-    wanted: float
-
-    @property
-    def kept(self) -> bool:
-        """Whether the promise is kept."""
-        return self.ratio >= self.wanted
-
-    def __str__(self) -> str:
-        mark = "ok" if self.kept else "MISSED"
-        return (
-            f"{self.name:58s} {1e3 * self.ours:9.1f} {1e3 * self.theirs:9.1f} "
-            f"{self.ratio:7.2f}x  >= {self.wanted:4.2f}x  {mark}"
-        )
+from segbook.bench.clock import Clock, Row, Sample, Work, compared, on_cpu, take_turns
+from segkit import engine, metrics, transforms
 
 
 def compare(
-    name: str,
+    what: str,
     ours: Work,
     theirs: Work,
     *,
-    wanted: float,
+    promised: float,
     pairs: int,
     clock: Clock = "cpu",
     timer: Callable[[Work], Sample] = on_cpu,
-) -> Ratio:
-    """Time two functions in turn."""
+) -> Row:
+    """Time two functions in turn: the row of `compared`, with "promised" and "kept"."""
     own, other = take_turns({0: ours, 1: theirs}, pairs, timer=timer).values()
-    faster = ratio(other, own, clock).median
-    return Ratio(name, median(own, clock), median(other, clock), faster, wanted)
+    row = compared(what, own, other, clock)
+    return row | {"promised": promised, "kept": row["ratio"]["median"] >= promised}
 
 
-def import_time(pairs: int) -> Ratio:
-    """`import segkit` against importing torch and torchvision, each in a fresh interpreter."""
-
-    def fresh(code: str) -> Work:
-        return lambda: subprocess.run([sys.executable, "-c", code], check=True)
-
-    return compare(
-        "import segkit | import torch, torchvision",
-        fresh("import segkit"),
-        fresh("import torch, torchvision"),
-        wanted=1 / 1.1,
-        pairs=pairs,
+def format_row(row: Row) -> str:
+    """A line of the table."""
+    return (
+        f"{row['what']:58s} {1e3 * row['ours']:9.1f} {1e3 * row['base']:9.1f} "
+        f"{row['ratio']['median']:7.2f}x  >= {row['promised']:4.2f}x  "
+        f"{'ok' if row['kept'] else 'MISSED'}"
     )
 
 
-def command_time(pairs: int) -> Ratio:
-    """`segbook list` against half a second, in wall time: what somebody waits for."""
-    command = [sys.executable, "-m", "segbook", "list"]
-    return compare(
+def start_times(pairs: int) -> Iterator[Row]:
+    """What somebody waits for: imports, in a fresh interpreter each, and a command."""
+
+    def fresh(*arguments: str) -> Work:
+        command = [sys.executable, "-P", *arguments]
+        return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    yield compare(
+        "import segkit | import torch, torchvision",
+        fresh("-c", "import segkit"),
+        fresh("-c", "import torch, torchvision"),
+        promised=1 / 1.1,
+        pairs=pairs,
+    )
+    yield compare(
         "segbook list | half a second (wall)",
-        lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL),
+        fresh("-m", "segbook", "list"),
         lambda: time.sleep(0.5),
-        wanted=1.0,
+        promised=1.0,
         pairs=pairs,
         clock="wall",
     )
 
 
-def confusion_time(pairs: int) -> Ratio:
+def confusion_time(pairs: int) -> Iterator[Row]:
     """The confusion matrix of one 512x1024 label map of 19 classes with void."""
-    import torch
     from torchmetrics.classification import MulticlassConfusionMatrix
-
-    from segkit.metrics import ConfusionMatrix
 
     generator = torch.Generator().manual_seed(0)
     truth = torch.randint(0, 19, (1, 512, 1024), generator=generator, dtype=torch.uint8)
     prediction = torch.randint(0, 19, (1, 512, 1024), generator=generator, dtype=torch.uint8)
     truth[:, :30] = 255
 
-    counts = ConfusionMatrix(19)
+    counts = metrics.ConfusionMatrix(19)
     theirs = MulticlassConfusionMatrix(19, ignore_index=255)
     wide = prediction.long(), truth.long()  # torchmetrics does not take uint8
     counts.update(prediction, truth)
     theirs.update(*wide)
     assert torch.equal(counts.matrix[:19], theirs.compute().long())
-    return compare(
+    yield compare(
         "confusion matrix, 512x1024, K=19 | torchmetrics",
         lambda: counts.update(prediction, truth),
         lambda: theirs.update(*wide),
-        wanted=5.0,
+        promised=5.0,
         pairs=pairs,
     )
 
 
-def tail_time(pairs: int) -> Ratio:
+def argmax_time(pairs: int) -> Iterator[Row]:
     """From logits at stride 8 to labels at 512x1024."""
-    import torch
-    from torch.nn import functional as F
-
-    from segkit.metrics import argmax_resized
-
     logits = torch.randn(1, 19, 64, 128, generator=torch.Generator().manual_seed(0))
 
-    def naive() -> torch.Tensor:
+    def naive() -> Tensor:
         large = F.interpolate(logits, size=(512, 1024), mode="bilinear", align_corners=False)
         return large.argmax(1)
 
-    assert torch.equal(argmax_resized(logits, (512, 1024)).long(), naive())
-    return compare(
+    assert torch.equal(metrics.argmax_resized(logits, (512, 1024)).long(), naive())
+    yield compare(
         "argmax + resize x8 to 512x1024, K=19 | resize, argmax",
-        lambda: argmax_resized(logits, (512, 1024)),
+        lambda: metrics.argmax_resized(logits, (512, 1024)),
         naive,
-        wanted=2.0,
+        promised=2.0,
         pairs=pairs,
     )
 
 
-def transform_times(pairs: int) -> Iterator[Ratio]:
+def transform_times(pairs: int) -> Iterator[Row]:
     """The training transform at 2048x1024: scale 0.125 to 1.5, crop 512x1024, flip, jitter.
 
     The same recipe in the order in which it is usually written (scale the whole image, pad, crop),
-    with PIL and with torchvision's v2. Different random numbers are drawn by each, so it is their
-    mean over the same number of images that is compared.
+    with torchvision's v2 on PIL's images and on tensors. Different random numbers are drawn by
+    each, so it is their mean over the same number of images that is compared.
     """
-    import numpy as np
-    import torch
-    from PIL import Image, ImageOps
-    from torchvision import transforms as v1
     from torchvision import tv_tensors
     from torchvision.transforms import v2
     from torchvision.transforms.v2 import functional as v2f
-
-    from segkit import transforms
 
     height, width, crop = 1024, 2048, (512, 1024)
     smallest, largest, images = 0.125, 1.5, 16
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randint(0, 256, (1, 3, 64, 128), generator=generator).float()
-    image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0].byte()
+    image = F.interpolate(coarse, (height, width), mode="bilinear")[0].byte()
     mask = torch.randint(0, 19, (64, 128), generator=generator, dtype=torch.uint8)
     mask = mask.repeat_interleave(16, 0).repeat_interleave(16, 1).contiguous()
     ours = transforms.train(crop, (smallest, largest), jitter=0.4)
-
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    label_picture = Image.fromarray(mask.numpy())
-    jitter = v1.ColorJitter(0.4, 0.4, 0.4)
-    finish = v1.Compose([jitter, v1.ToTensor(), v1.Normalize(transforms.MEAN, transforms.STD)])
-
-    def scaled() -> tuple[int, int]:
-        factor = smallest + (largest - smallest) * float(torch.rand(()))
-        return round(height * factor), round(width * factor)
-
-    def window(tall: int, wide: int) -> tuple[int, int]:
-        top, left = (
-            torch.randint(0, tall - crop[0] + 1, ()),
-            torch.randint(0, wide - crop[1] + 1, ()),
-        )
-        return int(top), int(left)
-
-    def with_pil() -> None:
-        tall, wide = scaled()
-        x = picture.resize((wide, tall), Image.Resampling.BILINEAR)
-        y = label_picture.resize((wide, tall), Image.Resampling.NEAREST)
-        border = (0, 0, max(0, crop[1] - wide), max(0, crop[0] - tall))
-        if any(border):
-            x, y = ImageOps.expand(x, border), ImageOps.expand(y, border, fill=255)
-        top, left = window(x.height, x.width)
-        box = (left, top, left + crop[1], top + crop[0])
-        x, y = x.crop(box), y.crop(box)
-        if torch.rand(()) < 0.5:
-            x, y = ImageOps.mirror(x), ImageOps.mirror(y)
-        finish(x)
-        torch.from_numpy(np.array(y)).long()
-
-    tv_image, tv_mask = tv_tensors.Image(image), tv_tensors.Mask(mask)
-    finish_v2 = v2.Compose(
+    flip, jitter = v2.RandomHorizontalFlip(), v2.ColorJitter(0.4, 0.4, 0.4)
+    finish = v2.Compose(
         [
-            v2.RandomHorizontalFlip(),
-            v2.ColorJitter(0.4, 0.4, 0.4),
-            v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}, scale=True),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(list(transforms.MEAN), list(transforms.STD)),
         ]
     )
 
-    def with_v2() -> None:
-        tall, wide = scaled()
-        x = v2f.resize(tv_image, [tall, wide], antialias=True)
-        y = v2f.resize(tv_mask, [tall, wide])
+    def usual(x: Any, y: Any) -> None:
+        factor = smallest + (largest - smallest) * float(torch.rand(()))
+        tall, wide = round(height * factor), round(width * factor)
+        x, y = (
+            v2f.resize(x, [tall, wide]),
+            v2f.resize(y, [tall, wide], v2f.InterpolationMode.NEAREST),
+        )
         border = [0, 0, max(0, crop[1] - wide), max(0, crop[0] - tall)]
         if any(border):
             x, y = v2f.pad(x, border), v2f.pad(y, border, fill=255)
-        top, left = window(x.shape[-2], x.shape[-1])
-        finish_v2(v2f.crop(x, top, left, *crop), v2f.crop(y, top, left, *crop))
+        tall, wide = v2f.get_size(x)
+        top, left = (
+            int(torch.randint(0, tall - crop[0] + 1, ())),
+            int(torch.randint(0, wide - crop[1] + 1, ())),
+        )
+        x, y = flip(v2f.crop(x, top, left, *crop), v2f.crop(y, top, left, *crop))
+        finish(jitter(x))
+        v2f.pil_to_tensor(y).long() if not isinstance(y, Tensor) else y.long()
 
     def several(one: Work) -> Work:
         def run() -> None:
@@ -227,57 +168,32 @@ def transform_times(pairs: int) -> Iterator[Ratio]:
 
         return run
 
-    for name, other in (("PIL", with_pil), ("torchvision v2", with_v2)):
+    pictures = v2f.to_pil_image(image), v2f.to_pil_image(mask)
+    tensors = tv_tensors.Image(image), tv_tensors.Mask(mask)
+    for name, pair in (("PIL", pictures), ("torchvision v2", tensors)):
         yield compare(
             f"transform 2048x1024 -> 512x1024, {images} images | {name}",
             several(lambda: ours(image, mask)),
-            several(other),
-            wanted=2.0,
+            several(lambda pair=pair: usual(*pair)),
+            promised=2.0,
             pairs=max(3, pairs // 4),
         )
 
 
-def step_time(pairs: int) -> Ratio:
-    """One training step of PP-LiteSeg-T, batch 4 at 360x480, against the plain float32 step.
+def step_time(pairs: int) -> Iterator[Row]:
+    """A training step of PP-LiteSeg-T, batch 4 at 360x480: our defaults against plain float32."""
+    from segbook.bench.train import compare_case
+    from segbook.bench.train_cases import CASES
 
-    Ours is the recipe's default: the precision that the machine has, channels_last, auxiliary
-    losses at their own resolution. The plain step upsamples each auxiliary output to the image, as
-    the release does.
-    """
-    import torch
-    from torch.nn import functional as F
-
-    from segbook.bench.train import PLAIN, our_stepper
-    from segbook.bench.train_cases import CASES, fake_batch
-    from segkit import engine, losses
-
-    case = replace(CASES["pp_liteseg_t"], size=(360, 480))
+    [row] = compare_case(replace(CASES["pp_liteseg_t"], size=(360, 480)), pairs, "cpu")
     precision = engine.best_precision("cpu")
-
-    def stepper(fast: bool) -> Work:
-        torch.manual_seed(0)
-        network: Any = case.ours()
-        combined = losses.combine(losses.cross_entropy, network.aux_losses)
-
-        def at_full_size(output: Any, labels: torch.Tensor) -> tuple[torch.Tensor, dict]:
-            aux = {
-                name: F.interpolate(x, labels.shape[-2:], mode="bilinear", align_corners=False)
-                for name, x in output.aux.items()
-            }
-            return combined(output._replace(aux=aux), labels)
-
-        settings = PLAIN._replace(precision=precision, channels_last=True) if fast else PLAIN
-        loss = combined if fast else at_full_size
-        return our_stepper(network, fake_batch(case), settings, loss=loss)
-
-    # Without bfloat16 in the hardware there is nothing to gain but the memory format and the aux.
-    return compare(
-        f"PP-LiteSeg-T step, 4x360x480, {precision} | plain float32",
-        stepper(fast=True),
-        stepper(fast=False),
-        wanted=1.4 if precision == "bfloat16" else 1.0,
-        pairs=pairs,
-    )
+    # Without bfloat16 in the hardware there is nothing to gain but the memory format.
+    promised = 1.4 if precision == "bfloat16" else 1.0
+    yield row | {
+        "what": f"PP-LiteSeg-T step, 4x360x480, {precision} | plain float32",
+        "promised": promised,
+        "kept": row["ratio"]["median"] >= promised,
+    }
 
 
 def main(show: Callable[[str], None] = print, *, quick: bool = False) -> bool:
@@ -290,25 +206,19 @@ def main(show: Callable[[str], None] = print, *, quick: bool = False) -> bool:
     Returns:
         Whether every promise was kept.
     """
-    import torch
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     show(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread")
     show(f"{'ours | theirs':58s} {'ours ms':>9s} {'theirs ms':>9s} {'faster':>8s}  promised")
     kept = True
     try:
-        for results in (
-            [import_time(2 if quick else 5)],
-            [command_time(2 if quick else 5)],
-            [confusion_time(3 if quick else 30)],
-            [tail_time(3 if quick else 30)],
-            transform_times(3 if quick else 20),
-            [step_time(2 if quick else 8)],
-        ):
-            for ratio in results:
-                show(str(ratio))
-                kept = kept and ratio.kept
+        for times, pairs in (
+            (start_times, 5), (confusion_time, 30), (argmax_time, 30), (transform_times, 20),
+            (step_time, 8),
+        ):  # fmt: skip
+            for row in times(min(pairs, 3) if quick else pairs):
+                show(format_row(row))
+                kept = kept and row["kept"]
     finally:
         torch.set_num_threads(threads)
     return kept

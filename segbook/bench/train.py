@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segbook.bench.clock import Apart, Clock, Sample, Spread, Work, median, ratio, take_turns
+from segbook.bench.clock import Apart, Clock, Row, Spread, Work, compared, take_turns
 from segbook.bench.train_cases import Case, copy_weights, fake_batch
 from segkit import engine, losses
 from segkit.engine import Settings
 
 PLAIN = Settings("float32", channels_last=False, fused=False)
-Row = dict[str, Any]
 
 
 def default_device() -> torch.device:
@@ -31,34 +30,39 @@ def plain_sgd(network: nn.Module, **options: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, **options)
 
 
-def our_stepper(
+def our_stepper(network: Any, batch: tuple[Tensor, Tensor], *how: Any, **options: Any) -> Work:
+    """`our_loop` over one batch; each call makes a step and returns its loss."""
+    engine.keep_memory()
+    stream = our_loop(network, itertools.repeat(batch), *how, **options)
+    return lambda: next(stream).loss
+
+
+def our_loop(
     network: Any,
-    batch: tuple[Tensor, Tensor],
+    batches: Iterable[tuple[Tensor, Tensor]],
     settings: Settings,
     *,
     optimizer: torch.optim.Optimizer | None = None,
     loss: Callable[..., Any] | None = None,
-) -> Work:
-    """Our training loop over one batch; each call makes a step and returns its loss.
+) -> Generator[engine.Step, None, None]:
+    """Our training loop, for as long as it is asked for steps.
 
     Args:
         network: on the device where it is trained.
-        batch: images and labels.
+        batches: images and labels.
         settings: of the loop.
         optimizer: of the network's weights; None for `plain_sgd`.
         loss: None for cross-entropy, of the auxiliary outputs, too.
     """
-    engine.keep_memory()
-    stream = engine.train(
+    return engine.train(
         network,
-        itertools.repeat(batch),
+        batches,
         loss=loss or losses.combine(losses.cross_entropy, network.aux_losses),
         optimizer=optimizer or plain_sgd(network, fused=settings.fused or None),
         steps=10**9,
         precision=settings.precision,
         channels_last=settings.channels_last,
     )
-    return lambda: next(stream).loss
 
 
 def their_stepper(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Work:
@@ -153,47 +157,6 @@ def compare_case(
         kept = promised is None or row["ratio"]["high"] >= promised
         rows.append({**row, "promised": promised, "kept": kept})
     return rows
-
-
-def compared(what: str, ours: Sequence[Sample], base: Sequence[Sample], clock: Clock) -> Row:
-    """A row: seconds a step of ours and of what it is compared with, and their ratio."""
-    return {
-        "what": what,
-        "ours": median(ours, clock),
-        "base": median(base, clock),
-        "ratio": ratio(base, ours, clock)._asdict(),
-    }
-
-
-def compare_options(case: Case, rounds: int, clock: Clock, **how: Any) -> list[Row]:
-    """One option after the other, against float32, contiguous and torch's SGD."""
-    batch, device = fake_batch(case), default_device()
-    half = engine.best_precision(device)
-    fast = PLAIN._replace(precision=half, channels_last=True)
-    adamw = functools.partial(torch.optim.AdamW, lr=0.001)
-    ways: dict[str, tuple[Settings, Callable[..., torch.optim.Optimizer]]] = {
-        str(PLAIN): (PLAIN, plain_sgd),
-        "channels_last": (PLAIN._replace(channels_last=True), plain_sgd),
-        half: (PLAIN._replace(precision=half), plain_sgd),
-        f"{half}, channels_last": (fast, plain_sgd),
-        "... and foreach SGD": (fast, functools.partial(plain_sgd, foreach=True)),
-        "... and fused SGD": (fast, functools.partial(plain_sgd, fused=True)),
-        "... and AdamW": (fast, lambda network: adamw(network.parameters())),
-        "... and foreach AdamW": (fast, lambda network: adamw(network.parameters(), foreach=True)),
-        "... and fused AdamW": (fast, lambda network: adamw(network.parameters(), fused=True)),
-    }
-    if device.type == "cuda":  # on a CPU it takes minutes, and gains nothing
-        ways["... and compiled"] = (fast, plain_sgd)
-    steppers = {}
-    for name, (settings, make) in ways.items():
-        network = case.ours().to(device)
-        optimizer = make(network)
-        if name == "... and compiled":
-            network = torch.compile(network)
-        steppers[name] = our_stepper(network, batch, settings, optimizer=optimizer)
-    samples = take_turns(steppers, rounds, **how)
-    base = samples[str(PLAIN)]
-    return [compared(f"{case.title}, {name}", samples[name], base, clock) for name in ways]
 
 
 def format_row(row: Mapping[str, Any]) -> str:

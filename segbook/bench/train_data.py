@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Subset
 
-from segbook.bench.train import Row, default_device, plain_sgd
-from segkit import create_model, data, engine, losses, transforms
+from segbook.bench.clock import Row
+from segbook.bench.train import default_device, our_loop
+from segkit import create_model, data, engine, transforms
 from segkit.doctor.finding import counted
 
 WAITING = 0.05
@@ -38,15 +39,12 @@ def write_streets(folder: Path) -> None:
     (folder / "classes.txt").write_text("\n".join(streets.classes), encoding="utf-8")
 
 
-def compare_data(
-    rounds: int, data_root: Path | None, *, tick: Callable[[], Any] = lambda: None
-) -> list[Row]:
+def compare_data(rounds: int, data_root: Path | None) -> list[Row]:
     """PP-LiteSeg-T at 480x360: wall time of a step, and the share that waits for data.
 
     Args:
         rounds: steps timed of each way.
         data_root: CamVid's folder; None writes synthetic streets as PNG files.
-        tick: is called after each way's warm-up and after each step.
 
     Returns:
         Rows of "what", "ours" (seconds a step), "waiting" (0..1), and where something is promised,
@@ -58,35 +56,21 @@ def compare_data(
         else:
             write_streets(Path(folder))
             make = functools.partial(data.FolderDataset, folder)
-        return [_measure(make, rounds, tick, cached, workers) for cached, workers in WAYS]
+        return [_measure(make, rounds, cached, workers) for cached, workers in WAYS]
 
 
-def _measure(
-    make: Callable[..., Any], rounds: int, tick: Callable[[], Any], cached: bool, workers: int
-) -> Row:
+def _measure(make: Callable[..., Any], rounds: int, cached: bool, workers: int) -> Row:
     torch.manual_seed(0)
-    network: Any = create_model("pp_liteseg_t", num_classes=11).to(default_device())
-    settings = engine.default_settings(default_device(), optimizer="sgd")
+    network = create_model("pp_liteseg_t", num_classes=11).to(default_device())
     pairs = make(cache=cached, transform=transforms.train(SIZE, (0.75, 1.5), jitter=0.4))
     subset: Any = Subset(pairs, range(min(IMAGES, len(pairs))))  # each is seen again
     if cached and not workers:  # each worker would fill a cache of its own, as in training
         for index in range(len(subset)):
             subset[index]
-    stream = engine.train(
-        network,
-        data.batches(subset, batch_size=BATCH, seed=0, workers=workers),
-        loss=losses.combine(losses.cross_entropy, network.aux_losses),
-        optimizer=plain_sgd(network, fused=settings.fused or None),
-        steps=WARM_UP + rounds,
-        precision=settings.precision,
-        channels_last=settings.channels_last,
-    )
-    timed = []
-    for step in stream:
-        if step.index > WARM_UP:
-            timed.append(step)
-        if step.index >= WARM_UP:
-            tick()
+    batches = data.batches(subset, batch_size=BATCH, seed=0, workers=workers)
+    stream = our_loop(network, batches, engine.default_settings(default_device(), optimizer="sgd"))
+    timed = list(itertools.islice(stream, WARM_UP, WARM_UP + rounds))
+    stream.close()  # and with it the workers
     waiting = sum(step.waited for step in timed) / sum(step.seconds for step in timed)
     where = "cached as uint8" if cached else "decoded each time"
     row = {

@@ -36,7 +36,8 @@ def accuracies(root: Path | None = None) -> list[Accuracy]:
     """Forecast against truth of every finished run that made a forecast, the oldest first."""
     found = []
     for folder in all_runs(root=root):
-        with contextlib.suppress(ValueError, KeyError):  # damaged: `segbook list` says so
+        # A damaged one `segbook list` shows.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             described = folder.read()
             forecast = described.get("forecast") or {}
             if described.get("status") == FINISHED and "actual" in forecast:

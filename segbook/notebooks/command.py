@@ -15,7 +15,8 @@ from segbook.runs.command import (
     name_option,
     time_limit_option,
 )
-from segbook.runs.folder import FINISHED, find
+from segbook.runs.folder import FINISHED, SOURCE, find
+from segbook.runs.listing import format_result, program
 from segbook.text import one_line
 
 
@@ -61,23 +62,28 @@ def resume(run_name: str, time_limit: float | None, no_html: bool) -> None:
 
     It was interrupted (killed), stopped, or it failed; a finished run is left as it is. A
     notebook is executed from its first cell; its training goes on from the last checkpoint.
+
+    A run is a program: what is executed is source.ipynb in its folder, which can do whatever you
+    can. Resume only runs that you made yourself; `segbook show RUN` says what a resume executes.
     """
     folder = find(run_name)
     described = folder.read()
     if described.get("status") == FINISHED:
-        from segbook.runs.listing import format_result
-
         result = format_result(described.get("result"))
         click.echo(f"run {one_line(folder.name)} is finished{f': {result}' if result else ''}")
         return
     kind = described.get("kind")
     if kind not in ("train", "notebook") or (
-        kind == "notebook" and not (folder.path / "source.ipynb").is_file()
+        kind == "notebook" and not (folder.path / SOURCE).is_file()
     ):
         raise ValueError(
             f"{one_line(folder.name)} was not started by `segbook run` or `segbook train`; "
             "go on with it where it was started"
         )
+    if owner := folder.other_owner():
+        click.echo(f"this run is of {owner}, who is not you", err=True)
+    if kind == "notebook":
+        folder.source()  # another one is refused before anything is written
     with folder.own():
         if time_limit is not None:
             folder.update(time_limit=limit_of(time_limit))
@@ -88,4 +94,5 @@ def resume(run_name: str, time_limit: float | None, no_html: bool) -> None:
             finish(folder, headless.execute(folder, show=click.echo))
         from segbook.notebooks import run as runner
 
+        click.echo(f"executes {program(folder)}")
         finish(folder, runner.execute(folder, html=not no_html))

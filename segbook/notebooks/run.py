@@ -20,7 +20,7 @@ from typing import Any
 from segbook.notebooks import parameters
 from segbook.notebooks.tee import Tee
 from segbook.runs.attempt import TRACEBACK_LINES, attempt
-from segbook.runs.folder import DISK_FULL, FAILED, RunFolder
+from segbook.runs.folder import DISK_FULL, FAILED, SOURCE, RunFolder, sha256, write_atomic
 from segbook.runs.provenance import environment
 from segbook.runs.stopping import Stopper
 
@@ -59,6 +59,7 @@ def create(
     declared = parameters.declared(content.cells)
     given = parameters.values(declared, texts=texts, file=file)
     parameters.inject(content.cells, given, new_cell=nbformat.v4.new_code_cell)
+    source = nbformat.writes(content) + "\n"
     known = {parameter.name: parameter.default for parameter in declared.values()}
     folder = RunFolder.create(
         name or notebook.stem,
@@ -69,9 +70,10 @@ def create(
         overrides=_recordable(given),
         cwd=os.getcwd(),
         time_limit=time_limit,
+        source_sha256=sha256(source),
         **environment(),
     )
-    nbformat.write(content, folder.path / "source.ipynb")
+    write_atomic(folder.path / SOURCE, source)
     return folder
 
 
@@ -87,13 +89,15 @@ def execute(folder: RunFolder, *, html: bool = True) -> dict[str, Any]:
 
     Raises:
         RunBusyError: another process runs it.
-        ValueError: the folder from which it was started is gone.
+        ValueError: the folder from which it was started is gone, or ``source.ipynb`` is another.
     """
     from segbook.notebooks.kernel import Kernel
 
     with folder.own() as variables, Tee(folder) as tee:
         described = folder.read()
-        cwd = Path(described["cwd"])
+        if absent := [key for key in ("cwd", "notebook") if not described.get(key)]:
+            raise ValueError(f"run.json of {folder.name} does not say its {', '.join(absent)}")
+        source, cwd = folder.source(), Path(described["cwd"])
         if not cwd.is_dir():
             raise ValueError(f"the run was started in {cwd}, which is gone; make that folder again")
         kernel = Kernel(
@@ -110,14 +114,14 @@ def execute(folder: RunFolder, *, html: bool = True) -> dict[str, Any]:
                     os.replace(
                         folder.path / "notebook.ipynb", folder.path / f"notebook.{number}.ipynb"
                     )
-                outcome |= _execute(folder, kernel, tee)
+                outcome |= _execute(folder, source, kernel, tee)
             if html:
                 _report(folder, Path(described["notebook"]).parent, tee)
         return folder.read()
 
 
-def _execute(folder: RunFolder, kernel: Any, tee: Tee) -> dict[str, Any]:
-    """Execute ``source.ipynb``; the fields of ``run.json`` about what a cell did wrong."""
+def _execute(folder: RunFolder, source: str, kernel: Any, tee: Tee) -> dict[str, Any]:
+    """Execute a notebook's text; the fields of ``run.json`` about what a cell did wrong."""
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -129,7 +133,7 @@ def _execute(folder: RunFolder, kernel: Any, tee: Tee) -> dict[str, Any]:
     papermill_engines.register("segbook", SegbookEngine)  # a checkout has no entry points
     try:
         papermill.execute_notebook(
-            nbformat.read(folder.path / "source.ipynb", as_version=4),
+            nbformat.reads(source, as_version=4),
             None,  # the engine saves, and atomically
             engine_name="segbook",
             progress_bar=False,

@@ -7,6 +7,7 @@ import os
 import sys
 from types import TracebackType
 
+from segbook.runs.files import regular
 from segbook.runs.folder import RunFolder
 
 
@@ -21,7 +22,7 @@ class Tee:
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        self.log = open(folder.path / "log.txt", "ab", buffering=0)  # noqa: SIM115
+        self.log = open(folder.path / "log.txt", "ab", buffering=0, opener=regular)
 
     def __enter__(self) -> Tee:
         return self

@@ -10,7 +10,8 @@ from torch import nn
 
 from segbook.preflight.checks import examine
 from segbook.recipes.recipe import Recipe
-from segbook.runs.folder import RunFolder, write_atomic
+from segbook.runs.files import read_json, write_atomic
+from segbook.runs.folder import RunFolder
 from segkit.doctor import Finding
 from segkit.doctor.finding import counted
 from segkit.engine import distributed
@@ -107,7 +108,7 @@ def _line(finding: Finding) -> str:
 def _has_passed(folder: RunFolder, manifest: Mapping[str, str]) -> bool:
     """Whether an earlier attempt has examined these data and found no errors."""
     try:
-        content = json.loads((folder.path / FILE).read_text(encoding="utf-8"))
+        content = read_json(folder.path / FILE)
         faultless = all(finding["severity"] != "error" for finding in content["findings"])
         return faultless and content["data_manifest"] == manifest
     except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: then once more

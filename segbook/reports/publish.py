@@ -135,9 +135,10 @@ def markdown(
     heads = " | ".join(scores)
     dashes = "|".join("---" for _ in scores)
     versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
-    log = (folder.path / "log.txt").read_text(encoding="utf-8").splitlines()
     resumed = dict.fromkeys(
-        line[line.index("resumed at step") :] for line in log if "resumed at step" in line
+        line[line.index("resumed at step") :].rstrip("\n")
+        for line in folder.log_lines()
+        if "resumed at step" in line
     )
     start = recipe.weights or recipe.weights_backbone or "random weights"
     tested = "test was counted once with them, images" if "test" in scores else "images"

@@ -46,7 +46,8 @@ def attempt(folder: RunFolder, stopper: Stopper) -> Iterator[dict[str, Any]]:
         except Exception as error:
             outcome |= {"status": FAILED, "error": format_error(error)}
             with contextlib.suppress(OSError):  # a full disk is being reported already
-                folder.log(traceback.format_exc())
+                for line in traceback.format_exc().splitlines():
+                    folder.log(line)
         stopper.ended()
         seconds = (described.get("seconds_total") or 0.0) + time.monotonic() - began
         folder.update(**outcome, seconds_total=round(seconds, 1))

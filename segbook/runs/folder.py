@@ -15,18 +15,23 @@ import contextlib
 import datetime
 import difflib
 import errno
+import hashlib
 import json
 import os
+import pwd
 import re
 import shutil
+import stat
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
-import msgspec
-
-from segbook.runs import lock
+from segbook.runs import files, lock, record
+from segbook.runs.files import regular, write_atomic
 from segbook.runs.lock import FOLDER_VARIABLE, TOKEN_VARIABLE, RunBusyError, now
+from segbook.runs.record import metrics_of
+from segbook.text import one_line, shell
 
 RUNNING, FINISHED, FAILED, STOPPED, INTERRUPTED = (
     "running", "finished", "failed", "stopped", "interrupted",
@@ -36,54 +41,31 @@ RUNNING, FINISHED, FAILED, STOPPED, INTERRUPTED = (
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 RESERVE_BYTES = 65536
 """Kept in each owned folder, so that the last word of a run still fits on a full disk."""
+SOURCE = "source.ipynb"
+LARGEST_NOTEBOOK = 2**28
+"""Bytes; pictures in a notebook's outputs take many."""
+IN_PLACE = (".lock", "log.txt", "*.jsonl")
+REPLACED = ("run.json", "doctor.json", ".reserve", "*.ipynb", "notebook.html", ".*.tmp")
+CHECKPOINTS = ("last.safetensors", "previous.safetensors", "best.safetensors", ".*.tmp")
+"""What a run writes: opened and changed, or written anew, in its folder and in ``checkpoints``."""
 
 __all__ = [
     "DISK_FULL", "FAILED", "FINISHED", "FOLDER_VARIABLE", "INTERRUPTED", "RUNNING", "STOPPED",
-    "TOKEN_VARIABLE", "RunBusyError", "RunFolder", "all_runs", "find", "now", "runs_root",
-    "write_atomic",
+    "TOKEN_VARIABLE", "DamagedRunError", "RunBusyError", "RunFolder", "all_runs", "find", "now",
+    "runs_root", "write_atomic",
 ]  # fmt: skip
 
 
-class Scores(TypedDict, total=False):
-    """What was measured on a split; any field may be missing or null."""
+class DamagedRunError(ValueError):
+    """A run's record cannot be read; ``why`` says what is wrong with which file of the folder."""
 
-    miou: float | None
-    accuracy: float | None
-    policy: str | None
-
-
-class Result(Scores, total=False):
-    """The scores on validation, and on test where there is one."""
-
-    classes: list[str] | None
-    test: Scores | None
-
-
-class RunRecord(TypedDict, total=False):
-    """The fields of ``run.json`` that others read; any may be missing or null."""
-
-    status: str | None
-    kind: str | None  # "train" or "notebook"
-    created: str | None  # ISO 8601
-    reason: str | None  # why it stopped
-    attempts: int | None
-    processes: int | None
-    threads: int | None
-    precision: str | None
-    step: int | None
-    steps: int | None
-    seconds: float | None  # in training steps
-    seconds_total: float | None
-    notebook: str | None
-    recipe_name: str | None
-    recipe: dict | None
-    parameters: dict | None
-    overrides: dict | None
-    versions: dict | None
-    data_manifest: dict | None
-    result: Result | None
-    error: dict | str | None
-    forecast: dict | None
+    def __init__(self, folder: Path, error: OSError | ValueError) -> None:
+        where, cure = one_line(folder), ". Mend it by hand, or delete the folder."
+        self.why = one_line(str(error).replace(f"{where}/", ""))
+        if isinstance(error, OSError):
+            self.why = one_line(f"{os.path.basename(error.filename or '')}: {error.strerror}")
+            cure = ""
+        super().__init__(f"{where}/run.json is damaged: {self.why}{cure}")
 
 
 def runs_root() -> Path:
@@ -91,38 +73,25 @@ def runs_root() -> Path:
     return Path(os.environ.get("SEGBOOK_RUNS", "runs"))
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a failed write does not name its file
-        raise
-
-
 class RunFolder:
     """The files of one run.
 
     Args:
-        path: the folder; it must hold a ``run.json`` (see `create` for a new one).
+        path: the folder, or a link to it; it must hold a ``run.json`` (see `create` for a new one).
+
+    Attributes:
+        path: the folder, absolute; a link to it keeps its name, by which `find` finds it.
 
     Raises:
         ValueError: there is no run in that folder.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).resolve()
-        if not (self.path / "run.json").is_file():
+        parent, name = os.path.split(os.path.abspath(path))
+        self.path = Path(os.path.realpath(parent), name)
+        if not has_record(self.path):
             raise ValueError(
-                f"{path} is not a run folder: it has no run.json. "
+                f"{one_line(path)} is not a run folder: it has no run.json. "
                 "`segbook list` shows the runs there are."
             )
 
@@ -137,9 +106,10 @@ class RunFolder:
             **fields: what goes into ``run.json``.
 
         Raises:
-            ValueError: ``root`` cannot be written.
+            ValueError: ``root`` cannot be written, or a field is not what `RunRecord` says.
             OSError: the disk is full.
         """
+        record.text_of(fields)  # refused before anything is made
         root = Path(root) if root else runs_root()
         name = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "run"
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -158,18 +128,14 @@ class RunFolder:
                 ) from error
         try:
             (path / "checkpoints").mkdir()
-            (path / ".reserve").write_bytes(bytes(RESERVE_BYTES))
-            return cls.describe(path, name=path.name, created=now(), status=STOPPED, **fields)
+            _make_reserve(path)
+            described = {"name": path.name, "created": now(), "status": STOPPED, **fields}
+            write_atomic(path / "run.json", record.text_of(described))
+            return cls(path)
         except OSError as error:  # no half of a run folder is left behind
             shutil.rmtree(path, ignore_errors=True)
             message = f"cannot make the run folder {path}: {error.strerror}"
             raise OSError(error.errno, message) from error
-
-    @classmethod
-    def describe(cls, path: Path, **fields: Any) -> RunFolder:
-        """Write the first ``run.json`` of a folder."""
-        write_atomic(path / "run.json", json.dumps(fields, indent=1) + "\n")
-        return cls(path)
 
     @classmethod
     def for_notebook(cls, name: str) -> RunFolder:
@@ -202,31 +168,63 @@ class RunFolder:
         return str(self.path) if relative.startswith(os.pardir) else f"{os.curdir}/{relative}"
 
     def read(self) -> dict[str, Any]:
-        """``run.json``, with a run that died without a word shown as ``interrupted``."""
+        """``run.json``, with a run that died without a word shown as ``interrupted``.
+
+        Raises:
+            DamagedRunError: it cannot be read, or a field is not what `RunRecord` says.
+        """
         described = self._read()
-        if described.get("status") == RUNNING and not self.is_locked():
-            described["status"] = INTERRUPTED
+        try:
+            if described.get("status") == RUNNING and not self.is_locked():
+                described["status"] = INTERRUPTED
+        except (OSError, ValueError) as error:  # a lock of another kind
+            raise DamagedRunError(self.path, error) from None
         return described
 
     def created(self) -> str:
         """When the run was made, ISO 8601; empty where ``run.json`` is damaged."""
         try:
-            return str(self._read().get("created", ""))
-        except ValueError:
+            return self._read().get("created") or ""
+        except DamagedRunError:
             return ""
 
     def _read(self) -> dict[str, Any]:
-        file = self.path / "run.json"
         try:
-            described = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(described, dict):
-                raise ValueError("it holds no JSON object")
-            msgspec.convert(described, RunRecord)
-        except (ValueError, msgspec.ValidationError) as error:  # of JSON and of UTF-8, too
+            return record.check(files.read_json(self.path / "run.json"))
+        except (OSError, ValueError) as error:  # of JSON and of UTF-8, too
+            raise DamagedRunError(self.path, error) from None
+
+    def source(self) -> str:
+        """The notebook that is executed: the one with which the run was made.
+
+        Raises:
+            ValueError: there is none, or it has been changed since.
+        """
+        path, wanted = self.path / SOURCE, self._read().get("source_sha256")
+        try:
+            text = files.read_text(path, limit=LARGEST_NOTEBOOK)
+        except OSError as error:
+            raise ValueError(f"{one_line(path)}: {error.strerror}") from None
+        found = sha256(text)
+        if wanted and found != wanted:
             raise ValueError(
-                f"{file} is damaged: {error}. Mend it by hand, or delete the folder."
-            ) from error
-        return described
+                f"{one_line(path)} is not the notebook with which the run was made: its sha256 is "
+                f"{found}, that in run.json {one_line(wanted)}. "
+                "Look what it does, then start it as a run of its own: "
+                f"{shell('segbook', 'run', path)}"
+            )
+        return text
+
+    def other_owner(self) -> str | None:
+        """Who owns the folder, where that is another user than this one."""
+        with contextlib.suppress(OSError):
+            user = self.path.stat().st_uid
+            if user != os.geteuid():
+                try:
+                    return pwd.getpwuid(user).pw_name
+                except KeyError:
+                    return f"user {user}"
+        return None
 
     def update(self, **fields: Any) -> None:
         """Change fields of ``run.json``, atomically, even on a full disk.
@@ -238,7 +236,7 @@ class RunFolder:
             fields.pop("status", None)
         described = self._read()
         described.update(fields, updated=now())
-        text = json.dumps(described, indent=1) + "\n"
+        text = record.text_of(described)
         try:
             write_atomic(self.path / "run.json", text)
         except OSError as error:
@@ -254,7 +252,8 @@ class RunFolder:
             OSError: the disk is full; the records before stay as they are.
         """
         line = (json.dumps(record) + "\n").encode()
-        with open(self.path / "metrics.jsonl", "a+b", buffering=0) as file:
+        path = self.path / "metrics.jsonl"
+        with open(path, "a+b", buffering=0, opener=regular) as file:
             end = file.seek(0, os.SEEK_END)
             if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
                 line = b"\n" + line  # a kill cut the last line short
@@ -264,35 +263,32 @@ class RunFolder:
             except OSError as error:
                 with contextlib.suppress(OSError):
                     file.truncate(end)
-                error.filename = str(self.path / "metrics.jsonl")
+                error.filename = str(path)
                 raise
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All records; a last line that a kill cut short is left out."""
-        try:
-            file = self.path / "metrics.jsonl"
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return []
-        records = []
-        for line in lines:
-            with contextlib.suppress(json.JSONDecodeError):
-                record = json.loads(line)
-                if isinstance(record, dict):
-                    records.append(record)
-        return records
+        """All records; a last line that a kill cut short is left out, and so is a damaged one."""
+        return [found for line in self._lines("metrics.jsonl") if (found := metrics_of(line))]
+
+    def log_lines(self) -> Iterator[str]:
+        """What ``log.txt`` says."""
+        return self._lines("log.txt")
+
+    def _lines(self, name: str) -> Iterator[str]:
+        with contextlib.suppress(FileNotFoundError):
+            yield from files.lines(self.path / name)
 
     def forget_after(self, step: int) -> None:
         """Drop the records of steps that a resume will do again (those after ``step`` steps)."""
-        kept = [r for r in self.metrics() if r.get("step", 0) <= step]
+        kept = [r for r in self.metrics() if r["step"] <= step]
         write_atomic(
             self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept)
         )
 
     def log(self, text: str) -> None:
-        """Add a line with the time to ``log.txt``."""
-        with open(self.path / "log.txt", "a", encoding="utf-8") as file:
-            file.write(f"{now()} {text}\n")
+        r"""Add a line with the time to ``log.txt``; a break within the text is shown as ``\n``."""
+        with open(self.path / "log.txt", "a", encoding="utf-8", opener=regular) as file:
+            file.write(f"{now()} {one_line(text)}\n")
 
     def is_locked(self) -> bool:
         """Whether a live process owns the folder."""
@@ -307,45 +303,108 @@ class RunFolder:
 
         Raises:
             RunBusyError: a live process owns the folder; the message names it.
+            ValueError: something that a run writes is a link there, or no regular file.
         """
+        if not lock.is_held(self.path):
+            self.check_files()
         with lock.own(self.path) as environment:
             if lock.is_held(self.path):
-                for leftover in self.path.glob(".*.tmp"):  # of a killed process
-                    leftover.unlink(missing_ok=True)
+                for folder in (self.path, self.checkpoints):
+                    for leftover in folder.glob(".*.tmp"):  # of a killed process
+                        leftover.unlink(missing_ok=True)
                 if not (self.path / ".reserve").exists():
-                    (self.path / ".reserve").write_bytes(bytes(RESERVE_BYTES))
+                    _make_reserve(self.path)
             yield environment
+
+    def check_files(self) -> None:
+        """Refuse a folder in which a run would write through a link, or into a FIFO or a device.
+
+        Raises:
+            ValueError: it is such a folder; the message names the file.
+        """
+        try:
+            files.check(self.checkpoints, form=stat.S_IFDIR)
+            for names, folder in (
+                ((*IN_PLACE, *REPLACED), self.path),
+                (CHECKPOINTS, self.checkpoints),
+            ):
+                for entry in os.listdir(folder) if folder.exists() else ():
+                    if any(fnmatch(entry, name) for name in names):
+                        in_place = any(fnmatch(entry, name) for name in IN_PLACE)
+                        files.check(folder / entry, sole=in_place)
+        except ValueError as error:
+            raise ValueError(
+                f"run {one_line(self.name)} is left as it is: {error}, and a run writes there. "
+                "Delete it where the run is your own; one from somebody else should not be run"
+            ) from None
 
 
 def find(name: str, *, root: str | Path | None = None) -> RunFolder:
     """A run by its folder's path or name, or by the start of its name where that is unique.
 
+    No other run's files are read.
+
     Raises:
         ValueError: no such run, or several; the message lists the closest.
     """
-    if (Path(name) / "run.json").is_file():
+    root = Path(root) if root else runs_root()
+    if has_record(Path(name)):
         return RunFolder(name)
-    folders = {folder.name: folder for folder in all_runs(root=root)}
-    if name in folders:
-        return folders[name]
-    matches = [other for other in folders if name and other.startswith(name)]
+    if os.path.basename(name) == name and has_record(root / name):
+        return RunFolder(root / name)
+    names = run_names(root)
+    matches = [other for other in names if name and other.startswith(name)]
     named = [other for other in matches if re.fullmatch(r"-\d{8}-\d{6}(-\d+)?", other[len(name) :])]
     if len(matches) == 1 or len(named) == 1:
-        return folders[(named or matches)[0]]
+        return RunFolder(root / (named or matches)[0])
     if matches:
-        raise ValueError(f"{name!r} fits several runs: {', '.join(matches)}")
-    where = Path(root) if root else runs_root()
-    close = difflib.get_close_matches(name, folders, n=3, cutoff=0.3) or [*folders][-3:]
+        raise ValueError(f"{name!r} fits several runs: {', '.join(map(one_line, matches))}")
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[-3:]
     raise ValueError(
-        f"there is no run {name!r} in {where}; "
-        + (f"the closest: {', '.join(close)}" if close else "there are no runs there yet")
+        f"there is no run {name!r} in {root}; "
+        + (
+            f"the closest: {', '.join(map(one_line, close))}"
+            if close
+            else "there are no runs there yet"
+        )
     )
 
 
 def all_runs(*, root: str | Path | None = None) -> list[RunFolder]:
-    """Every run folder below ``root``, the oldest first."""
-    root = Path(root) if root else runs_root()
-    return sorted(
-        (RunFolder(file.parent) for file in root.glob("*/run.json")),
-        key=lambda folder: (folder.created(), folder.name),
-    )
+    """Every run folder below ``root``, the oldest first; damaged ones, too."""
+    found = run_folders(Path(root) if root else runs_root())
+    return sorted(found, key=lambda folder: (folder.created(), folder.name))
+
+
+def run_folders(root: Path) -> Iterator[RunFolder]:
+    """Every run folder below ``root``, by name; no file is read."""
+    for name in run_names(root):
+        with contextlib.suppress(ValueError):  # it has gone since
+            yield RunFolder(root / name)
+
+
+def run_names(root: Path) -> list[str]:
+    """The names of the run folders below ``root``, sorted; no file is read."""
+    try:
+        return sorted(name for name in os.listdir(root) if has_record(root / name))
+    except FileNotFoundError:
+        return []
+
+
+def has_record(folder: Path) -> bool:
+    """Whether there is a ``run.json``, of whatever kind; a folder that is closed may have one."""
+    try:
+        os.lstat(folder / "run.json")
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.ELOOP, errno.EIO, errno.ESTALE)
+    return True
+
+
+def sha256(text: str) -> str:
+    """The sha256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _make_reserve(folder: Path) -> None:
+    with open(folder / ".reserve", "xb") as file:
+        file.write(bytes(RESERVE_BYTES))

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import datetime
-import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segbook.runs.folder import FAILED, FINISHED, INTERRUPTED, STOPPED, RunFolder, all_runs
+from segbook.runs.files import regular
+from segbook.runs.folder import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    SOURCE,
+    STOPPED,
+    DamagedRunError,
+    RunFolder,
+    run_folders,
+    runs_root,
+    sha256,
+)
+from segbook.runs.record import metrics_of
 from segbook.runs.stopping import format_duration
 from segbook.text import one_line, shell
 
 TAIL_BYTES = 65536
 """How much of ``metrics.jsonl`` is read to know where a run stands."""
+MOST_FILES = 200
 
 
 class Row(NamedTuple):
@@ -27,6 +42,7 @@ class Row(NamedTuple):
         miou: in 0..1: the result's, or the newest evaluation's.
         policy: the mIoU policy.
         created: ISO 8601.
+        damage: what is wrong with a damaged one.
     """
 
     name: str
@@ -37,26 +53,34 @@ class Row(NamedTuple):
     miou: float | None = None
     policy: str | None = None
     created: str | None = None
+    damage: str | None = None
 
 
 def rows(root: Path | None = None) -> list[Row]:
-    """All runs, the oldest first; a damaged ``run.json`` is a row that says so."""
-    return [row(folder) for folder in all_runs(root=root)]
+    """All runs, the oldest first; a damaged one is a row that says why."""
+    found = map(row, run_folders(root or runs_root()))
+    return sorted(found, key=lambda row: (row.created or "", row.name))
 
 
 def row(folder: RunFolder) -> Row:
     """One run."""
     try:
-        described = folder.read()
-    except ValueError:
-        return Row(folder.name)
+        return _row(folder)
+    except DamagedRunError as error:
+        return Row(folder.name, damage=error.why)
+
+
+def _row(folder: RunFolder) -> Row:
+    described = folder.read()
+    if not (status := described.get("status")):
+        raise DamagedRunError(folder.path, ValueError("run.json has no status"))
     newest = newest_metrics(folder)
     recipe = described.get("recipe") or {}
     result = described.get("result") or {}
     return Row(
         name=folder.name,
         kind=described.get("kind"),
-        status=described.get("status", "damaged"),
+        status=status,
         step=max(newest.get("step") or 0, described.get("step") or 0) or None,
         steps=described.get("steps") or recipe.get("steps"),
         miou=result.get("miou", newest.get("val_miou")),
@@ -66,20 +90,22 @@ def row(folder: RunFolder) -> Row:
 
 
 def newest_metrics(folder: RunFolder) -> dict[str, Any]:
-    """The newest of the keys that a row shows, from the last part of ``metrics.jsonl``."""
+    """The newest of the keys that a row shows, from the last part of ``metrics.jsonl``.
+
+    Nothing where that is damaged as a whole: `RunFolder.metrics` says how.
+    """
     try:
-        with open(folder.path / "metrics.jsonl", "rb") as file:
-            size = file.seek(0, 2)
+        with open(folder.path / "metrics.jsonl", "rb", opener=regular) as file:
+            size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
+            lines = file.read(TAIL_BYTES).decode(errors="replace").split("\n")
+    except (OSError, ValueError):
         return {}
     newest: dict[str, Any] = {}
     for line in reversed(lines):
-        try:
-            newest = json.loads(line) | newest
-        except (ValueError, TypeError):  # cut short at either end
+        if newest and '"val_miou"' not in line:  # nothing more that is shown
             continue
+        newest = (metrics_of(line) or {}) | newest  # None: cut short at either end
         if {"step", "val_miou", "policy"} <= newest.keys():
             break
     return newest
@@ -89,12 +115,13 @@ def table(found: list[Row]) -> str:
     """The rows as aligned text."""
     if not found:
         return "no runs yet; start one with `segbook run NOTEBOOK` or `segbook train RECIPE`"
-    lines = [("RUN", "KIND", "STATUS", "STEP", "mIoU", "STARTED")]
+    lines = [["RUN", "KIND", "STATUS", "STEP", "mIoU", "STARTED", ""]]
     for run in found:
         steps = f"{'?' if run.step is None else run.step}/{run.steps}" if run.steps else "-"
         miou = "-" if run.miou is None else f"{100 * run.miou:.1f}"
         started = (run.created or "-")[:16].replace("T", " ")
-        lines.append((run.name, run.kind or "-", run.status, steps, miou, started))
+        cells = (run.name, run.kind or "-", run.status, steps, miou, started, run.damage or "")
+        lines.append([*map(one_line, cells)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
@@ -123,7 +150,9 @@ def page(folder: RunFolder) -> str:
         "data": ", ".join(f"{k} {v[:12]}" for k, v in _mapping(described, "data_manifest")),
         "source": _format_source(described),
         "versions": ", ".join(f"{k} {v}" for k, v in _mapping(described, "versions")),
+        "owner": (owner := folder.other_owner()) and f"{owner}, who is not you",
         "how to resume": "not needed" if now.status == FINISHED else advice(folder, described),
+        "resume runs": None if now.status == FINISHED else program(folder),
     }
     lines = [f"{key:<14}{one_line(value)}" for key, value in head.items() if value]
     for title in ("parameters", "recipe"):
@@ -169,7 +198,9 @@ def _format_source(described: dict[str, Any]) -> str | None:
 
 def ending(folder: RunFolder, described: dict[str, Any]) -> list[str]:
     """Lines about how an attempt ended."""
-    lines = [f"{described['status']} after {format_duration(described.get('seconds_total', 0.0))}"]
+    lines = [
+        f"{described['status']} after {format_duration(described.get('seconds_total') or 0.0)}"
+    ]
     if described.get("reason"):
         lines[0] += f": {one_line(described['reason'])}"
     error = described.get("error")
@@ -187,7 +218,7 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
     refused = isinstance(error, dict) and error.get("name") == "SettingsRefusedError"
     if status not in (FAILED, STOPPED, INTERRUPTED) or refused:
         return None
-    if described.get("kind") != "train" and not (folder.path / "source.ipynb").exists():
+    if described.get("kind") != "train" and not (folder.path / SOURCE).exists():
         return (
             "in Python, where it was started: training.train(training.build(recipe, folder), "
             f"folder) with folder = RunFolder({str(folder.path)!r})"
@@ -197,6 +228,16 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
         where = f"(from step {step} of {described.get('steps')})"
     cause = "   once the cause is mended" if status == FAILED else ""
     return f"{shell('segbook', 'resume', folder.argument)}   {where}{cause}"
+
+
+def program(folder: RunFolder) -> str | None:
+    """What a resume of a notebook run executes; None for another run."""
+    if not (folder.path / SOURCE).exists():
+        return None
+    try:
+        return f"{SOURCE} in the run's folder, sha256 {sha256(folder.source())}"
+    except ValueError as error:
+        return f"nothing: {error}"
 
 
 def _section(title: str, values: Any) -> list[str]:
@@ -224,13 +265,27 @@ def _classes(result: dict[str, Any]) -> list[str]:
 
 def _files(folder: RunFolder) -> list[str]:
     lines = []
-    for path in sorted(folder.path.rglob("*")):
-        relative = path.relative_to(folder.path)
-        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
-            when = datetime.datetime.fromtimestamp(path.stat().st_mtime)
-            size = format_bytes(path.stat().st_size)
-            lines.append(f"  {str(relative):<32}{size:>10}  {when:%F %H:%M}")
+    for path in sorted(_visible(folder.path)):
+        try:
+            status = path.lstat()
+            when = format(datetime.datetime.fromtimestamp(status.st_mtime), "%F %H:%M")
+        except OSError:  # it has gone since
+            continue
+        except (ValueError, OverflowError):  # a time that no calendar has
+            when = "?"
+        relative = one_line(path.relative_to(folder.path))
+        lines.append(f"  {relative:<32}{format_bytes(status.st_size):>10}  {when}")
+        if len(lines) == MOST_FILES:
+            return [*lines, "  and more"]
     return lines
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """What a folder holds and does not hide: files of any kind, and links, which lead nowhere."""
+    for where, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(where, name))]
+        yield from (Path(where, name) for name in (*names, *links) if not name.startswith("."))
+        folders[:] = [name for name in folders if not name.startswith(".")]
 
 
 def format_bytes(count: float) -> str:

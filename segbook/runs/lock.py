@@ -17,12 +17,27 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypedDict
+
+import msgspec
+
+from segbook.runs import files
+from segbook.runs.files import regular
+from segbook.text import one_line
 
 FOLDER_VARIABLE, TOKEN_VARIABLE = "SEGBOOK_RUN_FOLDER", "SEGBOOK_RUN_TOKEN"
 
 _held: dict[Path, tuple[IO[str], dict[str, str]]] = {}
 """By run folder: the lock file that this process holds, and its children's environment."""
+
+
+class Owner(TypedDict, total=False):
+    """What ``.lock`` holds."""
+
+    pid: int
+    host: str
+    since: str  # ISO 8601
+    token: str
 
 
 class RunBusyError(RuntimeError):
@@ -65,7 +80,7 @@ def own(folder: Path) -> Iterator[dict[str, str]]:
     if is_ours(folder):
         yield {}
         return
-    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+    with open(folder / ".lock", "a+", encoding="utf-8", opener=regular) as file:
         _acquire(file, folder)
         token = secrets.token_hex(8)
         environment = {FOLDER_VARIABLE: str(folder), TOKEN_VARIABLE: token}
@@ -96,7 +111,7 @@ def is_ours(folder: Path) -> bool:
 def is_locked(folder: Path) -> bool:
     """Whether a live process owns a run folder."""
     try:
-        with open(folder / ".lock", "rb") as file:
+        with open(folder / ".lock", "rb", opener=regular) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -105,11 +120,11 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def owner_of(folder: Path) -> dict[str, Any]:
-    """Who owns a run folder, or owned it last: "pid", "host", "since" and "token"."""
+def owner_of(folder: Path) -> Owner:
+    """Who owns a run folder, or owned it last; nothing where that cannot be known."""
     try:
-        return dict(json.loads((folder / ".lock").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return msgspec.convert(files.read_json(folder / ".lock"), Owner)
+    except (OSError, ValueError, msgspec.ValidationError):
         return {}
 
 
@@ -121,8 +136,9 @@ def _acquire(file: IO[str], folder: Path) -> None:
         time.sleep(0.02 * attempt)
     owner = owner_of(folder)
     pid = owner.get("pid", "?")
+    host, since = (one_line(owner.get(key, "?")) for key in ("host", "since"))
     raise RunBusyError(
-        f"run {folder.name} is being written by process {pid} on {owner.get('host', '?')} "
-        f"since {owner.get('since', '?')}. Wait for it, or stop it with `kill {pid}`, "
+        f"run {one_line(folder.name)} is being written by process {pid} on {host} "
+        f"since {since}. Wait for it, or stop it with `kill {pid}`, "
         "then try again."
     )

@@ -82,20 +82,10 @@ def prove_resume(recipe: str, changes: tuple[str, ...], steps: int, kill_at: int
 
     Exit code 1 where a bit differs.
     """
-    from tqdm import tqdm
-
     from segbook.training.prove_resume import prove
 
     chosen = changed(recipe, changes)
-    total, quiet = 2 * steps + 1, not sys.stderr.isatty()
-    with tqdm(total=total, unit="step", leave=False, disable=quiet) as bar:
-
-        def progress(what: str, left: int) -> None:
-            bar.set_description(what)
-            bar.total = bar.n + 1 + left
-            bar.update()
-
-        proof = prove(chosen, steps=steps, kill_at=kill_at, progress=progress)
+    proof = prove(chosen, steps=steps, kill_at=kill_at)
     click.echo(
         f"{chosen.name}: {steps} steps in one go, and SIGKILL after step {proof.killed_at}, "
         f"resumed at step {proof.resumed_at}\n{proof.machine}\n"

@@ -84,16 +84,10 @@ class Costs:
             "checkpoints": saves * self.save,
         }
 
-    def disk(self, recipe: Recipe) -> int:
+    @property
+    def disk(self) -> int:
         """Bytes of the checkpoints that a run leaves: last, previous and best."""
-        measured = measured_of(recipe.steps)
-        early = {  # what saves before the last step: the best validation and the forecast do, too
-            recipe.save_every,
-            recipe.evaluate_every or recipe.steps,
-            WARM_UP + measured if measured else recipe.steps,
-        }
-        kept = 1 + (min(early) < recipe.steps)
-        return kept * self.checkpoint_bytes + self.best_bytes
+        return 2 * self.checkpoint_bytes + self.best_bytes
 
 
 def measured_of(steps: int) -> int:
@@ -119,13 +113,7 @@ def tenths(seconds: Sequence[float]) -> tuple[float, float]:
     return min(float(fast), 1.0), max(float(slow), 1.0)
 
 
-def measure_costs(
-    state: TrainingState,
-    folder: RunFolder,
-    computing: Sequence[float],
-    waiting: float,
-    spread: tuple[float, float],
-) -> Costs:
+def measure_costs(state: TrainingState, folder: RunFolder, steps: Sequence[engine.Step]) -> Costs:
     """Measure what is not a step: reading, loading, validating a few images, one real checkpoint.
 
     The random number generators and the networks are left as they were.
@@ -133,19 +121,20 @@ def measure_costs(
     Args:
         state: of the training.
         folder: where its checkpoint is written.
-        computing: seconds of a step without its data, phase by phase.
-        waiting: seconds for which a step waits for data; taken where loader processes load, for
-            they do it meanwhile. Else loading is measured.
-        spread: from `tenths`.
+        steps: of the present phase; those of another one are taken to cost as much more as
+            evaluating its crop does.
     """
-    recipe = state.recipe
+    recipe, plan = state.recipe, state.recipe.schedule_of_crops()
+    current = max(k for k, (begins, *_) in enumerate(plan) if begins < steps[-1].index)
+    sizes = measure_crops(state, [crop for _, crop, _ in plan]) if plan[1:] else [1.0]
+    computing = trimmed_mean([step.seconds - step.waited for step in steps])
+    waited = trimmed_mean([step.waited for step in steps])
     loads = recipe.batch_size * recipe.accumulate // distributed.world_size()
-    loading, reading = [], []
-    for _, crop, scale in recipe.schedule_of_crops():
-        fresh, cached = _load_twice(state, crop, scale)
-        reading.append(max(fresh - cached, 0.0))
-        loading.append(waiting if recipe.workers else cached * loads)
-    start, fresh, cached = measure_evaluation(state, "val")
+    passes = [_load_twice(state, crop, scale) for _, crop, scale in plan]
+    reading = max(passes[0][0] - passes[0][1], 0.0)
+    # Loader processes load while a step computes: what is waited for is what they cost.
+    loading = [waited if recipe.workers else cached * loads for _, cached in passes]
+    start, fresh, cached = measure_validation(state)
     began = time.perf_counter()
     save(state, folder)
     distributed.barrier()  # the first process wrote it
@@ -153,17 +142,21 @@ def measure_costs(
     size = (folder.checkpoints / LAST).stat().st_size
     best = sum(t.numel() * t.element_size() for t in state.averaged.state_dict().values())
     images = len(state.sets["val"])
+    fast, slow = tenths([step.seconds for step in steps])
     return Costs(
-        steps=tuple(c + load for c, load in zip(computing, loading, strict=True)),
-        reading=0.0 if recipe.workers else reading[0] * len(state.sets["train"]),
+        steps=tuple(
+            computing * crop / sizes[current] + load
+            for crop, load in zip(sizes, loading, strict=True)
+        ),
+        reading=0.0 if recipe.workers else reading * len(state.sets["train"]),
         first_validation=start + images * fresh,
         validation=start + images * cached,
         save=saving,
         save_best=saving * best / size,
         checkpoint_bytes=size,
         best_bytes=best,
-        fast=spread[0],
-        slow=spread[1],
+        fast=fast,
+        slow=slow,
     )
 
 
@@ -186,8 +179,8 @@ def _load_twice(
     return load(), load()
 
 
-def measure_evaluation(state: TrainingState, split: str) -> tuple[float, float, float]:
-    """Evaluate a few whole images of a split, at their size and in the recipe's batches.
+def measure_validation(state: TrainingState) -> tuple[float, float, float]:
+    """Evaluate a few whole images, at their size and in the recipe's batches.
 
     Returns:
         Seconds until loader processes have started, of an image that is read for the first time,
@@ -195,7 +188,7 @@ def measure_evaluation(state: TrainingState, split: str) -> tuple[float, float, 
     """
     recipe = state.recipe
     batch = recipe.eval_batch_size or recipe.batch_size
-    subset = Subset(state.sets[split], max(2 * batch, 4))
+    subset = Subset(state.sets["val"], max(2 * batch, 4))
     reading = 0.0
     if not recipe.workers:
         fresh, cached = (_pass(subset.raw(index) for index in range(len(subset))) for _ in range(2))

@@ -30,8 +30,7 @@ from segkit.engine import Step
 class Forecast:
     """A run's forecast of itself: training, validations and checkpoints of this attempt.
 
-    Steps of an earlier attempt, maybe on another machine, are not counted. Only the present phase
-    is measured: a step of another one is taken to cost as much more as evaluating its crop does.
+    Steps of an earlier attempt, maybe on another machine, are not counted.
 
     Args:
         state: about to make its first step, or resumed.
@@ -48,6 +47,8 @@ class Forecast:
         self.wanted = measured_of(left)
         self.steps: list[Step] = []
         self.forecast: dict[str, Any] = {}
+        self.parts: dict[str, float] = {}
+        self.busy = ""
         if left:
             folder.update(forecast=None)  # what an earlier attempt foresaw did not happen
 
@@ -79,19 +80,9 @@ class Forecast:
     def _make(self) -> None:
         state, recipe = self.state, self.state.recipe
         now = self.start + WARM_UP + self.wanted
-        plan = recipe.schedule_of_crops()
-        current = max(k for k, (begins, *_) in enumerate(plan) if begins < now)
-        sizes = costs.measure_crops(state, [crop for _, crop, _ in plan]) if plan[1:] else [1.0]
-        computing = costs.trimmed_mean([step.seconds - step.waited for step in self.steps])
-        waited = costs.trimmed_mean([step.waited for step in self.steps])
-        measured = costs.measure_costs(
-            state,
-            self.folder,
-            [computing * size / sizes[current] for size in sizes],
-            waited,
-            costs.tenths([step.seconds for step in self.steps]),
-        )
-        elapsed, rest = self.seconds, sum(measured.remaining(recipe, now).values())
+        measured = costs.measure_costs(state, self.folder, self.steps)
+        elapsed, self.parts = self.seconds, measured.remaining(recipe, now)
+        rest = sum(self.parts.values())
         read = self.wanted * recipe.batch_size * recipe.accumulate
         self.forecast = {
             "seconds": round(elapsed + rest, 1),
@@ -99,12 +90,14 @@ class Forecast:
             "high": round(elapsed + rest * measured.slow, 1),
             "from_step": self.start,
             "memory": costs.peak_memory(state, read),
-            "disk": measured.disk(recipe),
+            "disk": measured.disk,
         }
         self.folder.update(forecast=self.forecast)
         wall = sum(s.seconds - (s.waited if recipe.workers else 0) for s in self.steps)
-        busy = costs.busy_remark(state, state.cpu_seconds - self.cpu, wall)
-        self.show("forecast: " + format_forecast(self.forecast) + (f"; {busy}" if busy else ""))
+        self.busy = costs.busy_remark(state, state.cpu_seconds - self.cpu, wall)
+        self.show(
+            f"forecast: {format_forecast(self.forecast)}" + f"; {self.busy}" * bool(self.busy)
+        )
 
     def finish(self) -> None:
         """Record what it took, next to what was forecast."""

@@ -123,7 +123,8 @@ def train_in(processes: int, folder: RunFolder, stopper: Stopper) -> dict[str, A
                     **_loopback(),
                 }
             ):
-                command = ("-m", "segbook.training.processes", str(folder.path))
+                # -P: a torch.py beside the data is none of our modules
+                command = ("-P", "-m", "segbook.training.processes", str(folder.path))
                 elastic_launch(config, sys.executable)(*command)
         except ChildFailedError as failed:
             error = _reason(failed.failures, processes)

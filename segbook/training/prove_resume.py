@@ -21,6 +21,7 @@ from typing import IO, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from segbook.builders.check import check
 from segbook.recipes.recipe import Recipe
@@ -107,7 +108,6 @@ def prove(
     *,
     steps: int = 12,
     kill_at: int | None = None,
-    progress: Callable[[str, int], None] = lambda what, left: None,
 ) -> Proof:
     """Train a recipe in one go and with a kill on the way, and compare.
 
@@ -117,8 +117,6 @@ def prove(
         recipe: what is trained.
         steps: of the whole training.
         kill_at: steps after which it is killed, somewhere inside the next; None for half.
-        progress: is told at each step what goes on and how many are left, of all processes together
-            and as far as is known: the kill may leave another one to be repeated.
 
     Raises:
         ValueError: a recipe that cannot be built, a kill outside the training, a training that
@@ -127,20 +125,22 @@ def prove(
     kill_at = steps // 2 if kill_at is None else kill_at
     recipe = shortened(recipe, steps, kill_at)
     check(recipe)
-    with tempfile.TemporaryDirectory(prefix="segbook-prove-") as root:
+    quiet = not sys.stderr.isatty()
+    with (
+        tempfile.TemporaryDirectory(prefix="segbook-prove-") as root,
+        tqdm(total=2 * steps + 1, unit="step", leave=False, disable=quiet) as bar,
+    ):
         whole, broken = (
             RunFolder.create(name, root=root, kind="train", recipe=recipe.to_dict())
             for name in ("whole", "broken")
         )
-        for line in train(whole):
-            progress("in one go", 2 * steps + 1 - line["step"])
-        killed_at = train_and_kill(
-            broken, kill_at, lambda step: progress("to be killed", steps + 1 - step)
-        )
+        for _ in train(whole):
+            bar.update()
+        killed_at = train_and_kill(broken, kill_at, bar.update)
         resumed_at = 0
         for line in train(broken):
             resumed_at = resumed_at or line["step"] - 1
-            progress("resumed", steps - line["step"])
+            bar.update()
         if not 0 < resumed_at <= killed_at:
             raise ValueError(
                 f"the killed training went on from step {resumed_at} of {killed_at}: "
@@ -155,7 +155,7 @@ def train(folder: RunFolder) -> Generator[dict[str, Any], None, None]:
     environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     with open(folder.path / "errors.txt", "w+", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "segbook.training.step_digests", str(folder.path)],
+            [sys.executable, "-P", "-m", "segbook.training.step_digests", str(folder.path)],
             stdout=subprocess.PIPE, stderr=errors, text=True, env=environment,
         )  # fmt: skip
         try:
@@ -171,15 +171,12 @@ def train(folder: RunFolder) -> Generator[dict[str, Any], None, None]:
             process.wait()
 
 
-def train_and_kill(folder: RunFolder, kill_at: int, progress: Callable[[int], None]) -> int:
-    """Kill a training inside some step after ``kill_at``; the last step that it finished.
-
-    ``progress`` is told each step's number.
-    """
+def train_and_kill(folder: RunFolder, kill_at: int, tick: Callable[[], Any] = lambda: None) -> int:
+    """Kill a training inside some step after ``kill_at``; the last step that it finished."""
     before = time.perf_counter()
     with contextlib.closing(train(folder)) as lines:
         for line in lines:
-            progress(line["step"])
+            tick()
             if line["step"] >= kill_at:
                 time.sleep(random.random() * min(time.perf_counter() - before, 60.0))
                 break
@@ -215,23 +212,20 @@ def compare(whole: RunFolder, broken: RunFolder) -> list[Compared]:
 
 def _compare_trees(what: str, ours: dict[str, Any], theirs: dict[str, Any]) -> Compared:
     names = [*ours, *(name for name in theirs if name not in ours)]
-    different = [name for name in names if not _same(ours.get(name), theirs.get(name))]
+    different = [name for name in names if _bits(ours.get(name)) != _bits(theirs.get(name))]
     tensors = [leaf for leaf in ours.values() if isinstance(leaf, Tensor)]
     count = f"{len(ours)} values"
     if tensors:
         count = f"{len(tensors)} tensors, {sum(t.nbytes for t in tensors) / 1e6:.3g} MB"
-    if not different:
-        return Compared(what, count)
-    return Compared(what, count, f"{different[0]}, {len(different)} of {len(names)}")
+    return Compared(what, count, f"{different[0]}, {len(different)} of {len(names)}" if different
+                    else "")  # fmt: skip
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two leaves have the same bits: NaN is equal to itself, 0 is not -0."""
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
-        return type(one) is type(other) and repr(one) == repr(other)
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    return digest_of(one) == digest_of(other)
+def _bits(leaf: Any) -> tuple[Any, ...]:
+    """What is equal where two leaves have the same bits: NaN is equal to itself, 0 is not -0."""
+    if isinstance(leaf, Tensor):
+        return leaf.dtype, leaf.shape, digest_of(leaf)
+    return type(leaf), repr(leaf)
 
 
 def _leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from segbook.builders.batches import train_batches
 from segbook.recipes.recipe import Recipe
+from segbook.runs.files import regular
 from segbook.runs.folder import RunFolder
 from segbook.training.loop import train
 from segbook.training.state import build
@@ -61,7 +62,7 @@ def record(folder: RunFolder) -> None:
                 seen["labels"].append(digest_of(labels))
                 yield images, labels
 
-    with open(folder.path / DIGESTS, "a", encoding="utf-8") as file:
+    with open(folder.path / DIGESTS, "a", encoding="utf-8", opener=regular) as file:
         file.write("\n")  # a kill may have cut the last line short
         for step in train(state, folder, show=lambda line: None, batches=batches):
             line = {

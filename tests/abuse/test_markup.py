@@ -70,7 +70,7 @@ def hostile(tmp_path, monkeypatch):
 
 def test_the_terminal(hostile, tmp_path):
     folder, _ = hostile
-    run("list")
+    assert run("list").count("\n") == 2
     page = run("show", folder.path)
     assert "\nRUN forged" not in page
     assert json.loads(run("show", folder.path, "--json"))["reason"] == EVERYTHING

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from segbook.runs.folder import RunFolder, all_runs
+from segbook.runs.folder import RunFolder, all_runs, sha256
 from segbook.runs.lock import owner_of
 from segbook.runs.process_family import family
 
@@ -171,9 +171,12 @@ def test_a_full_disk_is_said_and_loses_nothing(start, small_disk):
     nbformat.read(run.path / "notebook.ipynb", as_version=4)
 
     (run.path / "metrics.jsonl").unlink()  # room again; the cell would only fill it once more
-    (run.path / "source.ipynb").write_text(
-        nbformat.writes(new_notebook(cells=[new_code_cell("print('room')")]))
-    )
+    text = nbformat.writes(new_notebook(cells=[new_code_cell("print('room')")]))
+    (run.path / "source.ipynb").write_text(text)
+    process = start("resume", run.name, "--no-html", runs=small_disk)
+    assert "is not the notebook with which the run was made" in process.communicate()[0]
+    assert process.returncode == 2
+    run.update(source_sha256=sha256(text))
     process = start("resume", run.name, "--no-html", runs=small_disk)
     text, _ = process.communicate()
     assert process.returncode == 0, text

@@ -9,8 +9,7 @@ from click.testing import CliRunner
 
 from segbook.bench.clock import Sample
 from segbook.bench.command import bench
-from segbook.bench.model import FORMS, SCOPES, bench_models, ratios, summarise
-from segbook.bench.table import table
+from segbook.bench.model import FORMS, SCOPES, bench_models, ratios, summarise, table
 from segkit.catalog import create_model
 from segkit.weights import save_weights
 
@@ -61,8 +60,8 @@ def test_the_result_has_every_field(result):
                 timing = model["scopes"][scope][form]
                 assert (timing["wall"], timing["cpu"], timing["runs"]) == (0.25, 0.25, 2)
             assert model["scopes"][scope]["ratio"] == {"wall": 1, "cpu": 1}
-        assert model["scopes"]["network"]["fast"]["share_of_peak"] > 0
         assert all(0 <= share <= 0.1 for share in model["labels_changed"].values())
+        assert model["scopes"]["network"]["fast"]["share_of_peak"] > 0
     [ratio] = result["ratios"]
     assert ratio["model"] == "pp_liteseg_t"
     assert ratio["end_to_end"]["fast"] == {"wall": 1, "cpu": 1}
@@ -111,7 +110,7 @@ def test_trained_weights_and_a_picture(tmp_path):
         (["pp_liteseg_t", "--against", "unett"], "unet"),
         (["pp_liteseg_t", "--size", "16x64"], "at least 32x32"),
         (["pp_liteseg_t", "--size", "512"], "512x1024"),
-        (["pp_liteseg_t", "--runs", "0"], "at least 1"),
+        (["pp_liteseg_t", "--runs", "0"], "x>=1"),
         (["no_new_net"], "volumes"),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 
 from segkit.crf.kernels import (
     ExactGaussian,
-    NormalisedKernel,
+    normalised_kernel,
     positions,
     positions_and_colours,
 )
@@ -62,7 +62,7 @@ def test_averages_of_noise_are_near_the_exact_ones(dims, bound):
     features = torch.rand(2000, dims, generator=generator) * 4
     values = torch.rand(2000, 3, generator=generator)
     fast, exact = (
-        NormalisedKernel(features, method=method, normalisation="pixel")(values)
+        normalised_kernel(features, method=method, normalisation="pixel")(values)
         for method in ("fast", "exact")
     )
     assert ((fast - exact).norm() / exact.norm()).item() < bound
@@ -74,7 +74,7 @@ def test_a_step_is_blurred_with_the_right_width():
     width = 6.0
     grid = torch.zeros(3, 40, 60, dtype=torch.uint8)
     step = (torch.arange(60) >= 30).float().expand(40, 60).reshape(-1, 1)
-    kernel = NormalisedKernel(positions(grid, width), method="fast", normalisation="pixel")
+    kernel = normalised_kernel(positions(grid, width), method="fast", normalisation="pixel")
     row = kernel(step).view(40, 60)[20, 12:48]
     offset = torch.arange(12, 48) - 29.5
     integral = 0.5 * (1 + torch.erf(offset / width / 2**0.5))
@@ -85,7 +85,7 @@ def test_symmetric_normalisation_by_hand():
     features, values = torch.rand(30, 2), torch.rand(30, 4)
     matrix = torch.exp(-torch.cdist(features, features).square() / 2)
     scale = matrix.sum(1).rsqrt()
-    kernel = NormalisedKernel(features, method="exact", normalisation="symmetric")
+    kernel = normalised_kernel(features, method="exact", normalisation="symmetric")
     torch.testing.assert_close(kernel(values), scale[:, None] * matrix * scale @ values)
 
 
@@ -93,7 +93,7 @@ def test_values_pass_a_corner_that_no_point_touches():
     """Two points 2 widths apart, alone in five dimensions, still hear of each other."""
     features = torch.zeros(2, 5)
     features[1, 0] = 2
-    heard = NormalisedKernel(features, method="fast", normalisation="pixel")(torch.eye(2))
+    heard = normalised_kernel(features, method="fast", normalisation="pixel")(torch.eye(2))
     assert 0.02 < heard[0, 1].item() < 0.3  # exactly 0.119, measured 0.145
 
 

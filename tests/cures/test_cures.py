@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segbook import cli, recipes, training
-from segbook.bench.settings import Measured, settings_table
+from segbook.bench.clock import Spread
+from segbook.bench.settings import settings_table
 from segbook.builders.data import build_data
 from segbook.builders.model import build_model
 from segbook.certificates.models_md import row
@@ -221,11 +222,10 @@ def test_options_that_are_fields(here):
 
 
 def test_the_faster_settings_are_a_command():
-    class Faster(float):
-        low = 2.0
-
-    rule = Measured("rule", 1.0, Faster(1), {})
-    best = Measured("b", 0.5, Faster(2), {"channels_last": False, "precision": "bfloat16"})
+    once, twice = (Spread(x, x, x)._asdict() for x in (1.0, 2.0))
+    changes = {"channels_last": False, "precision": "bfloat16"}
+    rule = {"what": "rule", "ours": 1.0, "ratio": once, "changes": {}}
+    best = {"what": "b", "ours": 0.5, "ratio": twice, "changes": changes}
     command = settings_table(recipes.get("unet_synthetic"), [rule, best]).splitlines()[-1]
     changes = read_changes(hints.parse(command)["changes"])
     assert recipes.override(recipes.get("unet_synthetic"), changes).channels_last is False

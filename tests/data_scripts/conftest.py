@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_scripts.fetching.dataset import DataSet, Part, make_manifest
+from data_scripts.fetching.dataset import DataSet, Part
+from data_scripts.fetching.pictures import make_manifest
 from data_scripts.isbi_em import membrane_ids
 
 
@@ -182,7 +183,6 @@ def streets(tmp_path) -> Tiny:
         image_mode="RGB",
         parts=tuple(parts),
         archive_url="http://127.0.0.1:9/nothing",
-        files_url="http://127.0.0.1:9/",
         archive_bytes=10_000,
     )
     as_ours = [replace(p, images=p.origin_images, masks=p.origin_masks) for p in parts]
@@ -224,7 +224,6 @@ def cells(tmp_path) -> Tiny:
         image_mode="L",
         parts=(part,),
         archive_url="http://127.0.0.1:9/nothing",
-        files_url="http://127.0.0.1:9/",
         archive_bytes=10_000,
         ids_from_origin=membrane_ids,
         lists={"train.txt": ("0", "1"), "val.txt": ("2",)},

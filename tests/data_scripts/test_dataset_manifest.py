@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from data_scripts.fetching.dataset import DataError, pixel_digest, read_manifest
+from data_scripts.fetching.dataset import DataError, pixel_digest
 from data_scripts.fetching.progress import in_parallel
 
 
@@ -20,14 +20,6 @@ def test_the_digest_sees_values_and_shape():
     assert pixel_digest(array.reshape(3, 4)) == "1c554033219b53c16b94620f39ab9b44"
 
 
-@pytest.mark.parametrize("line", ["train/a 12", "train/a 1 2 3", "train/b 1 2"])
-def test_a_damaged_manifest_names_the_line(tmp_path, line):
-    path = tmp_path / "m.txt"
-    path.write_text(f"# head\ntrain/b 1 2\n{line}\n")
-    with pytest.raises(DataError, match=r"m\.txt, line 3"):
-        read_manifest(path)
-
-
 def test_a_failure_does_not_wait_for_the_rest():
     begun = []
 
@@ -38,8 +30,8 @@ def test_a_failure_does_not_wait_for_the_rest():
         time.sleep(0.02)
 
     with pytest.raises(DataError, match="first"):
-        in_parallel(work, range(200), label="x", threads=2)
-    assert len(begun) < 200
+        in_parallel(work, range(2000), label="x")
+    assert len(begun) < 2000
 
 
 def test_results_keep_their_order():

@@ -67,13 +67,10 @@ def _one_thread_each(monkeypatch):
 
 @pytest.mark.full
 def test_workers_accumulation_bf16_phases_and_dropout():
-    told = []
-    proof = prove(tiny(**EVERYTHING), steps=10, progress=lambda *what: told.append(what))
+    proof = prove(tiny(**EVERYTHING), steps=10)
     assert proof.holds, proof.rows
     assert 5 <= proof.killed_at < 10
     assert 4 <= proof.resumed_at <= proof.killed_at
-    assert [left for what, left in told if what == "in one go"] == [*range(20, 10, -1)]
-    assert told[-1] == ("resumed", 0)
     assert "bfloat16" in proof.machine
     assert "2 workers" in proof.machine
     what = {row.what for row in proof.rows}
@@ -88,7 +85,7 @@ def test_a_sound_resume_is_exact_and_a_broken_one_is_caught(tmp_path, monkeypatc
         for name in ("whole", "killed")
     )
     assert [line["step"] for line in train(whole)] == [*range(1, 11)]
-    train_and_kill(killed, 5, lambda step: None)
+    train_and_kill(killed, 5)
     assert killed.read()["status"] == "interrupted"
 
     def resumed(fault):

@@ -134,61 +134,6 @@ def test_a_line_for_each_step_with_what_it_saw(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
-@pytest.mark.parametrize("resumed_at", [5, 6])
-def test_what_is_left_of_a_proof_ends_at_nothing(monkeypatch, resumed_at):
-    """The kill comes while step 7 is made, before or after a checkpoint of step 6."""
-
-    def train(folder):
-        whole = folder.name.startswith("whole")
-        return ({"step": step} for step in range(1 if whole else resumed_at + 1, 13))
-
-    def train_and_kill(folder, kill_at, progress):
-        for step in range(1, kill_at + 1):
-            progress(step)
-        return kill_at
-
-    monkeypatch.setattr(proving, "train", train)
-    monkeypatch.setattr(proving, "train_and_kill", train_and_kill)
-    monkeypatch.setattr(proving, "compare", lambda *folders: [])
-    monkeypatch.setattr(proving, "_describe", lambda *described: "")
-    told = []
-    proof = prove(RECIPE, progress=lambda what, left: told.append(left))
-    assert proof.resumed_at == resumed_at
-    assert told == [step for step in range(24, -1, -1) if resumed_at == 5 or step != 6]
-
-
-def test_the_bar_ends_full(monkeypatch):
-    class Bar:
-        def __init__(self, *, total, **options):
-            self.n, self.total = 0, total
-            bars.append(self)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
-        def set_description(self, what):
-            pass
-
-        def update(self):
-            self.n += 1
-            assert self.n <= self.total
-
-    def proof(recipe, *, steps, kill_at, progress):
-        for left in (6, 5, 4, 2, 1, 0):  # a step less than expected
-            progress("resumed", left)
-        return Proof([], 2, 1, "")
-
-    bars = []
-    monkeypatch.setattr("tqdm.tqdm", Bar)
-    monkeypatch.setattr(proving, "prove", proof)
-    result = CliRunner().invoke(commands.prove_resume, ["pp_liteseg_t_synthetic", "--steps", "3"])
-    assert result.exit_code == 0, result.output
-    assert [(bar.n, bar.total) for bar in bars] == [(6, 6)]
-
-
 @pytest.mark.slow
 def test_a_training_that_fails_says_why():
     changes = {"image_size": (32, 32), "crop": (32, 32), "length": 2, "batch_size": 2, "lr": 1e30}

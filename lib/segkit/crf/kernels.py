@@ -9,6 +9,8 @@ from torch import Tensor
 
 from segkit.crf.lattice import PermutohedralLattice
 
+Filter = Callable[[Tensor], Tensor]
+
 METHODS = ("fast", "exact")
 """Ways to sum over all pairs of pixels."""
 
@@ -40,7 +42,7 @@ class ExactGaussian:
         return torch.cat([(distance.square() / -2).exp() @ values for distance in distances])
 
 
-class NormalisedKernel:
+def normalised_kernel(features: Tensor, *, method: str, normalisation: str) -> Filter:
     """A Gaussian kernel whose weights sum to about one at each pixel.
 
     With k the kernel matrix and n = k 1 the sums of its rows, ``"pixel"`` is k_ij / n_i, a weighted
@@ -51,20 +53,17 @@ class NormalisedKernel:
         features: one point per pixel in units of the kernel's width, shape (N, d).
         method: one of `METHODS`.
         normalisation: one of `NORMALISATIONS`.
+
+    Returns:
+        A function that filters each column of its argument, shape (N, C), into the same shape.
     """
-
-    def __init__(self, features: Tensor, *, method: str, normalisation: str) -> None:
-        gaussian = ExactGaussian if method == "exact" else PermutohedralLattice
-        self._filter: Callable[[Tensor], Tensor] = gaussian(features)
-        sums = self._filter(features.new_ones(len(features), 1))
-        self._symmetric = normalisation == "symmetric"
-        self._scale = sums.rsqrt() if self._symmetric else sums.reciprocal()
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Filter each column of ``values``, shape (N, C); the result has the same shape."""
-        if self._symmetric:
-            values = values * self._scale
-        return self._filter(values).mul_(self._scale)
+    gaussian: Filter = (ExactGaussian if method == "exact" else PermutohedralLattice)(features)
+    sums = gaussian(features.new_ones(len(features), 1))
+    if normalisation == "pixel":
+        scale = sums.reciprocal()
+        return lambda values: gaussian(values).mul_(scale)
+    root = sums.rsqrt()
+    return lambda values: gaussian(values * root).mul_(root)
 
 
 def positions(image: Tensor, width: float) -> Tensor:

@@ -30,7 +30,7 @@ from torch import Tensor
 from segkit.crf.kernels import (
     METHODS,
     NORMALISATIONS,
-    NormalisedKernel,
+    normalised_kernel,
     positions,
     positions_and_colours,
 )
@@ -72,7 +72,7 @@ def refine(
         compatibility: cost of two different labels (Potts), or the costs of all pairs of labels,
             symmetric (K, K); multiplies both weights.
         normalisation: ``"pixel"`` (a message is the weighted average of the pixels) or
-            ``"symmetric"`` (see `segkit.crf.kernels.NormalisedKernel`).
+            ``"symmetric"`` (see `segkit.crf.kernels.normalised_kernel`).
         method: ``"fast"`` filters on a permutohedral lattice; ``"exact"`` sums over all pairs of
             pixels, for small pictures: at 128 x 160 pixels it already takes minutes. A round of
             the two differs by about 0.002 in a probability. Over ten rounds their labels agree for
@@ -125,7 +125,7 @@ def refine(
         (smoothness_weight, positions(image, smoothness_position)),
     ):
         if weight and iterations:
-            kernel = NormalisedKernel(features, method=method, normalisation=normalisation)
+            kernel = normalised_kernel(features, method=method, normalisation=normalisation)
             kernels.append((weight, kernel))
 
     # Below the smallest normal number a logarithm would be -inf; -87 rules a class out as well.

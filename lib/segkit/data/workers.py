@@ -10,7 +10,7 @@ import multiprocessing.util
 import os
 import signal
 import traceback
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -88,7 +88,8 @@ class _Worker:
         self.at = how.RawValue("q", -1)  # index of the sample that it works on
         self.pipe, theirs = how.Pipe()
         self.process = how.Process(target=_work, args=(maker, theirs, self.at), daemon=True)
-        self.process.start()
+        with _safe_path():
+            self.process.start()
         theirs.close()
 
     def submit(self, task: Tokens) -> None:
@@ -143,6 +144,24 @@ class _Worker:
         end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         cure = _CURES.get(end, "open that file by itself, and take it out if it does it again")
         return f"loader process {self.process.pid} died ({end}) at {self._place()}: {cure}"
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Have a Python that is started import nothing from the working directory.
+
+    One that spawns would, before it has this process's ``sys.path``: a ``struct.py`` that lies
+    beside the data.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _work(maker: BatchMaker, pipe: Connection, at: Any) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,7 @@ def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
     tree = json.dumps(_flatten({"state": state, "rng": random_state.state()}, tensors))
     metadata = {"format": FORMAT, "tree": tree, "digest": _digest(tree, tensors)}
     temporary = folder / f".{LAST}.tmp"
+    temporary.unlink(missing_ok=True)  # of a killed process; a link is removed, not followed
     write(tensors, temporary, metadata)
     if (folder / LAST).exists():
         os.replace(folder / LAST, folder / PREVIOUS)
@@ -101,6 +103,8 @@ def load_checkpoint(
 def _read(path: Path) -> tuple[Any, Any]:
     """The state and the random numbers' state of a file."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would be waited for
+            raise ValueError("it is no regular file")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -55,13 +55,13 @@ def save_weights(
 
 
 def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file to the disk, or leave none.
+    """Write a new safetensors file to the disk, or leave none.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written.
+        OSError: it exists, the disk is full or the folder cannot be written.
     """
+    path.touch(exist_ok=False)  # so that no link is followed
     try:
-        path.touch()
         mode = path.stat().st_mode  # what the user's umask says; safetensors says 0600
         save_file(tensors, path, metadata)
         path.chmod(mode)
