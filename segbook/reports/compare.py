@@ -25,7 +25,7 @@ NEEDED = (
     "recipe", "data_manifest", "precision", "threads", "result.miou", "result.policy",
     "result.classes",
 )  # fmt: skip
-"""What ``run.json`` must hold; as what, `segbook.runs.folder.RunRecord` says."""
+"""What ``run.json`` must hold; as what, `segbook.runs.record.RunRecord` says."""
 
 
 class Described(NamedTuple):
