@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from segbook import __version__
+from segbook import __version__, text
 from segbook.bench.command import bench
 from segbook.certificates.command import certify, import_weights
 from segbook.forecast.command import forecast
@@ -37,14 +37,22 @@ from segbook.training.command import prove_resume, train
 
 
 def refusal(message: str, exit_code: int) -> click.ClickException:
-    """An error with its exit code."""
-    error = click.ClickException(message)
+    """An error with its exit code; no name in it can begin a line that looks like ours."""
+    error = click.ClickException(message.replace("\n", "\n  "))
     error.exit_code = exit_code  # pyright: ignore[reportAttributeAccessIssue]: click's own way
     return error
 
 
 class Program(click.Group):
-    """Turns the errors that a user can cause into one message and the right exit code."""
+    """Turns the errors that a user can cause into one message and the right exit code.
+
+    Whatever is printed, names from elsewhere do nothing to the terminal.
+    """
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command line."""
+        with text.on_terminal():
+            return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Invoke a command."""
@@ -56,10 +64,12 @@ class Program(click.Group):
             raise refusal(str(error), EXIT_USAGE) from None
         except ModuleNotFoundError as error:
             raise refusal(
-                f"{error}. Running notebooks needs more than training does: "
+                f"{error}. Notebooks and figures need more than training does: "
                 "pip install 'segbook[notebooks]'",
                 EXIT_USAGE,
             ) from None
+        except ImportError as error:  # of another extra, which it names
+            raise refusal(str(error), EXIT_USAGE) from None
         except KeyboardInterrupt:
             raise refusal("stopped by Ctrl-C", EXIT_STOPPED) from None
         except BrokenPipeError:

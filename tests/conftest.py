@@ -39,6 +39,28 @@ def _runs_elsewhere(tmp_path, monkeypatch):
     monkeypatch.delenv("SEGBOOK_RUN_TOKEN", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _cures_can_be_followed(monkeypatch):
+    """Whatever a test makes the doctor or the program say: what it names is there."""
+    import hints
+
+    from segbook import cli
+    from segkit.doctor.finding import Finding
+
+    made, refused = Finding.__post_init__, cli.refusal
+
+    def checked(self):
+        made(self)
+        assert not hints.wrong(self.fix), (self.check, self.fix)
+
+    def refusal(message, exit_code):
+        assert not hints.wrong(message), message
+        return refused(message, exit_code)
+
+    monkeypatch.setattr(Finding, "__post_init__", checked)
+    monkeypatch.setattr(cli, "refusal", refusal)
+
+
 @pytest.fixture(scope="session")
 def camvid_root() -> Path:
     """The real CamVid folder, or a skip that says what is missing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fnmatch
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -107,7 +108,40 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
             f'{name} is on any backbone: name one, backbone="resnet50" or another of '
             'segkit.backbones.BACKBONES, or "timm:<name>"'
         )
-    return builder(**kwargs)
+    _check_counts(name, kwargs)
+    weights, weights_backbone = kwargs.get("weights"), kwargs.get("weights_backbone")
+    try:
+        return builder(**kwargs)
+    except FileNotFoundError as error:
+        if weights is None or error.filename != os.fspath(weights):
+            raise
+        raise FileNotFoundError(
+            f"weights={os.fspath(weights)!r}: there is no such file; give a .safetensors file, "
+            "such as a run's checkpoints/best.safetensors"
+        ) from None
+    except ValueError as error:
+        # A backbone on its own calls them weights.
+        if weights_backbone is None or "has no weights" not in str(error):
+            raise
+        raise ValueError(f"weights_backbone={weights_backbone!r}: {error}") from None
+
+
+def _check_counts(name: str, options: dict[str, Any]) -> None:
+    """Refuse numbers of classes and channels that are none, by name."""
+    if "num_classes" not in options:
+        raise ValueError(
+            f"{name} needs num_classes, the number of classes, such as num_classes=2 for "
+            "background and foreground"
+        )
+    for option, least in (("num_classes", 2), ("in_channels", 1)):
+        given = options.get(option, least)
+        if not isinstance(given, int):
+            raise ValueError(
+                f"{option}={given!r}: give a whole number, {least} or more, not a "
+                f"{type(given).__name__}"
+            )
+        if option == "in_channels" and given < least:
+            raise ValueError(f"{option}={given}: images have {least} channel or more; usual is 3")
 
 
 def options_of(name: str, backbone: str = "") -> list[str]:

@@ -10,7 +10,6 @@ from segbook.builders.model import build_model, check_named_weights, load_start
 from segbook.builders.optimizer import build_optimizer, build_schedule
 from segbook.recipes.recipe import Recipe
 from segkit.engine.freeze import freeze
-from segkit.metrics.policies import check_policy
 from segkit.weights import fetch, torchvision_weights
 
 
@@ -22,9 +21,8 @@ def check_settings(recipe: Recipe, *, begun: bool = False) -> None:
         begun: whether a checkpoint takes the place of the weights to start from.
 
     Raises:
-        ValueError: an unknown loss, policy or weights, a crop or a schedule that cannot be.
+        ValueError: unknown weights, a crop or a schedule that cannot be.
     """
-    check_policy(recipe.policy)
     check_loss(recipe)
     weights = "" if begun else recipe.weights
     if torchvision_weights.is_name(weights):
@@ -51,7 +49,7 @@ def check(recipe: Recipe, *, begun: bool = False) -> None:
         begun: whether a checkpoint takes the place of the weights to start from.
 
     Raises:
-        ValueError: an unknown model, option of it, loss or policy, missing data, weights of
+        ValueError: an unknown model or option of it, missing data, weights of
             another network, something to freeze that is not there, or a value out of its range.
     """
     check_settings(recipe, begun=begun)

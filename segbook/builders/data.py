@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from segbook.recipes.recipe import Recipe
-from segbook.text import shell
+from segbook.text import operand, shell
 from segkit import transforms
 from segkit.data import catalog as data_catalog
 from segkit.data.statistics import class_pixels
@@ -46,9 +46,8 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
     except ValueError as error:
         if not (entry.own and root and Path(root).is_dir()):
             raise
-        raise ValueError(
-            f"{error}. {shell('segbook', 'doctor', root)} lists all that is wrong"
-        ) from error
+        lists = f"`{shell('segbook', 'doctor', operand(root))}` lists all that is wrong"
+        raise ValueError(f"{error}. {lists}") from error
 
 
 def build_augmentation(

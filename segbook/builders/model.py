@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from segbook.recipes.recipe import Recipe
+from segbook.text import shell
 from segkit import create_model, transforms
 from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
 from segkit.weights import Loaded, load_for_classes, torchvision_weights
@@ -30,9 +31,13 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
             that has none.
     """
     if given := sorted({"weights", "weights_backbone", "backbone"} & recipe.model_options.keys()):
+        rest = {k: v for k, v in recipe.model_options.items() if k not in given}
+        words = ["--set", f"model_options={rest}"]
+        for one in given:
+            words += ["--set", f"{one}={recipe.model_options[one]}"]
         raise ValueError(
             f"model_options hold {' and '.join(given)}, for which the recipe itself has fields: "
-            f"--set {given[0]}={recipe.model_options[given[0]]}"
+            + shell(*words)
         )
     options = model_arguments(recipe)
     if recipe.model in MODELS or recipe.model in ON_ANY_BACKBONE:
@@ -56,11 +61,17 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
     if (channels := options.get("in_channels", RGB)) != RGB:
         raise ValueError(
             f"model_options hold in_channels={channels!r}, and images are read as RGB, of {RGB} "
-            "channels: leave it out"
+            "channels: leave it out, " + _set(model_options={**options, "in_channels": RGB})
         )
     if pretrained and recipe.weights_backbone and not recipe.weights:
         options["weights_backbone"] = recipe.weights_backbone
     return create_model(recipe.model, num_classes=num_classes, **options)
+
+
+def _set(**change: Any) -> str:
+    """What `segbook train` takes to change a field."""
+    [(field, value)] = change.items()
+    return shell("--set", f"{field}={value!r}")
 
 
 def model_arguments(recipe: Recipe) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def certify(
         path.write_text(render(root), encoding="utf-8")
     elif not path.is_file() or path.read_text(encoding="utf-8") != render(root):
         red += 1
-        tqdm.write("MODELS.md is not what the certificates say: segbook certify writes it")
+        tqdm.write("MODELS.md is not what the certificates say: segbook certify --all writes it")
     if red:
         sys.exit(1)
 

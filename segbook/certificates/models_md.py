@@ -10,6 +10,7 @@ from typing import Any
 from segbook import recipes
 from segbook.certificates.certify import read
 from segbook.certificates.facts import Comparison, facts
+from segbook.text import markdown
 from segkit.catalog import MODELS
 
 HEAD = """# Models
@@ -147,6 +148,6 @@ def published(root: Path) -> dict[str, list[str]]:
                 f"{split} {100 * miou:.1f}" for split, miou in result["miou"].items()
             )
             found.setdefault(result["model"], []).append(
-                f"[{result['data']}: {scores}]({link}/README.md)"
+                f"[{markdown(result['data'] + ': ' + scores)}]({link}/README.md)"
             )
     return found

@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
+from segbook import text
 from segbook.figures.pictures import WRONG, Picture, label_picture
-from segbook.figures.style import GREY, INK, PALE, VERMILION, YELLOW, styled
+from segbook.figures.style import GREY, INK, PALE, VERMILION, YELLOW, sized, styled
 from segkit.data.classes import distinct
 from segkit.data.images import PictureFile
 from segkit.doctor.finding import Finding, Place
@@ -65,7 +66,7 @@ def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False
     """
     rows = [one for one in found if notes or one.severity != "note"]
     if not rows:
-        figure = Figure(figsize=(6, 0.6))
+        figure = sized(6, 0.6)
         axes = figure.add_axes((0, 0, 1, 1))  # a figure without axes is not shown by IPython
         axes.axis("off")
         axes.text(0.01, 0.5, "The doctor found nothing to mend.", va="center", color=INK)
@@ -78,7 +79,7 @@ def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False
         for lines, row in zip(texts, tiles, strict=True)
     ]
     width, height = _TEXT + _WIDE * max(map(len, tiles)), sum(tall)
-    figure = Figure(figsize=(width, height))
+    figure = sized(width, height)
     top = height
     for one, lines, row, inches in zip(rows, texts, tiles, tall, strict=True):
         top -= inches
@@ -90,9 +91,9 @@ def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False
                 (left / width, bottom / height, (_WIDE - 0.12) / width, _TALL / height)
             )
             _draw(axes, tile)
-            name = _without(str(tile.path), folder)[-30:]  # its end tells more
+            name = text.one_line(_without(str(tile.path), folder))[-30:]  # its end tells more
             count = f" · {tile.place.pixels:,} px" if tile.place and tile.place.pixels else ""
-            axes.set_title(name + count, fontsize=7.5, color=INK, pad=3)
+            axes.set_title(text.figure(name + count), fontsize=7.5, color=INK, pad=3)
     return figure
 
 
@@ -103,7 +104,7 @@ def _common_folder(found: Sequence[Finding]) -> str:
         for one in found
         for place in one.places
         for path in _paths(place)
-        if path.is_file()
+        if os.path.isfile(path)  # of an impossible name, too
     ]
     try:
         return os.path.commonpath(parents)
@@ -111,20 +112,21 @@ def _common_folder(found: Sequence[Finding]) -> str:
         return ""
 
 
-def _without(text: str, folder: str) -> str:
-    return text.replace(folder.rstrip(os.sep) + os.sep, "") if folder else text
+def _without(said: str, folder: str) -> str:
+    return said.replace(folder.rstrip(os.sep) + os.sep, "") if folder else said
 
 
 def _lines(finding: Finding, folder: str) -> list[tuple[str, str]]:
     """The lines of a finding, each with its colour."""
     lines = []
-    for start, text, colour in (
+    for start, said, colour in (
         ("", finding.what, INK),
         ("why  ", finding.why, GREY),
         ("fix  ", finding.fix, INK),
     ):
-        for line in _without(text, folder).splitlines():
-            wrapped = textwrap.wrap(start + line, _LETTERS, break_on_hyphens=False)
+        for line in _without(said, folder).split("\n"):
+            line = text.one_line(start + line)
+            wrapped = textwrap.wrap(line, _LETTERS, break_on_hyphens=False)
             lines += [(part, colour) for part in wrapped]
     return lines
 
@@ -134,9 +136,10 @@ def _write(axes: Axes, finding: Finding, lines: list[tuple[str, str]], inches: f
     axes.set(xlim=(0, _TEXT), ylim=(inches, 0))  # so that positions are inches from the top
     axes.fill_betweenx((0.04, inches - _GAP), 0.02, 0.08, color=_COLOURS[finding.severity])
     title = f"{finding.severity}: {finding.check.replace('_', ' ')}"
-    axes.text(0.18, 0.03, title, va="top", weight="bold", color=INK)
+    axes.text(0.18, 0.03, text.figure(title), va="top", weight="bold", color=INK)
     for number, (line, colour) in enumerate(lines):
-        axes.text(0.18, _TITLE + _LINE * number, line, va="top", fontsize=8.5, color=colour)
+        shown = text.figure(line, most=_LETTERS)
+        axes.text(0.18, _TITLE + _LINE * number, shown, va="top", fontsize=8.5, color=colour)
 
 
 def _paths(place: Place) -> list[Path]:
@@ -169,8 +172,8 @@ def _draw(axes: Axes, tile: _Tile) -> None:
     axes.spines[:].set_visible(False)
     if shown is None:
         axes.set_facecolor(PALE)
-        missing = "is a folder" if path.is_dir() else "is missing"
-        why = "cannot be read" if path.is_file() else missing
+        missing = "is a folder" if os.path.isdir(path) else "is missing"
+        why = "cannot be read" if os.path.isfile(path) else missing
         axes.text(0.5, 0.5, why, ha="center", va="center", color=GREY, transform=axes.transAxes)
         return
     height, width = shown.shape[:2]

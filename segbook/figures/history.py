@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from segbook.figures.style import BLUE, GREEN, GREY, PURPLE, VERMILION, YELLOW, styled
+from segbook import text
+from segbook.figures.style import BLUE, GREEN, GREY, PURPLE, VERMILION, YELLOW, sized, styled
 
 Series = tuple[NDArray, NDArray]
+NAMED = 12
+"""So many lines of a panel are named in its legend."""
+LARGEST = 1e100
+"""Where numbers end that matplotlib can multiply."""
 
 
 def series(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Series]:
@@ -25,14 +32,18 @@ def series(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Series]:
     for record in metrics:
         if "step" not in record:
             raise ValueError(f"a record has no 'step', only {sorted(record)}; give metrics.jsonl")
-        step = int(record["step"])
+        step = record["step"]
+        if not isinstance(step, int):
+            raise ValueError(f"a record's step is {step!r}, not a whole number; give metrics.jsonl")
         inner = [item for item in record.items() if isinstance(item[1], Mapping)]
         flat = list(record.items()) + [
             (f"{outer}.{name}", value) for outer, parts in inner for name, value in parts.items()
         ]
         for name, value in flat:
             if isinstance(value, int | float) and not isinstance(value, bool) and name != "step":
-                values.setdefault(name, {})[step] = float(value)
+                # What is too large to draw is not drawn, as what is infinite.
+                drawable = not abs(value) >= LARGEST
+                values.setdefault(name, {})[step] = float(value) if drawable else math.inf
     return {
         name: (np.array(sorted(by_step)), np.array([by_step[step] for step in sorted(by_step)]))
         for name, by_step in values.items()
@@ -48,12 +59,21 @@ def running_mean(values: NDArray, window: int) -> NDArray:
     return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
 
 
+def legend(axes: Axes, **options: Any) -> None:
+    """Name the lines of a panel, the first of many."""
+    handles, _ = axes.get_legend_handles_labels()
+    if rest := len(handles[NAMED:]):
+        handles[NAMED:] = [Line2D([], [], linestyle="none", label=f"and {rest} more")]
+    axes.legend(handles=handles, **options)
+
+
 def draw_loss(axes: Axes, found: Mapping[str, Series], names: Sequence[str], smooth: int) -> None:
     """The loss as it was, its running mean over it, and validation losses as points."""
     others = iter([VERMILION, GREEN, PURPLE, YELLOW])
     top = 0.0
     for name in names:
         steps, values = found[name]
+        label = text.figure(name.removeprefix("parts."), most=24)
         if name == "loss":
             axes.plot(steps, values, color=BLUE, alpha=0.3, linewidth=0.7)
             mean = running_mean(values, smooth)
@@ -61,29 +81,30 @@ def draw_loss(axes: Axes, found: Mapping[str, Series], names: Sequence[str], smo
             axes.plot(steps, mean, color=BLUE, label=label)
         elif name.startswith("parts."):
             mean = running_mean(values, smooth)
-            axes.plot(steps, mean, color=next(others, GREY), linewidth=1, label=name[6:])
+            axes.plot(steps, mean, color=next(others, GREY), linewidth=1, label=label)
         else:
             mean = values
             colour = next(others, GREY)
-            axes.plot(steps, values, "o--", markersize=3.5, linewidth=1, color=colour, label=name)
+            axes.plot(steps, values, "o--", markersize=3.5, linewidth=1, color=colour, label=label)
         if np.isfinite(mean).any():
             top = max(top, float(np.nanmax(mean)))
     axes.set(title="training loss", xlabel="step", ylim=(0, 1.15 * top if top > 0 else None))
-    axes.legend()
+    legend(axes)
 
 
 def draw_scores(axes: Axes, found: Mapping[str, Series], names: Sequence[str], policy: str) -> None:
     """Validation scores as points, the best mIoU ringed and named."""
     for name in names:
         steps, values = found[name]
-        (line,) = axes.plot(steps, values, marker="o", markersize=4, label=name)
+        label = text.figure(name, most=24)
+        (line,) = axes.plot(steps, values, marker="o", markersize=4, label=label)
         if "miou" in name and np.isfinite(values).any():
             best = int(np.nanargmax(values))
             colour = line.get_color()
             axes.plot(steps[best], values[best], "o", markersize=10, mfc="none", mec=colour)
-            line.set_label(f"{name}: best {values[best]:.3f} at step {steps[best]}")
-    axes.set(title=f"scores (mIoU policy: {policy})", xlabel="step", ylim=(0, None))
-    axes.legend(loc="lower right")
+            line.set_label(f"{label}: best {values[best]:.3f} at step {steps[best]}")
+    axes.set(title=f"scores (mIoU policy: {text.figure(policy)})", xlabel="step", ylim=(0, None))
+    legend(axes, loc="lower right")
 
 
 @styled
@@ -121,7 +142,7 @@ def curves(
             "they need 'loss', 'lr' or a score such as 'val_miou'"
         )
     ratios = [2 if name == "lr" else 3 for name in panels]
-    figure = Figure(figsize=(1.35 * sum(ratios) + 0.4, 3.2), layout="constrained")
+    figure = sized(1.35 * sum(ratios) + 0.4, 3.2, layout="constrained")
     grid = figure.subplots(1, len(panels), width_ratios=ratios, squeeze=False)[0]
     for axes, panel in zip(grid, panels, strict=True):
         axes.grid(axis="y")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
+from segbook import text
 from segbook.figures.pictures import (
     VOID_DARK,
     VOID_LIGHT,
@@ -24,7 +25,7 @@ from segbook.figures.pictures import (
     picture,
     wrong_share,
 )
-from segbook.figures.style import GREY, styled
+from segbook.figures.style import GREY, panel, sized, styled
 from segkit.outputs import IGNORE
 
 
@@ -46,7 +47,12 @@ def legend_patches(
     """A coloured square for each class that is present in one of the maps, void last."""
     present = np.unique(np.concatenate([ids.reshape(-1) for ids in maps]))
     patches = [
-        Patch(facecolor=hexed(palette[k]), edgecolor=GREY, linewidth=0.5, label=classes[k])
+        Patch(
+            facecolor=hexed(palette[k]),
+            edgecolor=GREY,
+            linewidth=0.5,
+            label=text.figure(classes[k]),
+        )
         for k in present
         if k != IGNORE
     ]
@@ -57,12 +63,17 @@ def legend_patches(
     return patches
 
 
+def longest(patches: Sequence[Patch]) -> int:
+    """The length of the longest name in a legend; 0 for an empty one."""
+    return max((len(str(patch.get_label())) for patch in patches), default=0)
+
+
 def show(axes: Axes, shown: Picture, title: str = "") -> None:
     """Put a picture on axes that keep no ticks and no frame."""
     # Small pictures keep their pixels: what a label map is made of should be seen.
     smooth = "auto" if max(shown.shape[:2]) > 400 else "nearest"
     axes.imshow(shown, interpolation=smooth)
-    axes.set(xticks=[], yticks=[], title=title)
+    axes.set(xticks=[], yticks=[], title=text.figure(title))
     axes.spines[:].set_visible(False)
 
 
@@ -104,12 +115,22 @@ def overlay(
         raise ValueError(f"alpha is {alpha}; allowed is 0 (the image alone) to 1 (labels alone)")
     seen = picture(image, mean=mean, std=std)
     ids = label_map(labels, len(classes), size=seen.shape[:2])
-    height, width = ids.shape
-    figure = Figure(figsize=(6.4 + 1.6 * legend, 6.4 * height / width + 0.4), layout="compressed")
+    check_pixels(ids)
+    tall = 6.4 * panel(ids.shape) + 0.4
+    patches = legend_patches([ids], classes, palette) if legend else []
+    columns = -(-len(patches) // max(1, int(tall / 0.19)))
+    wide = max(1.6, 0.075 * longest(patches) - 0.2)
+    figure = sized(6.4 + wide * columns, tall, layout="compressed")
     show(figure.subplots(), blend(seen, ids, palette, alpha), title)
     if legend:
-        figure.legend(handles=legend_patches([ids], classes, palette), loc="outside right upper")
+        figure.legend(handles=patches, loc="outside right upper", ncols=columns)
     return figure
+
+
+def check_pixels(ids: NDArray, of: str = "") -> None:
+    """Raise a ValueError for a picture without pixels; ``of`` ends its name."""
+    if not ids.size:
+        raise ValueError(f"the image{of} has shape {ids.shape}: there is no pixel to show")
 
 
 class Compared(NamedTuple):
@@ -142,6 +163,7 @@ def compared(
         label_map(labels, num_classes, size=seen.shape[:2], what=what + of)
         for labels, what in ((truth, "truth"), (prediction, "prediction"))
     )
+    check_pixels(ids, of)
     return Compared(seen, ids, predicted)
 
 
@@ -152,10 +174,10 @@ def comparison_grid(
     maps = [ids for row in rows for ids in (row.truth, row.prediction)]
     patches = legend_patches(maps, classes, palette)
     patches.append(Patch(facecolor=hexed(WRONG), label="wrong"))
-    columns = min(len(patches), 7)
-    ratio = max(row.truth.shape[0] / row.truth.shape[1] for row in rows)
-    tall = len(rows) * (2.95 * ratio + 0.25) + 0.05 + 0.25 * bool(title)
-    figure = Figure(figsize=(12, tall + 0.22 * -(-len(patches) // columns)))
+    columns = min(len(patches), 7, max(1, 180 // (longest(patches) + 8)))
+    each = 2.95 * panel(*(row.truth.shape for row in rows)) + 0.25
+    below = 0.22 * -(-len(patches) // columns)
+    figure = sized(12, len(rows) * each + 0.05 + 0.25 * bool(title) + below)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for axes, row in zip(figure.subplots(len(rows), 4, squeeze=False), rows, strict=True):
         share = wrong_share(row.truth, row.prediction)
@@ -171,7 +193,7 @@ def comparison_grid(
         for axis, one, name in zip(axes, shown, (*row.titles, wrong), strict=True):
             show(axis, one, name)
     if title:
-        figure.suptitle(title, x=0.005, ha="left")
+        figure.suptitle(text.figure(title), x=0.005, ha="left")
     figure.legend(handles=patches, loc="outside lower center", ncols=columns)
     return figure
 

@@ -55,7 +55,10 @@ def picture(
         raise ValueError("mean and std belong together; give both or neither")
     if values.ndim == 2:
         values = values[None]
-    if values.ndim == 3 and values.shape[0] not in (1, 3) and values.shape[2] in (1, 3):
+    if values.ndim == 3 and (
+        (values.shape[0] not in (1, 3) and values.shape[2] in (1, 3))
+        or (values.shape[0] == 1 and values.shape[2] == 3)  # a single row of pixels
+    ):
         values = values.transpose(2, 0, 1)
     if values.ndim != 3 or values.shape[0] not in (1, 3):
         raise ValueError(

@@ -9,9 +9,10 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from segbook import text
 from segbook.figures.overlays import hexed
 from segbook.figures.pictures import Colour, array, check_classes
-from segbook.figures.style import BLUE, GREY, INK, PALE, VERMILION, styled
+from segbook.figures.style import BLUE, GREY, INK, PALE, VERMILION, sized, styled
 
 NORMALISE = {
     "row": "share of each true class, % (a row sums to 100)",
@@ -19,6 +20,11 @@ NORMALISE = {
     "all": "share of all labelled pixels, %",
 }
 """Ways to normalise a confusion matrix, and what a cell then says."""
+
+
+def room(names: Sequence[str]) -> float:
+    """Inches by which a figure grows for names that are longer than most."""
+    return 0.075 * max(0, max(map(len, names)) - 20)
 
 
 @styled
@@ -37,11 +43,12 @@ def confusion(cm: ArrayLike, classes: Sequence[str], normalise: str = "row") -> 
         half of the last digit is a dot.
 
     Raises:
-        ValueError: another shape, negative counts, an unknown way to normalise.
+        ValueError: no class, another shape, negative counts, an unknown way to normalise.
     """
     if normalise not in NORMALISE:
         raise ValueError(f"normalise is {normalise!r}; allowed are {', '.join(NORMALISE)}")
-    count = len(classes)
+    if not (count := len(classes)):
+        raise ValueError("there is no class to draw; give at least one")
     matrix = array(cm).astype(np.float64)
     if matrix.shape not in ((count, count), (count + 1, count)):
         raise ValueError(
@@ -55,23 +62,29 @@ def confusion(cm: ArrayLike, classes: Sequence[str], normalise: str = "row") -> 
     percent = np.full(matrix.shape, np.nan)
     np.divide(100 * matrix, total, out=percent, where=np.broadcast_to(total > 0, matrix.shape))
 
-    side = 1.6 + 0.46 * max(count, 4)
-    figure = Figure(figsize=(side + 1.3, side), layout="constrained")
+    # Of many classes the matrix is a picture: its cells shrink, and at last lose their numbers.
+    cell = min(0.46, 20 / count)
+    letters = min(8.5, 72 * cell)
+    names = [text.figure(name, most=40) for name in classes]
+    side = 1.6 + cell * max(count, 4) + room(names)
+    figure = sized(side + 1.3, side, layout="constrained")
     axes = figure.subplots()
     axes.set_facecolor(PALE)
     # The root lifts small shares: confusions of a few per cent are what one looks for.
     drawn = axes.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, 0, 100))
     figure.colorbar(drawn, ax=axes, shrink=0.7, ticks=[0, 1, 5, 20, 50, 100], label="%")
-    axes.set_xticks(range(count), classes, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(count), classes)
-    axes.tick_params(length=0)
+    axes.set_xticks(range(count), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), names)
+    axes.tick_params(length=0, labelsize=letters)
     axes.spines[:].set_visible(False)
     axes.set(xlabel="prediction", ylabel="truth", title=NORMALISE[normalise])
-    for row, column in np.argwhere(np.isfinite(percent)):
+    for row, column in np.argwhere(np.isfinite(percent)) if cell >= 0.3 else ():
         value = percent[row, column]
-        text = "" if value == 0 else "·" if value < 0.5 else f"{value:.0f}"
+        number = "" if value == 0 else "·" if value < 0.5 else f"{value:.0f}"
         colour = "white" if value > 35 else INK
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+        axes.text(
+            column, row, number, ha="center", va="center", color=colour, fontsize=min(8, 20 * cell)
+        )
     return figure
 
 
@@ -101,7 +114,7 @@ def iou_bars(
         A figure; absent classes have no bar, are marked so, and are left out of the mean.
 
     Raises:
-        ValueError: lengths that differ, values outside 0..1.
+        ValueError: no class, lengths that differ, values outside 0..1.
     """
     if palette is not None:
         check_classes(classes, palette)
@@ -112,33 +125,39 @@ def iou_bars(
             raise ValueError(f"IoU of shape {one.shape} for {len(classes)} classes; give one each")
         if ((one < 0) | (one > 1)).any():
             raise ValueError("an IoU lies outside 0..1; IoU are fractions here, not per cent")
+    if not classes:
+        raise ValueError("there is no class to draw; give at least one")
+    first, second = (text.figure(name, most=40) for name in names)
     lines = list(range(len(classes)))
     order = lines
     if sort:
         order = np.argsort(-np.nan_to_num(values[0], nan=-1.0), kind="stable").tolist()
 
-    figure = Figure(figsize=(7.2, 0.9 + 0.27 * len(classes)), layout="constrained")
+    labels = [text.figure(classes[k], most=40) for k in order]
+    wide, tall = 7.2 + room([*labels, first + second]), 0.9 + 0.27 * len(classes)
+    figure = sized(wide, tall, layout="constrained")
     axes = figure.subplots()
     main = values[0][order]
-    axes.barh(lines, np.nan_to_num(main), color=BLUE, height=0.66, label=names[0])
+    bars = axes.barh(lines, np.nan_to_num(main), color=BLUE, height=0.66, label=first)
     means = [float(np.nanmean(one)) if np.isfinite(one).any() else np.nan for one in values]
     title = f"mean {means[0]:.3f}"
     axes.axvline(means[0], color=BLUE, linewidth=1, linestyle="--")
     if len(values) == 2:
-        axes.plot(values[1][order], lines, "D", color=VERMILION, markersize=5, label=names[1])
+        (points,) = axes.plot(
+            values[1][order], lines, "D", color=VERMILION, markersize=5, label=second
+        )
         axes.axvline(means[1], color=VERMILION, linewidth=1, linestyle="--")
-        title = f"mean {means[0]:.3f} ({names[0]}), {means[1]:.3f} ({names[1]})"
-        handles = axes.get_legend_handles_labels()
+        title = f"mean {means[0]:.3f} ({first}), {means[1]:.3f} ({second})"
         axes.legend(
-            handles[0][::-1], handles[1][::-1], ncols=2,
+            handles=[bars, points], ncols=2,
             loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1,
         )  # fmt: skip
     columns = [(1.015, INK)] if compare is None else [(1.015, BLUE), (1.115, VERMILION)]
     for one, (x, ink) in zip(values, columns, strict=True):
         for line, value in zip(lines, one[order], strict=True):
-            text, colour = (f"{value:.3f}", ink) if np.isfinite(value) else ("absent", GREY)
-            axes.text(x, line, text, va="center", color=colour, fontsize=8.5)
-    axes.set_yticks(lines, [classes[k] for k in order])
+            score, colour = (f"{value:.3f}", ink) if np.isfinite(value) else ("absent", GREY)
+            axes.text(x, line, score, va="center", color=colour, fontsize=8.5)
+    axes.set_yticks(lines, labels)
     axes.tick_params(axis="y", length=0, pad=4 if palette is None else 16)
     if palette is not None:
         colours = [hexed(palette[k]) for k in order]
@@ -147,7 +166,9 @@ def iou_bars(
             left, lines, s=70, marker="s", c=colours, zorder=3,
             edgecolors=GREY, linewidths=0.5, clip_on=False,
         )  # fmt: skip
-    axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6), xlabel=f"IoU (policy: {policy})")
+    axes.set(
+        xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6), xlabel=f"IoU (policy: {text.figure(policy)})"
+    )
     axes.grid(axis="x")
     axes.set_title(title)
     return figure

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -16,6 +17,11 @@ P = ParamSpec("P")
 BLUE, VERMILION, GREEN, YELLOW, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
 """Five colours of Okabe and Ito's set, told apart with any colour vision."""
 INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
+
+WIDEST, TALLEST = 40.0, 100.0
+"""Inches that a figure takes at most, whatever was counted or divided: 3,600 by 9,000 pixels."""
+SLIMMEST = 0.125
+"""Height by width, or width by height, of the room that a picture gets at least; see `panel`."""
 
 STYLE: dict[Any, Any] = {
     "figure.dpi": 90,
@@ -44,6 +50,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.6,
+    "text.usetex": False,
 }
 """The rcParams that every figure of this package is drawn with."""
 
@@ -60,6 +67,19 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             return figure
 
     return wrapper
+
+
+def sized(width: float, height: float, **options: Any) -> Figure:
+    """A new figure of so many inches, or what a page can hold of it."""
+    return Figure(figsize=(min(width, WIDEST), float(np.clip(height, 0.5, TALLEST))), **options)
+
+
+def panel(*shapes: tuple[int, int]) -> float:
+    """Height by width of the room for pictures of these shapes, (H, W) in pixels.
+
+    The highest decides. A line of pixels gets more room than it fills, or less than it asks for.
+    """
+    return float(np.clip(max(height / width for height, width in shapes), SLIMMEST, 2.5))
 
 
 def use_style(*, format: str = "jpeg", dpi: int = 90, quality: int = 88) -> None:

@@ -91,7 +91,7 @@ def resume(
     longer = recipe is not None and recipe.steps > (described.get("step") or 0)
     if described.get("status") == FINISHED and not longer:
         result = format_result(described.get("result"))
-        click.echo(f"run {folder.name} is finished{f': {result}' if result else ''}")
+        click.echo(f"run {one_line(folder.name)} is finished{f': {result}' if result else ''}")
         return
     if kind not in ("train", "notebook") or (
         kind == "notebook" and not (folder.path / SOURCE).is_file()

@@ -108,19 +108,6 @@ def examine(
         if given is not None:  # else the recipe's finding has said so
             findings.append(_unbuilt("network", error, "change model or model_options"))
         return by_severity(findings)
-    taken = recipe.model_options.get("in_channels", CHANNELS)
-    if taken != CHANNELS:
-        findings.append(
-            Finding(
-                "error",
-                "input_channels",
-                f"the network takes images of {taken} channels (model_options), and those of "
-                f"data={recipe.data!r} have {CHANNELS}",
-                "the first convolution would refuse the first batch",
-                _set("model_options", {**recipe.model_options, "in_channels": CHANNELS}),
-            )
-        )
-        return by_severity(findings)
     share = max(1, recipe.batch_size // processes)
     saved = 0
     for crop in dict.fromkeys(crop for _, crop, _ in recipe.schedule_of_crops()):
@@ -294,11 +281,6 @@ def _look(recipe: Recipe) -> str:
         if (value := getattr(recipe, field)) != getattr(published, field):
             words += ["--set", f"{field}={value}"]
     return shell(*words)
-
-
-def _set(field: str, value: Any) -> str:
-    """How a field is changed, to be pasted into a shell."""
-    return f"--set {shell(f'{field}={value!r}')}"
 
 
 def _unbuilt(part: str, error: Exception | str, fix: str) -> Finding:

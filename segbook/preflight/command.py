@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 
 from segbook import recipes
 from segbook.recipes.command import changes_option, read_changes
+from segbook.text import one_line, shell
 
 if TYPE_CHECKING:
     from segkit.doctor import Finding
@@ -49,13 +51,15 @@ def doctor(
         try:
             recipe = recipes.override(recipes.get(target), read_changes(changes))
         except ValueError as error:
-            what = "" if target in recipes.RECIPES else " Nor is there such a folder."
-            raise ValueError(f"{error}{what}") from None
+            if target in recipes.RECIPES:
+                raise
+            raise ValueError(f"{error} Nor is there such a folder{_close(target)}.") from None
     elif changes or learn:
         raise ValueError(
-            f"{target} is a folder: --set and --learn are for recipes, such as "
-            f"one_protocol_pp_liteseg_t --set data=folder --set data_root={target}"
-        )
+            f"{one_line(target)} is a folder: --set and --learn are for recipes, such as "
+            + shell("segbook", "doctor", "one_protocol_pp_liteseg_t", "--set", "data=folder",
+                    "--set", f"data_root={target}")
+        )  # fmt: skip
     if recipe is None:
         findings = _with_bar(lambda bar: inspect_folder(target, workers=workers, progress=bar))
     else:
@@ -73,9 +77,20 @@ def doctor(
     else:
         for finding in findings:
             click.echo(f"{finding}\n")
-        click.echo(f"{target}: {', '.join(counted(n, one) for one, n in counts.items())}")
+        click.echo(f"{one_line(target)}: {', '.join(counted(n, one) for one, n in counts.items())}")
     if counts["error"]:
         sys.exit(1)
+
+
+def _close(target: str) -> str:
+    """The folders that a name may have meant."""
+    path = Path(target)
+    try:
+        there = [one.name for one in path.parent.iterdir() if one.is_dir()]
+    except OSError:
+        return ""
+    close = [one_line(path.parent / name) for name in get_close_matches(path.name, there)]
+    return f"; there is {', '.join(close)}" if close else ""
 
 
 def _with_bar(look: Callable[[Callable[[int, int], None]], list[Finding]]) -> list[Finding]:

@@ -79,7 +79,8 @@ def preflight(
     errors, settings = result
     if errors and strict:
         cure = "Begin" if settings else "Mend the data and resume; or begin"
-        cure += " anew, with another setting, or with --set doctor=warn to train all the same."
+        cure += " anew, with another setting, or with --set doctor=warn to train all the same. "
+        cure += "In Python that is recipes.override(recipe, {'doctor': 'warn'})."
         head = f"the doctor found {counted(len(errors), 'error')}:"
         kind = SettingsRefusedError if settings else PreflightError
         raise kind("\n".join([head, *errors, cure]))

@@ -38,12 +38,12 @@ def get(name: str) -> Recipe:
     """A recipe by name.
 
     Raises:
-        ValueError: no such recipe; the message names the closest three.
+        ValueError: no such recipe; the message names up to three that are close.
     """
     if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.3) or names()[:3]
+        close = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.5)
         raise ValueError(
-            f"there is no recipe {name!r}; the closest: {', '.join(close)}. "
+            f"there is no recipe {name!r}{'; the closest: ' * bool(close)}{', '.join(close)}. "
             "`segbook recipes` lists them all."
         )
     return RECIPES[name]()

@@ -39,6 +39,16 @@ class Phase(NamedTuple):
     scale: Range
 
 
+LossName = Literal[
+    "bootstrapped_cross_entropy", "cross_entropy", "dice", "focal", "jaccard", "lovasz_softmax",
+    "ohem_cross_entropy", "tversky",
+]  # fmt: skip
+Policy = Literal[
+    "dataset", "dataset_absent_0", "dataset_absent_1", "per_image", "per_image_absent_0",
+    "per_image_absent_1", "foreground", "void_as_fp", "void_as_fp_in_truth", "micro",
+]  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides a training run. Each number's source stands in the recipe's file.
@@ -146,9 +156,7 @@ class Recipe:
         "where the schedule begins to decay: at the 'start', through the warm-up, so that ``lr`` "
         "is never reached, or behind the 'warmup', from the full ``lr``",
     ] = "start"
-    loss: Annotated[
-        str, "a name of `segkit.losses`: 'cross_entropy', 'ohem_cross_entropy', 'dice', ..."
-    ] = "cross_entropy"
+    loss: Annotated[LossName, "of the logits; see `segkit.losses`"] = "cross_entropy"
     loss_options: Annotated[dict[str, Any], "of the loss, such as {'threshold': 0.9} of OHEM"] = (
         field(default_factory=dict)
     )
@@ -192,7 +200,9 @@ class Recipe:
     ] = "stop"
     evaluate_every: Annotated[Count, "steps between validations; 0 validates at the end only"] = 0
     save_every: Annotated[CountFrom1, "steps between checkpoints"] = 200
-    policy: Annotated[str, "the mIoU policy by which the best weights are chosen"] = "dataset"
+    policy: Annotated[
+        Policy, "how the mIoU is counted by which the best weights are chosen; see `segkit.metrics`"
+    ] = "dataset"
     seed: Annotated[int, Meta(ge=0, lt=2**32), "of weights, order and augmentation"] = 0
     note: Annotated[str, "where the numbers come from"] = ""
     paper_miou: Annotated[

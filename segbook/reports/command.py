@@ -8,6 +8,7 @@ import click
 
 from segbook.runs.command import short
 from segbook.runs.folder import find
+from segbook.text import one_line
 
 
 @click.command()
@@ -17,7 +18,7 @@ def report(run_name: str, out: Path) -> None:
     """Write a finished RUN as Markdown and pictures, to publish."""
     from segbook.reports.publish import write_summary
 
-    click.echo(f"wrote {short(write_summary(find(run_name), out))}")
+    click.echo(f"wrote {one_line(short(write_summary(find(run_name), out)))}")
 
 
 @click.command()
@@ -29,6 +30,6 @@ def compare(run_names: tuple[str, ...], out: Path | None) -> None:
 
     folders = [find(name) for name in run_names]
     if out:
-        click.echo(f"wrote {short(comparing.write_comparison(folders, out))}")
+        click.echo(f"wrote {one_line(short(comparing.write_comparison(folders, out)))}")
     else:
         click.echo(comparing.compare(folders))

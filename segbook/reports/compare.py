@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from segbook import text
 from segbook.builders.model import build_model
 from segbook.recipes import Recipe
 from segbook.reports.publish import per_cent, rerun_command, result_of, start_of
 from segbook.runs.folder import FINISHED, RunFolder
 from segkit.metrics import POLICIES
-from segkit.metrics.policies import check_policy
 
 NAMES = ("name", "note", "paper_miou", "data_root")
 """Fields of a recipe that change nothing in the training, once the data is the same."""
@@ -26,7 +25,7 @@ NEEDED = (
     "recipe", "data_manifest", "precision", "threads", "result.miou", "result.policy",
     "result.classes",
 )  # fmt: skip
-"""What ``run.json`` must hold; as what, `segbook.runs.folder.RunRecord` says."""
+"""What ``run.json`` must hold; as what, `segbook.runs.record.RunRecord` says."""
 
 
 class Described(NamedTuple):
@@ -53,11 +52,11 @@ def compare(folders: list[RunFolder]) -> str:
     recipes = [run.recipe for run in runs]
     for field in ("data", "policy"):
         if len({getattr(recipe, field) for recipe in recipes}) > 1:
-            values = ", ".join(f"{run.folder.name}: {getattr(run.recipe, field)}" for run in runs)
+            values = ", ".join(f"{named(run)}: {getattr(run.recipe, field)}" for run in runs)
             raise ValueError(f"the runs differ in {field} ({values}): they do not compare")
     if len({json.dumps(run["data_manifest"], sort_keys=True) for _, run, _ in runs}) > 1:
         folders_of_data = ", ".join(
-            f"{run.folder.name}: {run.recipe.data_root or run.recipe.data}" for run in runs
+            f"{named(run)}: {run.recipe.data_root or run.recipe.data}" for run in runs
         )
         raise ValueError(
             f"the runs saw different versions of the data ({folders_of_data}): they do not compare"
@@ -69,18 +68,18 @@ def compare(folders: list[RunFolder]) -> str:
         if field not in (*NAMES, "model")
         and len({json.dumps(f[field], sort_keys=True) for f in fields}) > 1
     ]
-    untested = [folder.name for folder, run, _ in runs if "test" not in run["result"]]
+    untested = [named(one) for one in runs if "test" not in one.run["result"]]
     splits = ["val"] if untested else ["val", "test"]
     # A second run of one recipe differs in its name alone.
     told_apart = {(f["model"], *(json.dumps(f[field]) for field in differ)) for f in fields}
-    named = len(told_apart) < len(runs)
-    heads = ["run"] * named + ["network", *differ, "parameters", "GFLOPs", "CPU minutes"]
+    twins = len(told_apart) < len(runs)
+    heads = ["run"] * twins + ["network", *differ, "parameters", "GFLOPs", "CPU minutes"]
     heads += [f"{split} mIoU" for split in splits] + ["test accuracy"] * ("test" in splits)
     lines = [
         "| " + " | ".join(heads) + " |",
-        "|---" * (1 + named + len(differ)) + "|---:" * (len(heads) - 1 - named - len(differ)) + "|",
+        "|---" * (1 + twins + len(differ)) + "|---:" * (len(heads) - 1 - twins - len(differ)) + "|",
         *(
-            "| " + " | ".join([run.folder.name] * named + cells(run, differ, splits)) + " |"
+            "| " + " | ".join([named(run)] * twins + cells(run, differ, splits)) + " |"
             for run in runs
         ),
     ]
@@ -107,7 +106,7 @@ def compare(folders: list[RunFolder]) -> str:
         "",
         "```",
         *(rerun_command(run, folder) for folder, run, _ in runs),
-        "segbook compare " + " ".join(folder.name for folder, *_ in runs),
+        text.shell("segbook", "compare", *(folder.argument for folder, *_ in runs)),
         "```",
     ]
     return "\n".join(lines) + "\n"
@@ -120,9 +119,11 @@ def described(folder: RunFolder) -> Described:
         ValueError: the run is not finished, lacks something, or was measured by another policy
             than its recipe's.
     """
-    run = folder.read()
+    run, name = folder.read(), text.one_line(folder.name)
     if run.get("status") != FINISHED:
-        raise ValueError(f"run {folder.name} is {run.get('status')}: segbook resume {folder.name}")
+        raise ValueError(
+            f"run {name} is {run.get('status')}: {text.shell('segbook', 'resume', folder.argument)}"
+        )
     needed = [*NEEDED]
     if "test" in (run.get("result") or {}):
         needed += ["result.test.miou", "result.test.accuracy"]
@@ -133,22 +134,26 @@ def described(folder: RunFolder) -> Described:
     absent = [path for path in needed if look_up(run, path) is None]
     if absent:
         raise ValueError(
-            f"run {folder.name} does not compare: its run.json has no usable {', '.join(absent)}. "
+            f"run {name} does not compare: its run.json has no usable {', '.join(absent)}. "
             "Only runs of segbook's training do; leave it out or train it again"
         )
     try:
         recipe = Recipe.from_dict(run["recipe"])
-        check_policy(recipe.policy)
     except ValueError as error:
-        raise ValueError(f"the recipe of run {folder.name}: {error}") from None
+        raise ValueError(f"the recipe of run {name}: {error}") from None
     result = run["result"]
     policies = {result["policy"], result.get("test", {}).get("policy", recipe.policy)}
     if policies != {recipe.policy}:
         raise ValueError(
-            f"run {folder.name} was measured by {several(policies)}, but its recipe says "
+            f"run {name} was measured by {several(policies)}, but its recipe says "
             f"{recipe.policy}: its figures do not compare; leave it out or train it again"
         )
     return Described(folder, run, recipe)
+
+
+def named(described: Described) -> str:
+    """A run's name on the page."""
+    return text.markdown(described.folder.name)
 
 
 def look_up(fields: Any, path: str) -> Any:
@@ -196,7 +201,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         end = ",)" if len(value) == 1 else ")"
         return "(" + ", ".join(map(format_value, value)) + end if value else ""
-    return re.sub(r"([\\|])", r"\\\1", " ".join(str(value).split()))
+    return text.markdown(" ".join(str(value).split()))
 
 
 def several(values: Iterable[Any]) -> str:
@@ -210,12 +215,12 @@ def write_comparison(folders: list[RunFolder], out: Path) -> Path:
     Returns:
         The path of the Markdown file.
     """
-    text = compare(folders)
+    page = compare(folders)
     out.mkdir(parents=True, exist_ok=True)
     results = [result_of(described(folder).run) for folder in folders]
     for result in results:  # JSON has no NaN
         result["miou"] = {split: v for split, v in result["miou"].items() if not math.isnan(v)}
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     path = out / "README.md"
-    path.write_text(f"# {out.name}\n\n{text}", encoding="utf-8")
+    path.write_text(f"# {text.markdown(out.name)}\n\n{page}", encoding="utf-8")
     return path

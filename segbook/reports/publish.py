@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
-import shlex
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from segbook import figures
+from segbook import figures, text
 from segbook.builders.data import build_normalisation
 from segbook.recipes import Recipe
 from segbook.runs.folder import FINISHED, RunFolder
@@ -41,8 +40,8 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     described = folder.read()
     if (status := described.get("status")) != FINISHED:
         raise ValueError(
-            f"run {folder.name} is {status}; a summary is of a finished run: "
-            f"segbook resume {folder.name}"
+            f"run {text.one_line(folder.name)} is {status}; a summary is of a finished run: "
+            f"{text.shell('segbook', 'resume', folder.argument)}"
         )
     recipe = Recipe.from_dict(described.get("recipe") or {})
     state = build(recipe, folder)
@@ -82,8 +81,8 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     }
     for name, figure in pictures.items():
         save_small(figure, out / name)
-    text = markdown(described, recipe, scores, folder)
-    (out / "README.md").write_text(text, encoding="utf-8")
+    page = markdown(described, recipe, scores, folder)
+    (out / "README.md").write_text(page, encoding="utf-8")
     results = json.dumps([result_of(folder.read())], indent=1)
     (out / "results.json").write_text(results + "\n", encoding="utf-8")
     return out / "README.md"
@@ -117,6 +116,7 @@ def markdown(
     described: dict[str, Any], recipe: Recipe, scores: dict[str, Any], folder: RunFolder
 ) -> str:
     """The page: result, how it was made, per class, pictures."""
+    shown = text.markdown
     policy, result = recipe.policy, described["result"]
     rows = [
         f"| {name} | {100 * counts.miou(policy):.1f} | {100 * counts.pixel_accuracy():.1f} | "
@@ -126,7 +126,7 @@ def markdown(
     classes = result["classes"]
     per_class = {name: counts.iou().tolist() for name, counts in scores.items()}
     class_rows = [
-        f"| {label} | " + " | ".join(per_cent(per_class[name][k]) for name in scores) + " |"
+        f"| {shown(label)} | " + " | ".join(per_cent(per_class[name][k]) for name in scores) + " |"
         for k, label in enumerate(classes)
     ]
     others = [
@@ -145,10 +145,11 @@ def markdown(
     tested = "test was counted once with them, images" if "test" in scores else "images"
     commit = described.get("git_commit") or "not a checkout"
     changed = " (with uncommitted changes)" if described.get("git_dirty") else ""
+    manifest = [f"{shown(k)} {text.code(v[:12])}" for k, v in described["data_manifest"].items()]
     lines = [
-        f"# {recipe.name}",
+        f"# {shown(recipe.name)}",
         "",
-        f"{recipe.model} on {recipe.data}, from {start}; {recipe.note}.",
+        f"{recipe.model} on {recipe.data}, from {shown(start)}; {shown(recipe.note)}.",
         "",
         f"| split | mIoU ({policy}) | pixel accuracy | class accuracy |",
         "|---|---|---|---|",
@@ -164,18 +165,16 @@ def markdown(
         rerun_command(described, folder),
         "```",
         "",
-        f"- Seed {recipe.seed}; {described['precision']}; "
-        f"{counted(described['threads'], 'thread')}; {described['machine']}.",
+        f"- Seed {recipe.seed}; {shown(described['precision'])}; "
+        f"{counted(described['threads'], 'thread')}; {shown(described['machine'])}.",
         f"- {format_duration(described['seconds'])} in training steps; validation, checkpoints and "
         "whatever a kill threw away are not counted.",
         f"- Attempts: {described.get('attempts', 1)}"
-        + "".join(f"; {line}" for line in resumed)
+        + "".join(f"; {shown(line)}" for line in resumed)
         + ".",
-        f"- {versions}.",
-        f"- Commit {commit}{changed}.",
-        "- Data (SHA-256 over stems, sizes and masks): "
-        + ", ".join(f"{split} `{h[:12]}`" for split, h in described["data_manifest"].items())
-        + ".",
+        f"- {shown(versions)}.",
+        f"- Commit {shown(commit)}{changed}.",
+        "- Data (SHA-256 over stems, sizes and masks): " + ", ".join(manifest) + ".",
         "",
         "![curves](curves.png)",
         "",
@@ -227,9 +226,23 @@ def per_cent(value: float) -> str:
 def rerun_command(described: dict[str, Any], folder: RunFolder) -> str:
     """The command that makes this run again."""
     if described.get("kind") == "train":
-        changes = [f"--set {shlex.quote(f'{k}={v}')}" for k, v in described["overrides"].items()]
-        return " ".join(["segbook train", described["recipe_name"], *changes])
-    if "notebook" not in described:
-        return f"# run {folder.name} was started by hand, in a notebook"
-    changes = [f"-p {shlex.quote(f'{k}={v}')}" for k, v in described["overrides"].items()]
-    return " ".join(["segbook run", f"notebooks/{Path(described['notebook']).name}", *changes])
+        words = ["segbook", "train", described["recipe_name"]]
+        if (processes := described.get("processes") or 1) > 1:
+            words += ["--nproc", processes]
+    elif "notebook" in described:
+        words = ["segbook", "run", notebook_path(described)]
+    else:
+        return f"# run {text.one_line(folder.name)} was started by hand, in a notebook"
+    option = "--set" if described.get("kind") == "train" else "-p"
+    for name, value in described["overrides"].items():
+        words += [option, f"{name}={value}"]
+    return text.shell(*words)
+
+
+def notebook_path(described: dict[str, Any]) -> str:
+    """A run's notebook, from the folder where it was started; its name where it lies elsewhere.
+
+    A page is for others, who have no use for a path of this machine.
+    """
+    path = os.path.relpath(described["notebook"], described.get("cwd") or os.curdir)
+    return text.operand(os.path.basename(path) if path.startswith(os.pardir) else path)

@@ -14,6 +14,7 @@ import click
 from segbook.runs import listing
 from segbook.runs.folder import FAILED, FINISHED, STOPPED, RunFolder, find
 from segbook.runs.stopping import ignore_requests, read_duration
+from segbook.text import one_line
 
 EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED, EXIT_BUSY = 1, 2, 3, 4
 EXIT_CODES = {FINISHED: 0, FAILED: EXIT_FAILED, STOPPED: EXIT_STOPPED}
@@ -81,16 +82,16 @@ def show(run_name: str, as_json: bool) -> None:
 
 def echo_start(folder: RunFolder) -> None:
     """Say where a run's files are, before its first line."""
-    click.echo(f"run {short(folder.path)}")
+    click.echo(f"run {one_line(short(folder.path))}")
 
 
 def finish(folder: RunFolder, described: dict[str, Any]) -> NoReturn:
     """Say how a run ended, and end the program with the status's exit code."""
     ignore_requests()  # a second Ctrl-C while it is being said changes no exit code
-    lines = [*listing.ending(folder, described), f"run     {short(folder.path)}"]
+    lines = [*listing.ending(folder, described), f"run     {one_line(short(folder.path))}"]
     report = folder.path / "notebook.html"
     if report.exists():
-        lines.append(f"report  {short(report)}")
+        lines.append(f"report  {one_line(short(report))}")
     if advice := listing.advice(folder, described):
         lines.append(f"go on   {advice}")
     click.echo("\n".join(lines))

@@ -184,6 +184,17 @@ class RunFolder:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def argument(self) -> str:
+        """What a command calls the run: its name where `find` finds it by that, else its path."""
+        for path in (Path(self.name), runs_root() / self.name):
+            if (path / "run.json").exists():
+                if path.resolve() == self.path and not self.name.startswith("-"):
+                    return self.name
+                break
+        relative = os.path.relpath(self.path)
+        return str(self.path) if relative.startswith(os.pardir) else f"{os.curdir}/{relative}"
+
     def read(self) -> dict[str, Any]:
         """``run.json``, with a run that died without a word shown as ``interrupted``.
 

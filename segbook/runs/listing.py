@@ -173,7 +173,7 @@ def page(folder: RunFolder) -> str:
         "how to resume": "not needed" if now.status == FINISHED else advice(folder, described),
         "resume runs": None if now.status == FINISHED else program(folder),
     }
-    lines = [f"{key:<14}{value}" for key, value in head.items() if value]
+    lines = [f"{key:<14}{one_line(value)}" for key, value in head.items() if value]
     for title in ("parameters", "recipe"):
         lines += _section(title, described.get(title))
     lines += _classes(described.get("result") or {})
@@ -221,7 +221,7 @@ def ending(folder: RunFolder, described: dict[str, Any]) -> list[str]:
         f"{described['status']} after {format_duration(described.get('seconds_total') or 0.0)}"
     ]
     if described.get("reason"):
-        lines[0] += f": {described['reason']}"
+        lines[0] += f": {one_line(described['reason'])}"
     error = described.get("error")
     if isinstance(error, dict) and error.get("traceback"):
         lines += ["", *error["traceback"], ""]
@@ -248,7 +248,7 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
     if step:
         where = f"(from step {step} of {described.get('steps')})"
     cause = "   once the cause is mended" if status == FAILED else ""
-    return f"segbook resume {folder.name}   {where}{cause}"
+    return f"{shell('segbook', 'resume', folder.argument)}   {where}{cause}"
 
 
 def program(folder: RunFolder) -> str | None:
@@ -273,13 +273,14 @@ def _unfinished_parent(folder: RunFolder, described: dict[str, Any]) -> str | No
 def _section(title: str, values: Any) -> list[str]:
     if not isinstance(values, dict) or not values:
         return []
-    width = max(map(len, values)) + 2
-    return ["", title, *(f"  {key:<{width}}{value}" for key, value in values.items())]
+    shown = {one_line(key): one_line(value) for key, value in values.items()}
+    width = max(map(len, shown)) + 2
+    return ["", title, *(f"  {key:<{width}}{value}" for key, value in shown.items())]
 
 
 def _classes(result: dict[str, Any]) -> list[str]:
     """IoU by class: of validation, and of the test where it was made."""
-    classes, val = result.get("classes"), result.get("iou")
+    classes, val = [one_line(name) for name in result.get("classes") or []], result.get("iou")
     if not classes or not val:
         return []
     test = (result.get("test") or {}).get("iou") or []

@@ -26,6 +26,7 @@ from segbook.runs.attempt import format_error
 from segbook.runs.folder import TOKEN_VARIABLE, RunFolder, write_atomic
 from segbook.runs.process_family import Guard, kill_family
 from segbook.runs.stopping import Stopper
+from segbook.text import on_terminal
 from segbook.training.loop import fit
 from segbook.training.stop_request import FOLDER_VARIABLE, StopRequest
 from segkit.engine import distributed
@@ -280,4 +281,5 @@ def _hide(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with on_terminal():
+        main(*sys.argv[1:])

@@ -12,6 +12,7 @@ import torch
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import FAILED, FOLDER_VARIABLE, RUNNING, STOPPED, RunFolder
 from segbook.runs.provenance import environment
+from segbook.text import one_line
 from segbook.training.identity import differences
 from segbook.training.state import TrainingState, resume, save
 from segkit.engine import distributed
@@ -85,6 +86,7 @@ def _overrides(folder: RunFolder, recipe: Recipe) -> dict[str, Any]:
 
 def log_line(folder: RunFolder, show: Callable[[str], None], line: str) -> None:
     """Show a line, and log it where nobody logs what is shown, as for a notebook's own folder."""
+    line = one_line(line)
     show(line)
     if HEADLESS_VARIABLE not in os.environ or os.environ.get(FOLDER_VARIABLE) != str(folder.path):
         folder.log(line)

@@ -7,6 +7,7 @@ const NAMES = { truth: "truth", prediction: "prediction", error: "error" };
 const FOCUSABLE = new Set(["button", "canvas", "input"]);
 const RIGHT = [235, 235, 235];
 const WRONG = [213, 94, 0];
+const TALLEST = 2.5; // heights of a picture in widths of the page
 const STRIPES = [[40, 40, 40], [150, 150, 150]];
 
 const toBytes = (view) => new Uint8Array(view.buffer ?? view, view.byteOffset ?? 0, view.byteLength);
@@ -211,6 +212,7 @@ function render({ model, el }) {
     canvas.setAttribute("aria-label", `${name || "image"}; arrow keys move the point asked about`);
     // Small pictures are enlarged, with their pixels kept square: labels are made of pixels.
     root.style.maxWidth = `${Math.max(width, 640)}px`;
+    stage.style.width = `${100 * Math.min(1, (TALLEST * width) / height)}%`;
     canvas.classList.toggle("enlarged", width < 640);
     pager.hidden = samples.length < 2;
     place.textContent = `${index + 1} / ${samples.length}${name ? ` · ${name}` : ""}`;

@@ -16,6 +16,7 @@ import traitlets
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from segbook import text
 from segbook.figures.overlays import comparison, overlay
 from segbook.figures.pictures import Colour, Picture, array, check_classes, label_map, picture
 from segkit.outputs import IGNORE
@@ -130,14 +131,14 @@ class MaskExplorer(anywidget.AnyWidget):
             self._checked(predictions, len(classes), "prediction") if predictions else []
         )
         super().__init__(**settings)
-        self.set_trait("classes", [str(name) for name in classes])
+        self.set_trait("classes", [text.one_line(name) for name in classes])
         self.set_trait("palette", [[int(value) for value in colour] for colour in palette])
         self.set_trait("layers", list(LAYERS if self._predictions else LAYERS[:1]))
         self.set_trait(
             "samples",
             [
                 {
-                    "name": "" if names is None else str(names[i]),
+                    "name": "" if names is None else text.one_line(names[i]),
                     "height": seen.shape[0],
                     "width": seen.shape[1],
                     "image": _png(Image.fromarray(seen)),
@@ -211,7 +212,7 @@ class MaskExplorer(anywidget.AnyWidget):
         keys = ("samples", "classes", "palette", "layers", "ignore")
         keys += ("layer", "opacity", "hidden", "index")
         state = json.dumps({key: getattr(self, key) for key in keys}, default=_base64)
-        text = PAGE % {
+        page = PAGE % {
             "title": "Mask explorer",
             "css": (HERE / "mask_explorer.css").read_text(),
             "esm": base64.b64encode((HERE / "mask_explorer.js").read_bytes()).decode(),
@@ -219,7 +220,7 @@ class MaskExplorer(anywidget.AnyWidget):
             "state": json.dumps(state).replace("<", "\\u003c"),
         }
         path = Path(path)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(page, encoding="utf-8")
         return path
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:

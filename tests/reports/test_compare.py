@@ -36,7 +36,7 @@ def _few_scenes(monkeypatch):
 
 
 @pytest.fixture
-def make(tmp_path):
+def make():
     """Makes a finished run's folder, without the training."""
 
     def make(name, miou, *, test=0.4, model="pp_liteseg_t", changes=None, **fields):
@@ -53,7 +53,7 @@ def make(tmp_path):
             "precision": "float32", "threads": 1, "cpu_seconds": 90.0, "git_commit": "0" * 40,
             "result": result,
         }  # fmt: skip
-        folder = RunFolder.create(name, root=tmp_path)
+        folder = RunFolder.create(name)
         folder.update(**{**described, **fields})
         return folder
 

@@ -12,8 +12,9 @@ RESULT = {
 
 
 @pytest.fixture
-def finished(tmp_path):
-    run = RunFolder.create("done", root=tmp_path, kind="train", recipe={"name": "r", "lr": 0.1})
+def finished(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGBOOK_RUNS", str(tmp_path))
+    run = RunFolder.create("done", kind="train", recipe={"name": "r", "lr": 0.1})
     run.update(status="finished", steps=50, result=RESULT, seconds_total=192.0)
     run.append_metrics(step=40, val_miou=0.4, policy="dataset")
     run.append_metrics(step=50, loss=1.0)

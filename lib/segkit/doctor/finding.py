@@ -46,7 +46,8 @@ class Finding:
         check: name of the check, as snake_case.
         what: what was found, with numbers.
         why: why it hurts; empty where it does not.
-        fix: what to do, one line; empty where nothing has to be done.
+        fix: what to do, one line; empty where nothing has to be done. ``--set lr=0.01`` is for
+            segbook's command line; in Python it is a recipe's field, or an argument of that name.
         places: where, the worst first; the first twenty are kept.
         count: how many places there are, kept or not.
     """
@@ -66,14 +67,14 @@ class Finding:
         object.__setattr__(self, "places", self.places[:_LISTED])
 
     def __str__(self) -> str:
-        """Return the form for a terminal."""
+        """Return the form for a terminal; no file's name begins a line of its own."""
         lines = [f"{self.severity:<7} {self.check}  {self.what}"]
         lines += [f"  where  {place}" for place in self.places[:_SHOWN]]
         if (rest := self.count - len(self.places[:_SHOWN])) > 0 and self.places:
             lines.append(f"         and {rest:,} more")
         lines += [f"  why    {self.why}"] if self.why else []
         lines += [f"  fix    {self.fix}"] if self.fix else []
-        return "\n".join(lines)
+        return "\n".join(line.replace("\n", "\n" + " " * 9) for line in lines)
 
 
 error = functools.partial(Finding, "error")
