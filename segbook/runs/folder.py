@@ -88,7 +88,7 @@ class RunRecord(TypedDict, total=False):
 
 def runs_root() -> Path:
     """Where new run folders go: ``$SEGBOOK_RUNS``, else ``runs`` in the current folder."""
-    return Path(os.environ.get("SEGBOOK_RUNS", "runs"))
+    return Path(os.path.expanduser(os.environ.get("SEGBOOK_RUNS") or "runs"))
 
 
 def write_atomic(path: Path, text: str) -> None:
