@@ -21,6 +21,7 @@ from msgspec import Meta
 
 SWITCHES = {"none": None, "null": None, "true": True, "yes": True, "on": True, "1": True,
             "false": False, "no": False, "off": False, "0": False}  # fmt: skip
+WORDS = ("none", "null", "true", "false")
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text",
          types.NoneType: "none", dict: "a dict", Any: "a plain literal"}  # fmt: skip
 UNREADABLE = (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError)
@@ -84,14 +85,16 @@ def from_text(text: str, kind: Any) -> Any:
     """The value that a text of a command line means; nothing is ever evaluated.
 
     It is the first of these that fits: a literal of Python or of JSON, a switch such as ``yes``
-    or ``none``, the text itself.
+    or ``none``, the text itself. Where any value fits, only ``none``, ``true`` and ``false`` (and
+    ``null``) are switches.
 
     Raises:
         ValueError: none fits.
     """
     typed = kind is not Any
     switch = text.strip().lower()
-    for read in (ast.literal_eval, json.loads, *[int] * typed, lambda _: SWITCHES[switch]):
+    switches = SWITCHES if typed else {word: SWITCHES[word] for word in WORDS}
+    for read in (ast.literal_eval, json.loads, *[int] * typed, lambda _: switches[switch]):
         with contextlib.suppress(*UNREADABLE):
             value = read(text)
             if not (typed and isinstance(value, str)):  # a text keeps its quotes

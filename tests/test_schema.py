@@ -30,7 +30,8 @@ Share = Annotated[float, Meta(ge=0, le=1)]
         ("(1, 2)", tuple[Point, ...] | str, "(1, 2)"),
         ("[(1, 2)]", tuple[Point, ...], (Point(1, 2.0),)),
         ('{"a": [true, null]}', dict[str, Any], {"a": [True, None]}), ("{1, 2}", list, [1, 2]),
-        ("007", Any, "007"), ("yes", Any, True), ("'x'", Any, "x"), ("b'x'", Any, "b'x'"),
+        ("007", Any, "007"), ("yes", Any, "yes"), ("True", Any, True), ("null", Any, None),
+        ("'x'", Any, "x"), ("b'x'", Any, "b'x'"),
     ],
 )  # fmt: skip
 def test_a_text_is_the_first_reading_that_fits(text, kind, value):

@@ -30,6 +30,11 @@ from segbook.text import one_line
     "-f", "file", type=click.Path(path_type=Path), help="A YAML file of parameters; -p wins."
 )
 @name_option
+@click.option(
+    "--cwd",
+    type=click.Path(path_type=Path),
+    help="Run it in this folder, in place of the current one.",
+)
 @time_limit_option
 @click.option("--no-html", is_flag=True, help="Write no HTML report.")
 def run(
@@ -37,18 +42,25 @@ def run(
     texts: tuple[str, ...],
     file: Path | None,
     name: str | None,
+    cwd: Path | None,
     time_limit: float,
     no_html: bool,
 ) -> None:
     """Execute NOTEBOOK in a run folder of its own.
 
-    Its parameters are the variables of the cell tagged "parameters". Relative paths count from
-    the current folder.
+    Its parameters are the variables of the cell tagged "parameters". Its relative paths count from
+    the current folder, or from that of --cwd; modules beside it can be imported.
     """
     from segbook.notebooks import run as runner
 
     folder = runner.create(
-        notebook, texts=texts, file=file, name=name, time_limit=limit_of(time_limit)
+        notebook,
+        texts=texts,
+        file=file,
+        name=name,
+        cwd=cwd,
+        time_limit=limit_of(time_limit),
+        show=click.echo,
     )
     echo_start(folder)
     finish(folder, runner.execute(folder, html=not no_html))

@@ -1,9 +1,10 @@
 """Executes a notebook: a papermill engine that does not hang, saves as it goes, and can be stopped.
 
-Differs from papermill's own engine: writing into an ``Output`` widget cannot deadlock it (nbclient
-issue 312), a save is atomic and comes every few seconds also while a cell is silent, a full disk
-does not end a run, the output is seen while it is made, and the notebook that remains holds no
-timings and no widget state, so that two runs of it differ in what they computed only.
+Differs from papermill's own engine: all that the kernel writes is kept, however much and whenever
+it comes; writing into an ``Output`` widget cannot deadlock it (nbclient issue 312); a save is
+atomic and comes every few seconds also while a cell is silent; a full disk does not end a run; the
+output is seen while it is made; and the notebook that remains holds no timings and no widgets, so
+that two runs of it differ in what they computed only and no reader of it needs a kernel.
 
     papermill --engine segbook in.ipynb out.ipynb       # or: segbook run in.ipynb
 """
@@ -11,25 +12,31 @@ timings and no widget state, so that two runs of it differ in what they computed
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import logging
 import re
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import nbformat
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
 from nbclient.output_widget import OutputWidget
-from nbclient.util import run_sync
+from nbclient.util import ensure_async, run_sync
 
+from segbook.notebooks import views
 from segbook.notebooks.kernel import Kernel, ThisPython
 from segbook.runs.folder import write_atomic
-from segbook.runs.stopping import RunStopped
+from segbook.runs.stopping import GRACE, RunStopped
+from segbook.text import one_line
 
 AUTOSAVE = 5.0
 """Seconds between two saves of a running notebook."""
@@ -66,6 +73,26 @@ class SilentOutputWidget(OutputWidget):
     def sync_state(self) -> None:
         """Send nothing."""
 
+    def output(self, outs: Any, msg: Any, display_id: str | None, cell_index: int) -> None:
+        """Keep an output, and know it again when it is changed."""
+        super().output(outs, msg, display_id, cell_index)
+        if display_id:
+            self.executor.displays.setdefault(display_id, []).append(self.outputs[-1])
+
+
+class Warnings(logging.Handler):
+    """Hands what a lower layer logs on, a line at a time."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self.warn = warn
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand one record on, unless it is raised as an exception as well."""
+        line = one_line(record.getMessage())
+        if not line.startswith(("Error occurred while starting", "Kernel died while")):
+            self.warn(line)
+
 
 class Client(NotebookClient):
     """Executes a notebook's cells, mirrors their output and saves on the way.
@@ -76,6 +103,11 @@ class Client(NotebookClient):
         kernel: the run's hold on the kernel process.
         show: is told each piece of text that a cell writes.
         warn: is told, a line at a time, what went wrong without ending the run.
+        exited: is told the place of the cell, counted from 1, that ended the notebook by a
+            ``sys.exit()`` without an error.
+
+    Attributes:
+        displays: what was shown under a display id and may be changed by any cell.
     """
 
     def __init__(
@@ -86,16 +118,28 @@ class Client(NotebookClient):
         kernel: Kernel,
         show: Callable[[str], None],
         warn: Callable[[str], None],
+        exited: Callable[[int], None],
         **options: Any,
     ) -> None:
-        quiet = logging.getLogger("segbook.engine")
-        quiet.addHandler(logging.NullHandler())
-        quiet.propagate = False
-        super().__init__(nb, log=quiet, record_timing=False, coalesce_streams=True, **options)
+        log = logging.Logger("segbook.engine", logging.WARNING)
+        log.addHandler(Warnings(warn))
+        super().__init__(nb, log=log, record_timing=False, **options)
+        self.iopub_timeout = sys.maxsize  # a cell's output ends with its idle message
         self.extra_arguments = ["--IPKernelApp.log_level=ERROR"]  # else it warns at each start
         self.path, self.kernel, self.show, self.warn = path, kernel, show, warn
+        self.exited = exited
         self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": SilentOutputWidget}}
-        self.km = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
+        # Jupyter's own folder for it lies in a home that may not be there.
+        self._files = tempfile.TemporaryDirectory(prefix="segbook-kernel-")
+        self.km = AsyncKernelManager(
+            kernel_name="python3",
+            kernel_spec_manager=ThisPython(imports=kernel.imports),
+            connection_file=str(Path(self._files.name) / "connection.json"),
+            log=log,
+        )
+        self.displays: dict[str, list[nbformat.NotebookNode]] = {}
+        self._executed: dict[str, tuple[nbformat.NotebookNode, int]] = {}  # by message id
+        self._clear_next: dict[int, bool] = {}  # by cell
         self.unsaved = False
         self.failure: OSError | None = None
 
@@ -115,6 +159,8 @@ class Client(NotebookClient):
             raise
         finally:
             self.kernel.ended()
+            self._files.cleanup()
+            self.nb.cells = self._saved_cells()
             self.save()
         if self.failure:
             raise self.failure
@@ -127,13 +173,17 @@ class Client(NotebookClient):
         try:
             await self.async_start_new_kernel_client()
         except RuntimeError as error:
-            raise DeadKernelError(f"the kernel did not start: {error}") from error
+            last = "".join(f": {line.strip()}" for line in self.kernel.log_tail()[-1:])
+            raise DeadKernelError(f"the kernel did not start: {error}{last}") from error
+        self.kernel.ready = True
         try:
             for index, cell in enumerate(self.nb.cells):
                 self._refuse_if_stopped()
                 if cell.cell_type == "code" and not await self._run_cell(cell, index):
                     break
         finally:
+            if not self.kernel.stop_reason():
+                await self._end_kernel()
             await self._async_cleanup_kernel()
 
     @property
@@ -148,14 +198,34 @@ class Client(NotebookClient):
             return True
         except CellExecutionError as error:
             if error.ename == "SystemExit" and error.evalue in ("", "0", "None"):
-                self.warn(f"the notebook ended itself in cell {index + 1} (sys.exit)")
+                self.exited(index + 1)
                 return False
             raise CellFailedError(cell, index + 1, error.ename, error.evalue) from None
         except DeadKernelError:
+            while await self._receive(timeout=0.2):  # what it wrote before it died
+                pass
             raise DeadKernelError(await self._last_words(index)) from None
         finally:
             saver.cancel()
+            cell.outputs = coalesce(cell.outputs)
             self.save()
+
+    async def _end_kernel(self) -> None:
+        """Let the kernel end as a Python program does, which waits for its threads."""
+        assert self.km is not None
+        began = time.monotonic()
+        with contextlib.suppress(RuntimeError):  # it is dead
+            await ensure_async(self.km.request_shutdown())
+        while await ensure_async(self.km.is_alive()):
+            if time.monotonic() - began > GRACE:
+                self.warn(
+                    f"the kernel did not end within {GRACE:.0f} s of its last cell, as when a "
+                    "thread of the notebook goes on; what it was still to write is lost"
+                )
+                return
+            await self._receive(timeout=0.1)
+        while await self._receive(timeout=0.1):
+            pass
 
     def _refuse_if_stopped(self) -> None:
         if reason := self.kernel.stop_reason():
@@ -181,24 +251,117 @@ class Client(NotebookClient):
                 self.save()
                 await asyncio.sleep(10 * (time.monotonic() - began))
 
+    async def _async_poll_output_msg(
+        self, parent_msg_id: str, cell: nbformat.NotebookNode, cell_index: int
+    ) -> None:
+        """Receive until a cell's idle message; what threads of earlier cells write is theirs."""
+        self._executed[parent_msg_id] = cell, cell_index
+        while await self._receive(timeout=None) != parent_msg_id:
+            pass
+
+    async def _receive(self, *, timeout: float | None) -> str | bool:
+        """Receive one output; False if none comes, the id of a cell that has ended, else True."""
+        assert self.kc is not None
+        try:
+            message = await self.kc.iopub_channel.get_msg(timeout=timeout)
+        except Empty:
+            return False
+        parent = message["parent_header"].get("msg_id")
+        if parent in self._executed:
+            try:
+                self.process_message(message, *self._executed[parent])
+            except CellExecutionComplete:
+                return parent
+        return True
+
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
         """Mirror a cell's text; the rest is nbclient's."""
         self.unsaved = True
         if msg["msg_type"] == "stream":
             self.show(msg["content"]["text"])
-        return super().process_message(msg, cell, cell_index)
+        self.clear_before_next_output = self._clear_next.get(cell_index, False)
+        try:
+            return super().process_message(msg, cell, cell_index)
+        finally:
+            self._clear_next[cell_index] = self.clear_before_next_output
+
+    def output(self, outs: Any, msg: Any, display_id: str | None, cell_index: int) -> Any:
+        """Keep an output, and know it again when it is changed.
+
+        nbclient knows it by its place, which is another when streams are merged.
+        """
+        hooked = self.output_hook_stack[msg["parent_header"].get("msg_id")]
+        output = super().output(outs, msg, display_id if hooked else None, cell_index)
+        if output and display_id:
+            self.displays.setdefault(display_id, []).append(output)
+        return output
+
+    def _update_display_id(self, display_id: str, msg: Any) -> None:
+        for output in self.displays.get(display_id, ()):
+            output["data"] = nbformat.from_dict(msg["content"]["data"])
+            output["metadata"] = nbformat.from_dict(msg["content"]["metadata"])
+
+    def _saved_cells(self) -> list[nbformat.NotebookNode]:
+        """The cells as they are saved: streams in one piece, no widget that needs a kernel."""
+        widgets = {
+            comm: widget.outputs
+            for comm, widget in self.comm_objects.items()
+            if isinstance(widget, OutputWidget)
+        }
+        cells = []
+        for cell in self.nb.cells:
+            if cell.cell_type == "code":
+                cell = copy.copy(cell)
+                cell.outputs = views.still(coalesce(cell.outputs), self.widget_state, widgets)
+            cells.append(cell)
+        return cells
 
     def save(self) -> None:
         """Save the notebook; where that fails, say so once and go on: the run is worth more."""
         if not self.path:
             return
+        saved = copy.copy(self.nb)
+        saved.cells = self._saved_cells()
         try:
-            write_atomic(self.path, nbformat.writes(self.nb) + "\n")
+            write_atomic(self.path, nbformat.writes(saved) + "\n")
             self.unsaved, self.failure = False, None
         except OSError as error:
             if not self.failure:
                 self.warn(f"cannot save {error.filename}: {error.strerror}; the run goes on")
             self.failure = error
+
+
+def coalesce(outputs: Sequence[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    r"""Outputs with their streams merged, stdout before stderr; each ``\r`` takes its line back.
+
+    In the order of nbclient, whose expression for ``\r`` takes hours over a line of megabytes.
+    """
+    texts: dict[str, list[str]] = {}
+    merged: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type != "stream":
+            merged.append(output)
+        elif output.name in texts:
+            texts[output.name].append(output.text)
+        else:
+            texts[output.name] = [output.text]
+            merged.append(copy.copy(output))
+    for i, output in enumerate(merged):
+        if output.output_type == "stream":
+            output.text = _overwritten("".join(texts[output.name]))
+            if output.name == "stdout" and i and merged[i - 1].get("name") == "stderr":
+                merged[i - 1 : i + 1] = [output, merged[i - 1]]
+    return merged
+
+
+def _overwritten(text: str) -> str:
+    if "\r" not in text:
+        return text
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        shown = line.rstrip("\r")
+        lines[i] = shown.rpartition("\r")[2] + line[len(shown) :]
+    return "\n".join(lines)
 
 
 class SegbookEngine:
@@ -218,6 +381,7 @@ class SegbookEngine:
         kernel: Kernel | None = None,
         show: Callable[[str], None] | None = None,
         warn: Callable[[str], None] | None = None,
+        exited: Callable[[int], None] | None = None,
         log_output: bool = False,
         start_timeout: int = 120,
         execution_timeout: int | None = None,
@@ -233,6 +397,7 @@ class SegbookEngine:
             kernel: the run's hold on the kernel process.
             show: is told each piece of text that a cell writes.
             warn: is told what went wrong without ending the run.
+            exited: is told the place of a cell that ended the notebook by a ``sys.exit()``.
             log_output: whether that is standard output, where ``show`` is not given.
             start_timeout: seconds that the kernel may take to start.
             execution_timeout: seconds that one cell may take; None for no limit.
@@ -248,12 +413,14 @@ class SegbookEngine:
         """
         tidy(nb)
         path = save_path or (Path(output_path) if output_path else None)
+        warn = warn or (lambda line: print(line, file=sys.stderr))
         Client(
             nb,
             path=path,
             kernel=kernel or Kernel(),
             show=show or (lambda text: print(text, end="") if log_output else None),
-            warn=warn or (lambda line: print(line, file=sys.stderr)),
+            warn=warn,
+            exited=exited or (lambda cell: warn(f"sys.exit() in cell {cell} ended the notebook")),
             startup_timeout=start_timeout,
             timeout=execution_timeout,
         ).run()

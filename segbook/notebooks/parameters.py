@@ -35,8 +35,14 @@ TYPES = {"bool": bool, "int": int, "float": float, "str": str, "Any": Any, "set"
          "dict": dict, "Dict": dict, "Mapping": dict,
          "Literal": Literal, "Optional": Optional, "Union": Union}  # fmt: skip
 """What an annotation may be made of, by name."""
-YAML_FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
-"""A number to everybody but YAML 1.1, which wants a dot and a sign in it."""
+YAML_NUMBER = {
+    "int": re.compile(r"[-+]?(0|[1-9]\d*)$"),
+    "float": re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"),
+}
+YAML_WORDS = {"null": ("~", "null", "Null", "NULL"),
+              "bool": ("true", "True", "TRUE", "false", "False", "FALSE")}  # fmt: skip
+"""What YAML 1.2 takes for more than a text. YAML 1.1, which PyYAML reads, has traps beside these:
+010 is eight, 12:30:00 seconds, 1_0 ten, ``no`` false, 2026-01-01 a date, and 1e3 a text."""
 
 
 class Parameter(NamedTuple):
@@ -77,13 +83,7 @@ def declared(cells: Sequence[Mapping[str, Any]]) -> dict[str, Parameter]:
         raise ValueError(f"the notebook has {len(tagged)} cells tagged {TAG!r}; it may have one")
     if not tagged:
         return {}
-    source = _source(tagged[0])
-    try:
-        statements = ast.parse(source).body
-    except SyntaxError as error:
-        raise ValueError(f"line {error.lineno} of the parameters cell: {error.msg}") from None
-    parameters = [_parameter(statement, source) for statement in statements]
-    return {parameter.name: parameter for parameter in parameters if parameter}
+    return dict(_assignments(_source(tagged[0]), "parameters cell"))
 
 
 def values(
@@ -91,18 +91,45 @@ def values(
 ) -> dict[str, Any]:
     """What a user set, checked: ``name=text`` pairs, which win, and a YAML file of parameters.
 
+    A plain word of the file means what it means on the command line: 010 is ten to a whole number
+    and "010" to a text. What is in quotes is a text.
+
     Raises:
-        ValueError: an unknown name (the valid ones are listed), a value of another type, or a
-            file that cannot be read.
+        ValueError: an unknown name (the valid ones are listed) or one that is given twice, a value
+            of another type, or a file that cannot be read.
     """
-    given: dict[str, Any] = {}
-    for name, value in (_read_yaml(file) if file else {}).items():
-        given[str(name)] = _checked(_lookup(parameters, str(name)), value, schema.convert)
+    from_file = {
+        name: _checked(_lookup(parameters, name), value, read)
+        for name, (value, read) in (_read_yaml(file) if file else {}).items()
+    }
+    typed: dict[str, Any] = {}
     for pair in texts:
         name, equals, text = pair.partition("=")
+        name = name.strip()
         if not equals:
             raise ValueError(f"a parameter is given as name=value, got {pair!r}")
-        given[name.strip()] = _checked(_lookup(parameters, name.strip()), text, schema.from_text)
+        if name in typed:
+            raise ValueError(f"parameter {name!r} is given twice; give it once")
+        typed[name] = _checked(_lookup(parameters, name), text, schema.from_text)
+    return from_file | typed
+
+
+def injected(
+    cells: Sequence[Mapping[str, Any]], parameters: Mapping[str, Parameter]
+) -> dict[str, Any]:
+    """The values of an earlier run that an executed notebook holds; empty in another.
+
+    Raises:
+        ValueError: a line of that cell is not ``name = literal``, or its value has another type
+            than the parameter.
+    """
+    given = {}
+    for cell in cells:
+        if _has_tag(cell, INJECTED_TAG):
+            for name, parameter in _assignments(_source(cell), f"cell tagged {INJECTED_TAG}"):
+                known = parameters.get(name)
+                value = parameter.default
+                given[name] = _checked(known, value, schema.convert) if known else value
     return given
 
 
@@ -110,7 +137,7 @@ def inject(cells: list[Any], given: Mapping[str, Any], *, new_cell: Any) -> None
     """Put the values into a notebook, in a cell of their own behind the declared defaults.
 
     Args:
-        cells: the notebook's cells, changed in place; an earlier run's values are dropped.
+        cells: the notebook's cells, changed in place; an earlier run's values go (see `injected`).
         given: plain literals by name.
         new_cell: makes a code cell of a source: ``nbformat.v4.new_code_cell``.
     """
@@ -120,8 +147,8 @@ def inject(cells: list[Any], given: Mapping[str, Any], *, new_cell: Any) -> None
     lines = ["# Parameters of this run", *(f"{name} = {value!r}" for name, value in given.items())]
     cell = new_cell("\n".join(lines))
     cell["metadata"]["tags"] = [INJECTED_TAG]
-    position = next(i for i, other in enumerate(cells) if _has_tag(other, TAG))
-    cells.insert(position + 1, cell)
+    declaring = [i for i, other in enumerate(cells) if _has_tag(other, TAG)]
+    cells.insert(declaring[0] + 1 if declaring else 0, cell)
 
 
 def _has_tag(cell: Mapping[str, Any], tag: str) -> bool:
@@ -132,7 +159,16 @@ def _source(cell: Mapping[str, Any]) -> str:
     return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
 
 
-def _parameter(statement: ast.stmt, source: str) -> Parameter | None:
+def _assignments(source: str, cell: str) -> list[tuple[str, Parameter]]:
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError as error:
+        raise ValueError(f"line {error.lineno} of the {cell}: {error.msg}") from None
+    parameters = [_parameter(statement, source, cell) for statement in statements]
+    return [(parameter.name, parameter) for parameter in parameters if parameter]
+
+
+def _parameter(statement: ast.stmt, source: str, cell: str) -> Parameter | None:
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return None  # a text in place of a comment
     kind = None
@@ -150,8 +186,8 @@ def _parameter(statement: ast.stmt, source: str) -> Parameter | None:
     except ValueError:
         line = (ast.get_source_segment(source, statement) or "").splitlines()[0]
         raise ValueError(
-            f"line {statement.lineno} of the parameters cell is no `name = literal`: {line}. "
-            "Compute in the cells behind it."
+            f"line {statement.lineno} of the {cell} is no `name = literal`: {line}. "
+            + ("Compute in the cells behind it." if cell == "parameters cell" else "Delete it.")
         ) from None
     untyped = "Any" if default is None else type(default).__name__
     return Parameter(target.id, kind or untyped, default)
@@ -198,19 +234,35 @@ def _checked(parameter: Parameter, value: Any, read: Callable[[Any, Any], Any]) 
         ) from None
 
 
-def _read_yaml(path: Path) -> dict[Any, Any]:
+def _read_yaml(path: Path) -> dict[str, tuple[Any, Callable[[Any, Any], Any]]]:
+    """By name, a file's values, and how each is read: a plain word as on the command line."""
     import yaml
 
     class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: dict[str, Any] = {}
+
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
                 raise ValueError("aliases (*name) are not allowed; write the value out")
             return super().compose_node(parent, index)
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, [*"-+0123456789"])
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            if repeated := [key for key in keys if keys.count(key) > 1]:
+                raise ValueError(f"{repeated[0]!r} is given twice; give it once")
+            return super().construct_mapping(node, deep)
+
+    for kind, words in YAML_WORDS.items():
+        pattern = re.compile(f"({'|'.join(words)}{'|' * (kind == 'null')})$")
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", pattern, None)
+    for kind, pattern in YAML_NUMBER.items():
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", pattern, None)
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, Loader)  # noqa: S506 a SafeLoader
+        loader = Loader(path.read_text(encoding="utf-8-sig"))
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        content = loader.construct_document(node)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -219,4 +271,12 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
         return {}
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold `name: value` lines, got {type(content).__name__}")
-    return content
+    read = {}
+    for (key, value), (_, written) in zip(content.items(), node.value, strict=True):
+        plain = isinstance(written, yaml.ScalarNode) and written.style is None
+        implied = loader.resolve(yaml.ScalarNode, written.value, (True, False)) if plain else None
+        if plain and value is not None and implied == written.tag:  # no explicit !!str
+            read[str(key)] = written.value, schema.from_text
+        else:
+            read[str(key)] = value, schema.convert
+    return read

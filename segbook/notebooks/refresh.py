@@ -28,8 +28,8 @@ def refresh(path: Path) -> float:
     notebook = nbformat.read(path, as_version=4)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as runs:
-        variables = {"SEGBOOK_RUNS": runs, "TQDM_DISABLE": "1"}  # a finished bar says nothing
-        kernel = Kernel(variables, folder=path.parent.resolve())
+        here = path.parent.resolve()
+        kernel = Kernel({"SEGBOOK_RUNS": runs}, folder=here, imports=[here])
         SegbookEngine.execute_notebook(notebook, "python3", save_path=path, kernel=kernel)
     return time.monotonic() - began
 

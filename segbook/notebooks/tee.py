@@ -18,11 +18,11 @@ class Tee:
         folder: the run.
 
     Attributes:
-        log: the open log file, unbuffered, for child processes to write into.
+        log: the open log file, unbuffered, for child processes to write into; it can be read.
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        self.log = open(folder.path / "log.txt", "ab", buffering=0, opener=regular)
+        self.log = open(folder.path / "log.txt", "a+b", buffering=0, opener=regular)
 
     def __enter__(self) -> Tee:
         return self

@@ -70,7 +70,7 @@ class DamagedRunError(ValueError):
 
 def runs_root() -> Path:
     """Where new run folders go: ``$SEGBOOK_RUNS``, else ``runs`` in the current folder."""
-    return Path(os.environ.get("SEGBOOK_RUNS", "runs"))
+    return Path(os.path.expanduser(os.environ.get("SEGBOOK_RUNS") or "runs"))
 
 
 class RunFolder:

@@ -166,6 +166,7 @@ def page(folder: RunFolder) -> str:
         "time": _format_seconds(described.get("seconds_total") or described.get("seconds")),
         "result": format_result(described.get("result")),
         "error": format_run_error(described.get("error")),
+        "warnings": "; ".join(described.get("warnings") or []),
         "data": ", ".join(f"{k} {v[:12]}" for k, v in _mapping(described, "data_manifest")),
         "source": _format_source(described),
         "versions": ", ".join(f"{k} {v}" for k, v in _mapping(described, "versions")),

@@ -107,6 +107,7 @@ class RunRecord(TypedDict, total=False):
     data_before: list[dict] | None  # as data_manifest, "until" which step; newest last
     result: Result | None
     error: RunError | str | None
+    warnings: list[str] | None  # of what runs the notebook's cells
     forecast: Forecast | None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,9 +57,7 @@ class MaskExplorer(anywidget.AnyWidget):
     """An image under its labels: layers, opacity, classes on and off, the class under the pointer.
 
     Everything happens in the browser, so it answers at once and goes on working without a kernel.
-    Where no script runs (GitHub, an executed notebook) it leaves a picture. With the environment
-    variable ``SEGBOOK_HEADLESS`` set it leaves nothing but that picture: a stored widget would be
-    an empty box for whoever opens the notebook later.
+    Where no script runs (GitHub, an executed notebook) it leaves a picture.
 
     Args:
         image: an image, shape (3, H, W) or (H, W, 3), uint8 or float, or a sequence or batch of
@@ -227,8 +224,6 @@ class MaskExplorer(anywidget.AnyWidget):
         data, metadata = cast(tuple[dict, dict], super()._repr_mimebundle_(**kwargs))
         data["image/png"] = base64.b64encode(self.snapshot()).decode()
         metadata = {**metadata, "image/png": {"alt": repr(self)}}
-        if os.environ.get("SEGBOOK_HEADLESS"):
-            data = {kind: data[kind] for kind in ("text/plain", "image/png")}
         return data, metadata
 
 

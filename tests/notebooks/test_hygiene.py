@@ -8,6 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from segbook.notebooks.views import VIEW
+
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
 
@@ -94,3 +96,4 @@ def test_small_and_without_timing_or_widget_state(notebook, request):
         assert "execution" not in cell.metadata
         for output in cell.get("outputs", []):
             assert len(str(output)) < 300_000
+            assert VIEW not in output.get("data", {})  # whoever opens it has no model for it

@@ -125,11 +125,20 @@ def test_a_file_gives_typed_values_and_the_command_line_wins(declared, tmp_path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("steps: 2.5", r"steps is declared as int, got 2.5 \(it takes a whole number\)"),
+        ("steps: 2.5", r"steps is declared as int, got '2.5' \(it takes a whole number\)"),
         ("steps: '5'", "steps is declared as int"),
-        ("name: 007", "quote it"),
-        ("flag: 1", "flag is declared as bool"),
-        ("free: 2026-01-01", "it takes a plain literal"),
+        ("name: null", "quote it"),
+        ("name: [a]", "quote it"),
+        ("steps: 12:30:00", "steps is declared as int, got '12:30:00'"),
+        ("steps: !!str 5", "steps is declared as int, got '5'"),
+        ("scales: [010]", r"scales is declared as list\[float\], got \['010'\]"),
+        ("scales: [1:30]", "scales is declared as"),
+        ("flag: 2", "flag is declared as bool"),
+        ("steps: 1\nsteps: 2", "'steps' is given twice"),
+        ("options: {a: 1, b: 2, a: 3}", "'a' is given twice"),
+        ("options: [{a: 1, a: 3}]", "'a' is given twice"),
+        ("free: !!timestamp 2026-01-01", "it takes a plain literal"),
+        ("? [a]\n: 1", "p.yaml is no YAML"),
         ("stps: 1", "unknown parameter 'stps'"),
         ("- 1", "name: value"),
         ("free: !!python/object/apply:os.system [ls]", "p.yaml is no YAML of plain values"),
@@ -142,6 +151,67 @@ def test_a_bad_file_is_refused(declared, tmp_path, content, message):
     file.write_text(content)
     with pytest.raises(ValueError, match=message):
         parameters.values(declared, file=file)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("name: 010", "010"),
+        ("name: 12:30:00", "12:30:00"),
+        ("name: 1e3", "1e3"),
+        ("name: yes", "yes"),
+        ("name: 2026-01-01", "2026-01-01"),
+        ("name: 1_000  # a comment", "1_000"),
+        ("name: true", "true"),
+        ("name: 'no'", "no"),
+        ("name: |\n  two\n  lines\n", "two\nlines\n"),
+        ("steps: 010", 10),
+        ("steps: 1_000", 1000),
+        ("lr: 1e3", 1000.0),
+        ("lr: 5", 5.0),
+        ("flag: on", True),
+        ("flag: 0", False),
+        ("free: 010", "010"),
+        ("free: 12:30:00", "12:30:00"),
+        ("free: yes", "yes"),
+        ("free: 1e3", 1000.0),
+        ("free: ~", None),
+        ("free: [010, 12:30, no, 1e3, 7, 2026-01-01, true, null, '8']",
+         ["010", "12:30", "no", 1000.0, 7, "2026-01-01", True, None, "8"]),
+        ("options: {yes: 1, 010: 2}", {"yes": 1, "010": 2}),
+        ("root:", None),
+        ("root: none", None),
+        ("crop: (1, 2)", (1, 2)),
+        ("\ufeffsteps: 5", 5),
+    ],
+)  # fmt: skip
+def test_a_plain_word_of_a_file_is_what_was_typed(declared, tmp_path, line, value):
+    """YAML 1.1 makes 8 of 010, 45000 of 12:30:00, True of yes, a text of 1e3."""
+    file = tmp_path / "p.yaml"
+    file.write_text(line, encoding="utf-8")
+    [got] = parameters.values(declared, file=file).values()
+    assert got == value
+    assert type(got) is type(value)
+
+
+def test_a_parameter_is_given_once(declared):
+    with pytest.raises(ValueError, match="'steps' is given twice; give it once"):
+        parameters.values(declared, texts=["steps=1", " steps =1"])
+
+
+def test_an_executed_notebooks_values_are_read_and_checked(declared):
+    executed = cell("# Parameters\nsteps = 7\ncrop = [3, 4]\nother = 'kept'", "injected-parameters")
+    assert parameters.injected([cell("lr = 1", "parameters"), executed], declared) == {
+        "steps": 7, "crop": (3, 4), "other": "kept",
+    }  # fmt: skip
+    assert parameters.injected([cell("steps = 7")], declared) == {}
+    for source, message in [
+        ("steps = 2.5", "steps is declared as int, got 2.5"),
+        ("steps = float('nan')", "line 1 of the cell tagged injected-parameters is no"),
+        ("steps = = 1", "line 1 of the cell tagged injected-parameters"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            parameters.injected([cell(source, "injected-parameters")], declared)
 
 
 def test_a_missing_file_is_named(declared, tmp_path):

@@ -1,0 +1,76 @@
+"""Widgets in a saved notebook: a view without its model gives way to what it showed.
+
+A view is a reference to a model that lived in the kernel. Whoever opens the notebook later sees
+"Error displaying widget: model not found" in its place, over the picture that lies beside it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import nbformat
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def still(
+    outputs: Sequence[nbformat.NotebookNode],
+    states: Mapping[str, Mapping[str, Any]],
+    captured: Mapping[str, Sequence[nbformat.NotebookNode]],
+) -> list[nbformat.NotebookNode]:
+    """Outputs in which no widget is.
+
+    A view gives way to its picture or its text, a progress bar to the words at its end; what was
+    written into the ``Output`` widgets in it follows.
+
+    Args:
+        outputs: of a cell; they are left as they are.
+        states: by model id.
+        captured: by the model id of an ``Output`` widget, what it holds.
+    """
+    kept = []
+    for output in outputs:
+        view = output.get("data", {}).get(VIEW)
+        if not view:
+            kept.append(output)
+            continue
+        models = list(_tree(view.get("model_id"), states))
+        inside = [one for model in models for one in captured.get(model, ())]
+        if not (inside and models[0] in captured):  # an Output widget has no text of its own
+            data = {kind: value for kind, value in output.data.items() if kind != VIEW}
+            if progress := _progress([states[model] for model in models]):
+                data["text/plain"] = progress
+            kept.append(nbformat.from_dict({**output, "data": data}))
+        others = {model: held for model, held in captured.items() if model not in models}
+        kept += still(inside, states, others)
+    return kept
+
+
+def _tree(model: Any, states: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A model's id and those of the models in it, each once."""
+    waiting, seen = [model], set()
+    while waiting:
+        model = waiting.pop(0)
+        if model in states and model not in seen:
+            seen.add(model)
+            yield model
+            children = states[model].get("children") or ()
+            waiting[:0] = [str(child).removeprefix("IPY_MODEL_") for child in children]
+
+
+def _progress(models: Sequence[Mapping[str, Any]]) -> str:
+    """What a progress bar says at its end; empty where there is none among the models."""
+    bars = [model for model in models if "Progress" in str(model.get("_model_name"))]
+    if not bars:
+        return ""
+    words = [
+        html.unescape(re.sub(r"<[^>]*>", "", str(model.get("value", "")))).strip()
+        for model in models
+        if model.get("_model_name") in ("HTMLModel", "LabelModel")
+    ]
+    return " ".join(filter(None, words)) or ", ".join(
+        f"{bar.get('value', 0):g} of {bar.get('max', 0):g}" for bar in bars
+    )
