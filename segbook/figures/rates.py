@@ -25,7 +25,9 @@ def learning_rates(rates: Mapping[str, Sequence[float]]) -> Figure:
     figure = Figure(figsize=(6.2, 2.8), layout="constrained")
     axes = figure.subplots()
     for number, (name, values) in enumerate(rates.items()):
-        (line,) = axes.plot(values, label=f"{text.figure(name)}: highest {max(values):.4g}")
+        (line,) = axes.plot(
+            values, label=f"{text.figure(name, most=24)}: highest {max(values):.4g}"
+        )
         line.set(**({"linewidth": 1.4} if number else {"linewidth": 6, "alpha": 0.35}))
     axes.set(title="learning rate", xlabel="step", ylim=(0, None))
     axes.set_xlim(left=0)

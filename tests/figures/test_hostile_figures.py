@@ -74,6 +74,7 @@ def drawings(names, shape=(24, 32), tmp_path=None):
             palette=colours, policy=one,
         ),
         "curves": lambda: figures.curves(metrics, policy=one),
+        "learning_rates": lambda: figures.learning_rates({name: [0.1, 0.2] for name in names}),
         "findings": lambda: figures.findings(found),
     }  # fmt: skip
 
@@ -84,7 +85,10 @@ def test_every_public_figure_is_drawn_here(tmp_path):
     assert drawn | pictures == set(figures.__all__)
 
 
-KINDS = ["overlay", "comparison", "worst_images", "confusion", "iou_bars", "curves", "findings"]
+KINDS = [
+    "overlay", "comparison", "worst_images", "confusion", "iou_bars", "curves", "learning_rates",
+    "findings",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)

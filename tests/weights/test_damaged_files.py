@@ -227,5 +227,5 @@ def test_only_regular_files_are_read(tmp_path, kind):
         path.symlink_to("/dev/zero")
     network = segkit.create_model("lraspp_mobilenet_v3_large", num_classes=2)
     for read in (read_header, fetch, segkit.load_model, lambda p: load_weights(network, p)):
-        with pytest.raises(ValueError, match=f"{path} is (a pipe, a device or )?a folder"):
+        with pytest.raises(ValueError, match=f"{path} is a (pipe|device|folder)"):
             read(path)

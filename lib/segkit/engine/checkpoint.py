@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from segkit import random_state
-from segkit.weights.files import open_regular, sync, write
+from segkit.files import open_regular
+from segkit.weights.files import sync, write
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 FORMAT = "segkit.checkpoint.2"
@@ -102,15 +102,13 @@ def load_checkpoint(
 
 def _read(path: Path) -> tuple[Any, Any]:
     """The state and the random numbers' state of a file."""
+    if not os.path.lexists(path):
+        raise FileNotFoundError(path)
     open_regular(path).close()  # a pipe would be waited for
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would be waited for
-            raise ValueError("it is no regular file")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise
     except (SafetensorError, OSError) as error:
         raise ValueError(f"it is no whole file ({error})") from error
     if metadata.get("format") not in (FORMAT, "segkit.checkpoint.1"):

@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock
 from tqdm import tqdm
 
-from segkit.weights.files import open_regular, sync
+from segkit.files import open_regular
+from segkit.weights.files import sync
 
 ATTEMPTS = 4  # without a new byte, before a download is given up
 LARGEST = 16 << 30

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import struct
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from segkit.files import open_regular
 from segkit.weights.wrappers import plain_state
 
 LARGEST_INDEX = 16 << 20
@@ -243,25 +243,13 @@ def is_pickle(path: Path) -> bool:
 
     Raises:
         ValueError: it is no regular file.
+        FileNotFoundError: there is no such file.
     """
+    path.stat()
     with open_regular(path) as file:
         start = file.read(9)
     # Byte 8 of a safetensors file opens its JSON; the length before it may look like anything.
     return start[8:] != b"{" and (start.startswith(b"PK") or start[:1] == b"\x80")
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, and nothing else that may lie under its name.
-
-    Raises:
-        ValueError: a pipe, which would never end, a device, or a folder.
-        FileNotFoundError: there is no such file.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    raise ValueError(f"{path} is a pipe, a device or a folder: give a regular file")
 
 
 def sync(path: Path) -> None:
