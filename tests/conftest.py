@@ -40,6 +40,15 @@ def _runs_elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _signals_stay():
+    """A command that was called in this process ends it, as far as its signals go."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
 def _cures_can_be_followed(monkeypatch):
     """Whatever a test makes the doctor or the program say: what it names is there."""
     import hints

@@ -135,7 +135,7 @@ def test_every_card_is_complete(name):
 def test_importing_segkit_offers_the_catalog_and_needs_no_screen():
     program = (
         "import sys, segkit\n"
-        "offered = {'SegOutput', 'create_model', 'list_models', 'load_model'}\n"
+        "offered = {'SegOutput', 'create_model', 'list_models', 'load_model', 'save_weights'}\n"
         "assert set(segkit.__all__) == offered\n"
         "assert 'pp_liteseg_t' in segkit.list_models()\n"
         "screens = ['matplotlib', 'IPython', 'ipywidgets', 'papermill', 'nbformat', 'segbook']\n"

@@ -242,7 +242,8 @@ def test_eval_does_not_mix_the_images_of_a_batch(model):
     alone = torch.cat([model(images[:1]).logits, model(images[1:]).logits])
     scale = together.abs().max().item()
     assert 0 < scale < math.inf
-    torch.testing.assert_close(alone, together, atol=1e-5 * max(scale, 1.0), rtol=1e-5)
+    # Rounding, which goes another way with another batch; mixed images differ by hundredths.
+    torch.testing.assert_close(alone, together, atol=5e-5 * max(scale, 1.0), rtol=1e-5)
 
 
 @pytest.mark.slow

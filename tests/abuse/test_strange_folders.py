@@ -586,14 +586,14 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_spawned_loaders_import_nothing_that_lies_beside_the_data(traps):
     done = python(SPAWN, cwd=traps)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (traps / "caught.txt").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_several_processes_import_nothing_that_lies_beside_the_data(good, traps, monkeypatch):
     from torch.distributed.launcher import api
 

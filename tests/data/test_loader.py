@@ -221,7 +221,7 @@ def test_a_killed_worker_is_told():
         list(batches(Dying(10), batch_size=2, seed=0, stop=20, workers=1))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     "context", ["fork", pytest.param("spawn", marks=pytest.mark.slow), "forkserver"]
 )

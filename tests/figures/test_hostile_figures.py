@@ -146,7 +146,7 @@ def test_an_image_without_pixels_is_refused():
             draw()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_hundred_images_are_a_figure_that_can_be_stored():
     image, truth, prediction = scene((64, 8))
     rows = [(str(k), image, truth, prediction) for k in range(100)]
@@ -155,7 +155,7 @@ def test_a_hundred_images_are_a_figure_that_can_be_stored():
     assert figure.get_size_inches()[1] <= 100
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["c", "a rather long name of a class"])
 def test_as_many_classes_as_there_can_be(name, tmp_path):
     names = [f"{name} {k}" for k in range(255)]

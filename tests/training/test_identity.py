@@ -523,7 +523,7 @@ def test_a_kill_around_a_validation_changes_nothing(tmp_path, monkeypatch, where
     assert RunFolder(killed).read()["result"] == whole.read()["result"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_processes_that_a_cell_starts_do_not_share_the_notebooks_folder(tmp_path, monkeypatch):
     code = f"""
 import sys

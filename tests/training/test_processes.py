@@ -246,7 +246,7 @@ print("first" if folder else "other", flush=True)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_torchrun_by_hand(root, tmp_path):
     folder = create(root, steps="2")
     (tmp_path / "by_hand.py").write_text(BY_HAND)

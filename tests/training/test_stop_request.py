@@ -115,7 +115,7 @@ join_by_hand(lambda processes: RunFolder(sys.argv[1]), headless.execute)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_by_hand_a_lost_process_is_not_told_in_the_words_of_its_connection(root):
     folder = create(root, 1)
     variables = {
