@@ -212,6 +212,7 @@ def test_images_may_be_grey(variant):
     assert model(images).logits.shape == (1, K, *images.shape[2:])
 
 
+@pytest.mark.slow
 def test_a_training_step_reaches_every_parameter(model):
     assert_step(model)
 

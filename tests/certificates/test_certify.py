@@ -151,6 +151,7 @@ def test_comparisons_by_hand_are_in_models_md():
     assert models_md.listed([options]) == "0 theirs (`gates='x'`), up to nothing else"
 
 
+@pytest.mark.slow
 def test_options_of_comparisons_are_taken_by_the_builders():
     for name, known in certify.facts().items():
         for entry in known.compared:

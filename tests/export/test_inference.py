@@ -57,6 +57,7 @@ def relative(found, expected):
     return float((found.float() - expected).abs().max() / expected.abs().max())
 
 
+@pytest.mark.slow
 def test_the_same_logits_and_labels_in_float32(family):
     network, expected, fused = family
     before = {key: value.clone() for key, value in network.state_dict().items()}

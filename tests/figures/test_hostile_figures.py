@@ -16,6 +16,8 @@ from segbook.widgets import MaskExplorer
 from segkit.doctor import Finding
 from segkit.doctor.finding import Place
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     "$\\nope{x$", "$", "cost $5 to $10", "\\$x$", "a^b_c{}", "%d {x}", "\x1b]0;t\x07", "a\nb", "\0",
     "\udc80", "\ud800", "\u202etxt", "_background_", "", "n" * 5000, "道路",

@@ -21,6 +21,8 @@ from segbook.training.loop import LOG_EVERY
 from segbook.training.record import HEADLESS_VARIABLE
 from segkit.engine import load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.slow  # each trains
+
 TINY = {
     "model": "fast_scnn",
     "image_size": (64, 64),
