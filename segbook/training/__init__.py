@@ -25,6 +25,7 @@ __getattr__ = lazy(
         "build": "state",
         "evaluate_best": "evaluation",
         "fit": "loop",
+        "lesson_run": "lesson",
         "train": "loop",
     },
 )
