@@ -27,10 +27,10 @@ CHECKS = (
     "zero_and_255_masks",
     "off_by_one",
     "values_out_of_range",
-    "void_share",
     "near_duplicates",
+    "void_share",
 )
-VERMILION, YELLOW = (213, 94, 0), (230, 159, 0)
+VERMILION, YELLOW, GREY = (213, 94, 0), (230, 159, 0), (118, 118, 118)
 ROUNDING = 40  # of JPEG
 
 lab = test_mask_explorer.lab
@@ -52,7 +52,7 @@ def rows(picture: np.ndarray) -> list[str]:
     left = picture[:, :40].astype(int)
     bars = {
         name: (np.abs(left - colour).max(-1) <= ROUNDING).sum(1) >= 3
-        for name, colour in (("error", VERMILION), ("warning", YELLOW))
+        for name, colour in (("error", VERMILION), ("warning", YELLOW), ("note", GREY))
     }
     found = []
     for name, bar in bars.items():
@@ -88,7 +88,7 @@ def test_the_report_shows_ten_findings(lab: tuple[str, str], tmp_path: Path, vis
 
     content = base64.b64decode(image.get_attribute("src").partition("base64,")[2])
     picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-    assert rows(picture) == ["error"] * 9 + ["warning"]
+    assert rows(picture) == ["error"] * 8 + ["warning", "note"]
     # Beside the bars and frames, pixels of the samples are marked.
     right = picture[:, picture.shape[1] // 2 :].astype(int)
     assert (np.abs(right - VERMILION).max(-1) <= ROUNDING).sum() > 1000
