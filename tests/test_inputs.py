@@ -639,3 +639,35 @@ def test_what_torchscript_is_told_to_do_works():
     assert torch.equal(traced(images), model(images).logits)
     program = torch.export.export(LogitsOnly(model), (images,))
     torch.testing.assert_close(program.module()(images), model(images).logits)
+
+
+def test_hints_of_shape_and_type_can_be_followed():
+    logits, labels = batch()
+    with pytest.raises(ValueError, match=r"int64 of shape") as caught:  # they have a batch already
+        losses.cross_entropy(logits.long(), labels)
+    assert "logits[None]" not in str(caught.value)
+    for weight in ("balanced", b"x"):
+        with pytest.raises(ValueError, match="this is a") as caught:
+            losses.cross_entropy(logits, labels, weight=weight)
+        assert "as_tensor" not in str(caught.value)
+    counts = metrics.ConfusionMatrix(3)
+    with pytest.raises(ValueError, match=r"labels\.squeeze\(1\)") as caught:
+        counts.update(labels, labels[:, None])
+    assert "argmax" not in str(caught.value)  # which would make zeros of them
+    counts.update(labels, labels[:, None].squeeze(1))
+    assert counts.miou() == 1
+
+
+@each_loss
+def test_class_weights_that_overflow_are_infinite(loss):
+    logits, labels = batch()
+    with pytest.raises(ValueError, match="class weights are finite"):
+        weighted(loss)(torch.full((3,), 1e300, dtype=torch.float64))(logits, labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64, torch.int8])
+def test_every_integer_is_counted(dtype):
+    _, labels = batch()
+    counts = metrics.ConfusionMatrix(3)
+    counts.update(labels.to(dtype), labels.to(dtype))
+    assert counts.miou() == 1

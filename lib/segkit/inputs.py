@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -48,8 +49,8 @@ def check_tensor(name: str, value: Any, takes: str) -> Tensor:
         cure = f"{kind} of tensors: torch.stack makes one of those of one shape"
     elif type(value).__module__.startswith("PIL."):
         cure = "a PIL image: torchvision.transforms.functional.pil_to_tensor makes a tensor of it"
-    elif value is None:
-        cure = "None"
+    elif value is None or isinstance(value, str | bytes | os.PathLike):
+        cure = "None" if value is None else kind
     else:
         cure = f"{kind}: torch.as_tensor makes a tensor of an array or of numbers"
     raise ValueError(f"{name}: needed are {takes}, and this is {cure}")
@@ -68,7 +69,8 @@ def check_scores(logits: Any, *, dims: Sequence[int] = (4, 5)) -> Tensor:
     takes = "raw floating-point scores of shape (B, K, H, W)" + ", or (B, K, D, H, W)" * (5 in dims)
     check_tensor("logits", logits, takes)
     if logits.ndim not in dims or not logits.is_floating_point():
-        batch = "; logits[None] makes a batch of one" if logits.ndim + 1 in dims else ""
+        single = logits.ndim not in dims and logits.ndim + 1 in dims
+        batch = "; logits[None] makes a batch of one" * (single and logits.is_floating_point())
         raise ValueError(f"logits are {_described(logits)}; needed are {takes}{batch}")
     if logits.shape[1] < 2:
         raise ValueError(
@@ -146,7 +148,7 @@ def check_class_weights(weight: Any, num_classes: int, *, name: str = "weight") 
             f"need ({num_classes},): one number for each"
         )
     if _can_look(weight):
-        numbers = weight.detach().double()
+        numbers = weight.detach().float()  # losses compute in it: what overflows there is infinite
         if not numbers.isfinite().all() or (numbers < 0).any() or not numbers.any():
             raise ValueError(
                 f"{name} is {_numbers(numbers)}; class weights are finite, 0 or more and not all "

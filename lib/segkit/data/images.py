@@ -271,6 +271,12 @@ def to_ids(file: PictureFile) -> np.ndarray:
                 "for void; map them (instance ids are often class * 1000 + n)",
             )
         return values.astype(np.uint8)
+    if file.format == "TIFF" and file.mode == "L" and file.raw_mode.endswith(("I", "IR")):
+        raise FileError(
+            file.path,
+            "is a TIFF in which 0 means white (WhiteIsZero): some programs turn its values over "
+            "and others do not, so that an id may be 255 minus it; save masks as PNG",
+        )
     if file.mode not in ("1", "L", "P"):
         raise FileError(
             file.path,
