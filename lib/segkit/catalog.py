@@ -47,6 +47,7 @@ import segkit.models.unet_plus_plus
 import segkit.models.upernet
 from segkit.backbones.catalog import takes
 from segkit.builder import Kind, option_names, own_backbone
+from segkit.files import nearby_said
 from segkit.weights import Source, fetch, load_weights, read_header
 from segkit.weights.files import read_shapes
 from segkit.weights.loading import misfit, misfit_error, open_for
@@ -116,8 +117,8 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
         if weights is None or error.filename != os.fspath(weights):
             raise
         raise FileNotFoundError(
-            f"weights={os.fspath(weights)!r}: there is no such file; give a .safetensors file, "
-            "such as a run's checkpoints/best.safetensors"
+            f"weights={os.fspath(weights)!r}: there is no such file{nearby_said(weights)}; give a "
+            ".safetensors file, such as a run's checkpoints/best.safetensors"
         ) from None
     except ValueError as error:
         # A backbone on its own calls them weights.

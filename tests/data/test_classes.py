@@ -153,7 +153,6 @@ def test_what_is_refused(tmp_path, content, message):
         {"label2id": {"tree": 1, "road": 0}},
         {"categories": [{"id": 1, "name": "tree"}, {"id": 0, "name": "road"}]},
         {"labels": {"road": 0, "tree": 1}, "channel_names": {"0": "CT"}},  # nnU-Net
-        {"names": {"0": "road", "1": "tree"}},  # YOLO
         [{"id": 1, "title": "tree"}, {"id": 0, "title": "road"}],
         [{"train_id": 1, "name": "tree"}, {"train_id": 0, "name": "road"}],
     ],

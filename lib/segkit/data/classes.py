@@ -226,7 +226,7 @@ def _read_json(path: Path) -> _Table:
     palette = None
     if isinstance(content, dict):
         palette = content.get("palette")
-        for key in ("classes", "id2label", "label2id", "categories", "labels", "names"):
+        for key in ("classes", "id2label", "label2id", "categories", "labels"):
             content = content.get(key, content) if isinstance(content, dict) else content
     table = _given(content)
     return table if palette is None else table._replace(palette=palette)

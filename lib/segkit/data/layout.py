@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from segkit.data.images import IMAGE_SUFFIXES
-from segkit.files import FileError, folded, nearby, read_text, shown, what_is_there
+from segkit.files import FileError, folded, nearby, nearby_said, read_text, shown, what_is_there
 
 MAX_LIST = 64 << 20
 """Largest list of stems that is read, in bytes."""
@@ -155,8 +155,7 @@ def no_folder(root: Path) -> str:
     """What a message says of a folder that there is not."""
     if os.path.lexists(root):
         return f"this {what_is_there(root)}" if not root.is_file() else "this is a file"
-    near = nearby(root)
-    return "there is no such folder" + (f", but {shown(near)} lies there" if near else "")
+    return "there is no such folder" + nearby_said(root)
 
 
 def find_splits(root: Path) -> list[str]:

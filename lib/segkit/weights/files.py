@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from segkit.files import open_regular
+from segkit.files import open_regular, what_is_there
 from segkit.weights.wrappers import plain_state
 
 _TORCH_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
@@ -274,7 +275,8 @@ def is_pickle(path: Path) -> bool:
         ValueError: it is no regular file.
         FileNotFoundError: there is no such file.
     """
-    path.stat()
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, what_is_there(path), str(path))
     with open_regular(path) as file:
         start = file.read(9)
     # Byte 8 of a safetensors file opens its JSON; the length before it may look like anything.
