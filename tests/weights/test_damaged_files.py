@@ -245,3 +245,30 @@ def test_only_regular_files_are_read(tmp_path, kind):
     for read in (read_header, fetch, segkit.load_model, lambda p: load_weights(network, p)):
         with pytest.raises(ValueError, match=f"{path} is a (pipe|device|folder)"):
             read(path)
+
+
+HOSTILE = "\x1b]0;x\x07\n\u202e" + "y" * 5000
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"builder": HOSTILE, "arguments": {"num_classes": 2}},
+        {"builder": HOSTILE, "arguments": {"weights": "x"}},
+        {"builder": HOSTILE, "arguments": {"backbone": "timm:hf_hub:x"}},
+        {"builder": "espnet_c", "arguments": {HOSTILE: 2}},
+        {"builder": "espnet_c", "arguments": {"num_classes": HOSTILE}},
+        {"builder": "espnet_c", "arguments": {"num_classes": 10**30}},
+        {"builder": "espnet_c", "arguments": {"num_classes": 2}},  # with tensors of hostile names
+    ],
+)
+def test_what_a_file_says_of_itself_is_quoted_as_one_short_line(tmp_path, header):
+    path = tmp_path / "a\x1b[2J.safetensors"
+    save_weights({f"{HOSTILE}.{k}": torch.ones(1) for k in range(9)}, path, header=header)
+    with pytest.raises(ValueError, match="header") as caught:
+        segkit.load_model(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2500
+    with pytest.raises(ValueError, match="does not fit") as caught:
+        load_weights(small_model(), path)
+    assert str(caught.value).isprintable()

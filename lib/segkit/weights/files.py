@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from segkit.files import open_regular, what_is_there
+from segkit.files import open_regular, shown, what_is_there
 from segkit.weights.wrappers import plain_state
 
 _TORCH_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
@@ -186,7 +186,7 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="np") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         if deep := [name for name, shape in shapes.items() if len(shape) > MOST_DIMENSIONS]:
-            raise ValueError(f"{deep[0]:.80} has {len(shapes[deep[0]])} dimensions")
+            raise ValueError(f"{deep[0]!r:.80} has {len(shapes[deep[0]])} dimensions")
         return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise _damaged(path, error) from error
@@ -207,7 +207,8 @@ def read_tensors(path: Path, names: Collection[str]) -> dict[str, Tensor]:
 
 def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(
-        f"{path} is not a whole safetensors file ({error!s:.200}): it is damaged, cut short or of "
+        f"{shown(path)} is not a whole safetensors file ({shown(error):.200}): it is damaged, cut "
+        "short or of "
         "another format. Copy or download it again"
     )
 

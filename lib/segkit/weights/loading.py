@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
+from segkit.files import shown
 from segkit.weights import torchvision_weights
 from segkit.weights.downloads import Source, fetch
 from segkit.weights.files import is_pickle, read_header, read_shapes, read_tensors
@@ -140,8 +141,9 @@ def _refuse_non_finite(
     ]
     if broken:
         raise ValueError(
-            f"{name} has NaN or infinite numbers in {len(broken)} of {len(tensors)} tensors, first "
-            f"in {min(broken)}, as after a training that diverged: give weights of an earlier step "
+            f"{shown(name)} has NaN or infinite numbers in {len(broken)} of {len(tensors)} "
+            f"tensors, first in {_short(min(broken))}, as after a training that diverged: give "
+            "weights of an earlier step "
             "or of another run"
         )
 
@@ -158,7 +160,8 @@ def _refuse_other_kinds(
     if other:
         key = min(other)
         raise ValueError(
-            f"{name} has {tensors[key].dtype} in {key} and {len(other) - 1} more of {len(tensors)} "
+            f"{shown(name)} has {tensors[key].dtype} in {_short(key)} and {len(other) - 1} more of "
+            f"{len(tensors)} "
             f"tensors, where the network has {mine[key].dtype}: they are quantised or another "
             "network's; give the weights as floating-point numbers"
         )
@@ -204,7 +207,7 @@ def misfit(stored: Stored, model: nn.Module) -> str:
         return ""
     without = f" ({stored.said()})" if stored.prefix else ""
     return (
-        f"{stored.name} does not fit {type(network).__name__}{without}: "
+        f"{shown(stored.name)} does not fit {type(network).__name__}{without}: "
         f"{_some('missing', sorted(own.keys() - tensors.keys()))}; "
         f"{_some('not in the model', sorted(tensors.keys() - own.keys()))}; "
         f"{_some('of another shape', different)}"
@@ -213,9 +216,9 @@ def misfit(stored: Stored, model: nn.Module) -> str:
 
 def misfit_error(found: str, header: dict[str, Any]) -> ValueError:
     """The error for a `misfit`, with what the file says about itself."""
-    written = f"{header.get('builder', 'nothing')!s:.80}"
+    written = f"{shown(header.get('builder', 'nothing')):.80}"
     if header.get("arguments"):
-        written += f", {header['arguments']!s:.200}"
+        written += f", {shown(header['arguments']):.200}"
     return ValueError(
         f"{found}. Build the network that the file is for (its header says: {written}) or, "
         "where a part fits, load that with strict=False"
@@ -229,4 +232,5 @@ def _some(what: str, names: list[str]) -> str:
 
 
 def _short(name: str) -> str:
+    name = shown(name)
     return name if len(name) <= 120 else f"{name[:117]}..."
