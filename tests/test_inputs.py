@@ -671,3 +671,29 @@ def test_every_integer_is_counted(dtype):
     counts = metrics.ConfusionMatrix(3)
     counts.update(labels.to(dtype), labels.to(dtype))
     assert counts.miou() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.int32, torch.int64])
+def test_whole_numbers_beyond_a_byte_are_not_normalised(dtype):
+    levels = torch.tensor([0, 65535]).expand(3, 4, 2)
+    with pytest.raises(ValueError, match=r"goes up to 65535: of 16 bits give image / 257"):
+        transforms.Normalize().image(levels.to(dtype))
+    bytes_ = levels // 257
+    expected = transforms.Normalize().image(bytes_.to(torch.uint8))
+    assert torch.equal(transforms.Normalize().image(bytes_.to(dtype)), expected)
+
+
+def test_other_pictures_than_of_colours_are_not_normalised():
+    normalize = transforms.Normalize()
+    for wrong in (torch.ones(3, 4, 4).bool(), torch.full((3, 4, 4), -1)):
+        with pytest.raises(ValueError, match="counts 0..255 in a transform"):
+            normalize.image(wrong)
+    picture = torch.arange(3 * 5 * 6, dtype=torch.uint8).reshape(3, 5, 6)
+    clear = torch.cat([picture, picture[:1]])
+    for image in (picture.permute(1, 2, 0), clear.permute(1, 2, 0), clear, picture[0], picture[:1]):
+        with pytest.raises(ValueError, match="give three colours") as caught:
+            normalize.image(image)
+        cure = re.search(r"image[.\[]\S+(, \S+)*(?= (puts|leaves|makes))", str(caught.value))[0]
+        assert normalize.image(eval(cure)).shape == (3, 5, 6)
+    with pytest.raises(ValueError, match=r"of 0\.\.255$"):
+        normalize.image(torch.zeros(3, 4, 5, 6, dtype=torch.uint8))

@@ -214,8 +214,7 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
         raise ValueError(
             f"the header of {shown(path)} says to build {shown(name):.80} with "
             f"{shown(repr(arguments)):.200}, which fails: {shown(error):.500}. Save it with a "
-            "header that names a model of "
-            "segkit.list_models() and arguments that it takes"
+            "header that names a model of segkit.list_models() and arguments that it takes"
         ) from error
     if found := misfit(stored := open_for(twin, path), twin):
         raise misfit_error(found, stored.header)

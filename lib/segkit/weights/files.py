@@ -208,8 +208,7 @@ def read_tensors(path: Path, names: Collection[str]) -> dict[str, Tensor]:
 def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(
         f"{shown(path)} is not a whole safetensors file ({shown(error):.200}): it is damaged, cut "
-        "short or of "
-        "another format. Copy or download it again"
+        "short or of another format. Copy or download it again"
     )
 
 

@@ -143,8 +143,7 @@ def _refuse_non_finite(
         raise ValueError(
             f"{shown(name)} has NaN or infinite numbers in {len(broken)} of {len(tensors)} "
             f"tensors, first in {_short(min(broken))}, as after a training that diverged: give "
-            "weights of an earlier step "
-            "or of another run"
+            "weights of an earlier step or of another run"
         )
 
 
@@ -161,8 +160,8 @@ def _refuse_other_kinds(
         key = min(other)
         raise ValueError(
             f"{shown(name)} has {tensors[key].dtype} in {_short(key)} and {len(other) - 1} more of "
-            f"{len(tensors)} "
-            f"tensors, where the network has {mine[key].dtype}: they are quantised or another "
+            f"{len(tensors)} tensors, where the network has {mine[key].dtype}: they are quantised "
+            "or another "
             "network's; give the weights as floating-point numbers"
         )
 
