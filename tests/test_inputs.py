@@ -15,6 +15,7 @@ from torch.nn import functional as F
 import segkit
 from segkit import crf, engine, losses, metrics, transforms
 from segkit.backbones import create_backbone
+from segkit.data import mask_from_colours
 from segkit.export import InferenceNetwork, LogitsOnly, optimize_for_inference
 from segkit.losses.detail import Detail, detail_loss, detail_target
 from segkit.outputs import SegOutput
@@ -697,3 +698,14 @@ def test_other_pictures_than_of_colours_are_not_normalised():
         assert normalize.image(eval(cure)).shape == (3, 5, 6)
     with pytest.raises(ValueError, match=r"of 0\.\.255$"):
         normalize.image(torch.zeros(3, 4, 5, 6, dtype=torch.uint8))
+
+
+def test_colours_of_labels_are_three_whole_numbers():
+    colours = torch.tensor([1, 44, 0], dtype=torch.uint8)[:, None, None].expand(3, 2, 2)
+    for palette in ([(0, 300, 0)], [(1.0, 0.0, 0.0)], [(1, 2)], [(-1, 0, 0)], [(0, 0, 0, 255)]):
+        with pytest.raises(ValueError, match=r"whole numbers of 0\.\.255"):
+            mask_from_colours(colours, palette)
+    with pytest.raises(ValueError, match="an ndarray: torch.as_tensor"):
+        mask_from_colours(colours.numpy(), [(1, 44, 0)])
+    assert mask_from_colours(torch.as_tensor(colours.numpy()), [(1, 44, 0)]).eq(0).all()
+    assert mask_from_colours(colours, np.array([[1, 44, 0]])).eq(0).all()
