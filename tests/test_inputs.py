@@ -709,3 +709,10 @@ def test_colours_of_labels_are_three_whole_numbers():
         mask_from_colours(colours.numpy(), [(1, 44, 0)])
     assert mask_from_colours(torch.as_tensor(colours.numpy()), [(1, 44, 0)]).eq(0).all()
     assert mask_from_colours(colours, np.array([[1, 44, 0]])).eq(0).all()
+
+
+def test_images_too_small_for_a_network_are_named():
+    model = segkit.create_model("segformer_b0", num_classes=2).eval()
+    with pytest.raises(ValueError, match="too small for SegFormer: give 32 pixels a side or more"):
+        engine.predict(model, torch.randn(1, 3, 16, 40))
+    assert engine.predict(model, torch.randn(1, 3, 32, 40)).shape == (1, 32, 40)

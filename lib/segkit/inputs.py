@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from segkit.outputs import SegOutput
 
 CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+_SMALL = 32
+"""Pixels of a side of which every encoder has one left at its coarsest."""
 CHANCE = 16
 """Pixels that a one-hot map has at least: fewer of a label map may look like one by chance."""
 
@@ -302,6 +304,11 @@ def _misfit(model: nn.Module, images: Tensor) -> str:
         return (
             f"images are {images.dtype}, the network's weights {weight.dtype}: "
             f"images.to({weight.dtype})"
+        )
+    if min(images.shape[2:]) < _SMALL:
+        return (
+            f"images have shape {tuple(images.shape)}, which may be too small for "
+            f"{type(model).__name__}: give {_SMALL} pixels a side or more"
         )
     return ""
 
