@@ -241,3 +241,24 @@ def test_a_list_of_another_case_is_named(tmp_path):
         FolderDataset(tmp_path, "train")
     with pytest.raises(ValueError, match=r"Train\.txt and VAL\.txt in another"):
         find_splits(tmp_path)
+
+
+def test_the_doctor_names_a_split_of_another_case(tmp_path):
+    for split in ("Train", "val"):
+        fill(tmp_path, ["x.png"], split=split)
+    (found,) = [f for f in inspect_folder(tmp_path) if f.check == "split_in_another_case"]
+    assert found.fix == "rename Train to train"
+    (tmp_path / "Train").rename(tmp_path / "train")  # as it says
+    assert not [f for f in inspect_folder(tmp_path) if f.check == "split_in_another_case"]
+    assert find_splits(tmp_path) == ["train", "val"]
+
+
+def test_an_empty_test_split_is_left_out_by_the_doctor_too(tmp_path):
+    for split in ("train", "val"):
+        fill(tmp_path, ["x.png"], split=split)
+    for part in ("images", "masks"):
+        (tmp_path / "test" / part).mkdir(parents=True)
+        assert find_splits(tmp_path) == ["train", "val"]
+        found = inspect_folder(tmp_path)
+        assert "unlabelled_splits" in [f.check for f in found]
+        assert not [f for f in found if f.severity == "error"]
