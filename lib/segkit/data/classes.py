@@ -10,7 +10,6 @@ import csv
 import json
 import operator
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Integral
@@ -184,12 +183,8 @@ def _in_order(table: _Table, where: str) -> tuple[str, ...]:
                 f"{where} has {_VOID!r} among its classes, which labelme has first and without an "
                 f"id: take it out, and {_cure(n for n in names if n != _VOID)}"
             )
-        if strange := [name for name in names if any(map(_no_text, name))]:
-            raise ValueError(
-                f"{where} has the name {ascii(strange[0]):.80}, which is no text: it holds "
-                "characters that control a device, mark an encoding or are half of one; save it as "
-                "plain UTF-8"
-            )
+        if strange := [name for name in names if any("\ud800" <= c <= "\udfff" for c in name)]:
+            raise ValueError(f"{where} has the name {ascii(strange[0]):.80}, which is no text")
     if not texts or not all(names) or not 2 <= len(names) <= IGNORE or len({*names}) < len(names):
         twice = [repr(name) for name, n in Counter(names).items() if n > 1] if texts else []
         raise ValueError(
@@ -263,8 +258,8 @@ def _rgb(colour: Any) -> Any:
 
 
 def _no_text(character: str) -> bool:
-    """Whether a character is none of a text: a control, half a pair, a mark in the middle."""
-    return unicodedata.category(character) in ("Cc", "Cs") or character in "\ufeff\ufffe\ufffd"
+    """Whether a character is a control (a tab is none), or a mark of an encoding."""
+    return (character < " " and character != "\t") or character in "\x7f\ufeff\ufffe\ufffd"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -280,6 +275,8 @@ def _read_table(path: Path) -> _Table:
     numbered = enumerate(map(str.strip, read_text(path, MAX_BYTES).split("\n")), 1)
     lines = [(n, line) for n, line in numbered if line and not re.match(r"#(\s|$)", line)]
     for number, line in lines:
+        if any(map(_no_text, line)):
+            raise _doubtful(path, number, ascii(line), "another encoding than plain UTF-8")
         if re.match(r"#|//|--|;|/\*|%\s|\[|\]|\{|\}|[-*+] |\W+$", line) or _remarked(line):
             raise _doubtful(path, number, line, "a remark or a program's text")
         if re.fullmatch(r"""(["'`])[^"'`]*\1?,?|[^,]*,|[\w ]+:|<.*>|\|.*\|""", line):
@@ -313,7 +310,7 @@ def _read_table(path: Path) -> _Table:
 
 
 def _remarked(line: str, mark: str = "#|//|--") -> bool:
-    return re.search(rf"\s({mark})\s", line) is not None
+    return re.search(rf"\s({mark})\s|\t#", line) is not None
 
 
 def _heads(line: str) -> bool:
