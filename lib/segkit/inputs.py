@@ -270,7 +270,7 @@ def explain_misfit(model: nn.Module, images: Tensor) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        found = _misfit(model, images)
+        found = _misfit(model, images) or _too_small(model, images, error)
         if not found:
             raise
         raise ValueError(f"{found} ({type(error).__name__}: {error!s:.200})") from error
@@ -305,12 +305,17 @@ def _misfit(model: nn.Module, images: Tensor) -> str:
             f"images are {images.dtype}, the network's weights {weight.dtype}: "
             f"images.to({weight.dtype})"
         )
-    if min(images.shape[2:]) < _SMALL:
-        return (
-            f"images have shape {tuple(images.shape)}, which may be too small for "
-            f"{type(model).__name__}: give {_SMALL} pixels a side or more"
-        )
     return ""
+
+
+def _too_small(model: nn.Module, images: Any, error: Exception) -> str:
+    small = isinstance(images, Tensor) and images.ndim > 3 and min(images.shape[2:]) < _SMALL
+    if not small or "size" not in str(error):
+        return ""
+    return (
+        f"images have shape {tuple(images.shape)}, which may be too small for "
+        f"{type(model).__name__}: give {_SMALL} pixels a side or more"
+    )
 
 
 def logits_of(model: nn.Module, output: Any) -> Tensor:
