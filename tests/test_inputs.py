@@ -15,6 +15,7 @@ from torch.nn import functional as F
 import segkit
 from segkit import crf, engine, losses, metrics, transforms
 from segkit.backbones import create_backbone
+from segkit.data import mask_from_colours
 from segkit.export import InferenceNetwork, LogitsOnly, optimize_for_inference
 from segkit.losses.detail import Detail, detail_loss, detail_target
 from segkit.outputs import SegOutput
@@ -639,3 +640,79 @@ def test_what_torchscript_is_told_to_do_works():
     assert torch.equal(traced(images), model(images).logits)
     program = torch.export.export(LogitsOnly(model), (images,))
     torch.testing.assert_close(program.module()(images), model(images).logits)
+
+
+def test_hints_of_shape_and_type_can_be_followed():
+    logits, labels = batch()
+    with pytest.raises(ValueError, match=r"int64 of shape") as caught:  # they have a batch already
+        losses.cross_entropy(logits.long(), labels)
+    assert "logits[None]" not in str(caught.value)
+    for weight in ("balanced", b"x"):
+        with pytest.raises(ValueError, match="this is a") as caught:
+            losses.cross_entropy(logits, labels, weight=weight)
+        assert "as_tensor" not in str(caught.value)
+    counts = metrics.ConfusionMatrix(3)
+    with pytest.raises(ValueError, match=r"labels\.squeeze\(1\)") as caught:
+        counts.update(labels, labels[:, None])
+    assert "argmax" not in str(caught.value)  # which would make zeros of them
+    counts.update(labels, labels[:, None].squeeze(1))
+    assert counts.miou() == 1
+
+
+@each_loss
+def test_class_weights_that_overflow_are_infinite(loss):
+    logits, labels = batch()
+    with pytest.raises(ValueError, match="class weights are finite"):
+        weighted(loss)(torch.full((3,), 1e300, dtype=torch.float64))(logits, labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64, torch.int8])
+def test_every_integer_is_counted(dtype):
+    _, labels = batch()
+    counts = metrics.ConfusionMatrix(3)
+    counts.update(labels.to(dtype), labels.to(dtype))
+    assert counts.miou() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.int32, torch.int64])
+def test_whole_numbers_beyond_a_byte_are_not_normalised(dtype):
+    levels = torch.tensor([0, 65535]).expand(3, 4, 2)
+    with pytest.raises(ValueError, match=r"goes up to 65535: of 16 bits give image / 257"):
+        transforms.Normalize().image(levels.to(dtype))
+    bytes_ = levels // 257
+    expected = transforms.Normalize().image(bytes_.to(torch.uint8))
+    assert torch.equal(transforms.Normalize().image(bytes_.to(dtype)), expected)
+
+
+def test_other_pictures_than_of_colours_are_not_normalised():
+    normalize = transforms.Normalize()
+    for wrong in (torch.ones(3, 4, 4).bool(), torch.full((3, 4, 4), -1)):
+        with pytest.raises(ValueError, match="counts 0..255 in a transform"):
+            normalize.image(wrong)
+    picture = torch.arange(3 * 5 * 6, dtype=torch.uint8).reshape(3, 5, 6)
+    clear = torch.cat([picture, picture[:1]])
+    for image in (picture.permute(1, 2, 0), clear.permute(1, 2, 0), clear, picture[0], picture[:1]):
+        with pytest.raises(ValueError, match="give three colours") as caught:
+            normalize.image(image)
+        cure = re.search(r"image[.\[]\S+(, \S+)*(?= (puts|leaves|makes))", str(caught.value))[0]
+        assert normalize.image(eval(cure)).shape == (3, 5, 6)
+    with pytest.raises(ValueError, match=r"of 0\.\.255$"):
+        normalize.image(torch.zeros(3, 4, 5, 6, dtype=torch.uint8))
+
+
+def test_colours_of_labels_are_three_whole_numbers():
+    colours = torch.tensor([1, 44, 0], dtype=torch.uint8)[:, None, None].expand(3, 2, 2)
+    for palette in ([(0, 300, 0)], [(1.0, 0.0, 0.0)], [(1, 2)], [(-1, 0, 0)], [(0, 0, 0, 255)]):
+        with pytest.raises(ValueError, match=r"whole numbers of 0\.\.255"):
+            mask_from_colours(colours, palette)
+    with pytest.raises(ValueError, match="an ndarray: torch.as_tensor"):
+        mask_from_colours(colours.numpy(), [(1, 44, 0)])
+    assert mask_from_colours(torch.as_tensor(colours.numpy()), [(1, 44, 0)]).eq(0).all()
+    assert mask_from_colours(colours, np.array([[1, 44, 0]])).eq(0).all()
+
+
+def test_images_too_small_for_a_network_are_named():
+    model = segkit.create_model("segformer_b0", num_classes=2).eval()
+    with pytest.raises(ValueError, match="too small for SegFormer: give 32 pixels a side or more"):
+        engine.predict(model, torch.randn(1, 3, 16, 40))
+    assert engine.predict(model, torch.randn(1, 3, 32, 40)).shape == (1, 32, 40)

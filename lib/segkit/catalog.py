@@ -47,6 +47,7 @@ import segkit.models.unet_plus_plus
 import segkit.models.upernet
 from segkit.backbones.catalog import takes
 from segkit.builder import Kind, option_names, own_backbone
+from segkit.files import nearby_said, shown
 from segkit.weights import Source, fetch, load_weights, read_header
 from segkit.weights.files import read_shapes
 from segkit.weights.loading import misfit, misfit_error, open_for
@@ -102,7 +103,8 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
     builder = _builder(name)
     taken = option_names(builder)
     if unknown := sorted(kwargs.keys() - taken):
-        raise ValueError(f"{name} does not take {', '.join(unknown)}; it takes {', '.join(taken)}")
+        given = shown(", ".join(unknown))
+        raise ValueError(f"{name} does not take {given:.200}; it takes {', '.join(taken)}")
     if name in ON_ANY_BACKBONE and not kwargs.get("backbone"):
         raise ValueError(
             f'{name} is on any backbone: name one, backbone="resnet50" or another of '
@@ -116,8 +118,8 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
         if weights is None or error.filename != os.fspath(weights):
             raise
         raise FileNotFoundError(
-            f"weights={os.fspath(weights)!r}: there is no such file; give a .safetensors file, "
-            "such as a run's checkpoints/best.safetensors"
+            f"weights={os.fspath(weights)!r}: there is no such file{nearby_said(weights)}; give a "
+            ".safetensors file, such as a run's checkpoints/best.safetensors"
         ) from None
     except ValueError as error:
         # A backbone on its own calls them weights.
@@ -194,13 +196,15 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
     # A header may be anybody's: it has no say in what else is opened or downloaded.
     if further := sorted({"weights", "weights_backbone"} & arguments.keys()):
         raise ValueError(
-            f"the header of {path} has {' and '.join(further)} among the arguments of {name}, but "
-            "a weights file brings its own weights: save it with a header without them"
+            f"the header of {shown(path)} has {' and '.join(further)} among the arguments of "
+            f"{shown(name):.80}, but a weights file brings its own weights: save it with a header "
+            "without them"
         )
     if ":" in str(arguments.get("backbone", "")).removeprefix("timm:"):
         raise ValueError(
-            f"the header of {path} says to build {name} on {arguments['backbone']!r:.80}, which is "
-            "looked up elsewhere: save it with the name of one of timm.list_models()"
+            f"the header of {shown(path)} says to build {shown(name):.80} on "
+            f"{arguments['backbone']!r:.80}, which is looked up elsewhere: save it with the name "
+            "of one of timm.list_models()"
         )
     try:
         # Anybody can write ten million classes into a header: shapes first, memory afterwards.
@@ -208,9 +212,9 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
             twin = create_model(name, **arguments)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(
-            f"the header of {path} says to build {name:.80} with {arguments!r:.200}, which "
-            f"fails: {error!s:.500}. Save it with a header that names a model of "
-            "segkit.list_models() and arguments that it takes"
+            f"the header of {shown(path)} says to build {shown(name):.80} with "
+            f"{shown(repr(arguments)):.200}, which fails: {shown(error):.500}. Save it with a "
+            "header that names a model of segkit.list_models() and arguments that it takes"
         ) from error
     if found := misfit(stored := open_for(twin, path), twin):
         raise misfit_error(found, stored.header)

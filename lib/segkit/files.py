@@ -106,13 +106,11 @@ def what_is_there(path: str | Path) -> str:
         try:
             if path.is_symlink():
                 return f"is a link to {shown(os.readlink(path))}, where no file is"
-            near = nearby(path)
+            near = nearby_said(path)
         except (OSError, ValueError):
-            near = None
-        if near is not None:
-            return f"is missing, but {shown(near)} lies there"
+            near = ""
         known = isinstance(error, FileNotFoundError | NotADirectoryError)
-        return "is missing" if known else f"cannot be opened ({shown(error)})"
+        return f"is missing{near}" if known or near else f"cannot be opened ({shown(error)})"
 
 
 def nearby(path: str | Path) -> Path | None:
@@ -138,6 +136,12 @@ def nearby(path: str | Path) -> Path | None:
             return None
         found /= like[0]
     return found if str(found) != str(path) and found.exists() else None
+
+
+def nearby_said(path: str | Path) -> str:
+    """What lies `nearby`, as the end of "there is no such file"; "" for nothing."""
+    near = nearby(path)
+    return f", but {shown(near)} lies there" if near else ""
 
 
 def folded(name: str) -> str:

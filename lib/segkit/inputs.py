@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from segkit.outputs import SegOutput
 
 CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+_SMALL = 32
+"""Pixels of a side of which every encoder has one left at its coarsest."""
 CHANCE = 16
 """Pixels that a one-hot map has at least: fewer of a label map may look like one by chance."""
 
@@ -48,8 +51,8 @@ def check_tensor(name: str, value: Any, takes: str) -> Tensor:
         cure = f"{kind} of tensors: torch.stack makes one of those of one shape"
     elif type(value).__module__.startswith("PIL."):
         cure = "a PIL image: torchvision.transforms.functional.pil_to_tensor makes a tensor of it"
-    elif value is None:
-        cure = "None"
+    elif value is None or isinstance(value, str | bytes | os.PathLike):
+        cure = "None" if value is None else kind
     else:
         cure = f"{kind}: torch.as_tensor makes a tensor of an array or of numbers"
     raise ValueError(f"{name}: needed are {takes}, and this is {cure}")
@@ -68,7 +71,8 @@ def check_scores(logits: Any, *, dims: Sequence[int] = (4, 5)) -> Tensor:
     takes = "raw floating-point scores of shape (B, K, H, W)" + ", or (B, K, D, H, W)" * (5 in dims)
     check_tensor("logits", logits, takes)
     if logits.ndim not in dims or not logits.is_floating_point():
-        batch = "; logits[None] makes a batch of one" if logits.ndim + 1 in dims else ""
+        single = logits.ndim not in dims and logits.ndim + 1 in dims
+        batch = "; logits[None] makes a batch of one" * (single and logits.is_floating_point())
         raise ValueError(f"logits are {_described(logits)}; needed are {takes}{batch}")
     if logits.shape[1] < 2:
         raise ValueError(
@@ -146,7 +150,7 @@ def check_class_weights(weight: Any, num_classes: int, *, name: str = "weight") 
             f"need ({num_classes},): one number for each"
         )
     if _can_look(weight):
-        numbers = weight.detach().double()
+        numbers = weight.detach().float()  # losses compute in it: what overflows there is infinite
         if not numbers.isfinite().all() or (numbers < 0).any() or not numbers.any():
             raise ValueError(
                 f"{name} is {_numbers(numbers)}; class weights are finite, 0 or more and not all "
@@ -266,7 +270,7 @@ def explain_misfit(model: nn.Module, images: Tensor) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        found = _misfit(model, images)
+        found = _misfit(model, images) or _too_small(model, images, error)
         if not found:
             raise
         raise ValueError(f"{found} ({type(error).__name__}: {error!s:.200})") from error
@@ -302,6 +306,16 @@ def _misfit(model: nn.Module, images: Tensor) -> str:
             f"images.to({weight.dtype})"
         )
     return ""
+
+
+def _too_small(model: nn.Module, images: Any, error: Exception) -> str:
+    small = isinstance(images, Tensor) and images.ndim > 3 and min(images.shape[2:]) < _SMALL
+    if not small or "size" not in str(error):
+        return ""
+    return (
+        f"images have shape {tuple(images.shape)}, which may be too small for "
+        f"{type(model).__name__}: give {_SMALL} pixels a side or more"
+    )
 
 
 def logits_of(model: nn.Module, output: Any) -> Tensor:

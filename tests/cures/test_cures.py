@@ -18,6 +18,7 @@ from PIL import Image
 from segbook import cli, recipes, training
 from segbook.bench.clock import Spread
 from segbook.bench.settings import settings_table
+from segbook.builders.check import check_settings
 from segbook.builders.data import build_data
 from segbook.builders.model import build_model
 from segbook.certificates.models_md import row
@@ -273,3 +274,11 @@ def test_what_a_recipe_takes_is_listed(here):
     for name in (*LOSSES, *POLICIES):
         assert name in " ".join(shown.split())
     assert "void_as_fp" in said("train", "unet_synthetic", "--set", "policy=voc").output
+
+
+def test_weights_that_lie_beside_the_name_are_named(here):
+    Path("Best.safetensors").touch()
+    with pytest.raises(FileNotFoundError, match=r"no such file, but Best\.safetensors lies there"):
+        create_model("unet_resnet50", num_classes=3, weights="best.pth")
+    with pytest.raises(ValueError, match=r"no such file, but Best\.safetensors lies there"):
+        check_settings(recipes.override(recipes.get("unet_synthetic"), {"weights": "best.pth"}))

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from segkit.data.classes import find_classes, void_ids
@@ -37,6 +38,9 @@ def read(folder, content, name="classes.txt"):
         "0\troad\n1\ttree\n",
         "road = 0\ntree = 1\n",
         "tree:1\nroad:0\n",
+        "Pixel Value, Class\n1, tree\n0, road\n",  # Roboflow's
+        ",name\n1,tree\n0,road\n",  # pandas' index
+        "order,name,area\n1,tree,40\n0,road,30\n",
     ],
 )
 def test_what_is_read(tmp_path, content):
@@ -100,6 +104,33 @@ def test_names_that_only_look_odd(tmp_path, names):
         ("road\nroad\ntree\n", "'road' is there twice"),
         ("road\n road \n", "'road' is there twice"),
         ("road\n__ignore__\ntree\n", '__ignore__.*take it out.*\\["road", "tree"\\]'),
+        ("road\t#ff0000\ntree\n", "looks like a remark"),
+        ("road // drivable\ntree\n", "looks like a remark"),
+        ("road\ntree -- green\n", "looks like a remark"),
+        ("road\ntree ; green\n", "looks like a name with a remark"),
+        ("-- classes\nroad\ntree\n", "looks like a remark"),
+        ("/* classes */\nroad\ntree\n", "looks like a remark"),
+        ("<!-- x -->\nroad\ntree\n", "program's text"),
+        ("---\nroad\ntree\n", "line 1 of .* looks like"),
+        ("* road\n* tree\n", "line 1 of .* looks like"),
+        ("`road`\n`tree`\n", "program's text"),
+        ("<c>\n<name>road</name>\n</c>\n", "program's text"),
+        ("| id | name |\n|---|---|\n| 0 | road |\n", "program's text"),
+        ("2\nroad\ntree\n", "line 1 of .*'2', looks like how many"),
+        ("road\ntree\n2\n", "line 3 of .*'2', looks like how many"),
+        ("Class names\nroad\ntree\n", "line 1 of .* looks like a heading"),
+        ("label_names\nroad\ntree\n", "line 1 of .* looks like a heading"),
+        ("name r g b\nroad 1 2 3\ntree 4 5 6\n", "line 1 of .* looks like a heading"),
+        ("64 128 64 Animal\n192 0 128 Arch\n", "row of a table whose columns"),
+        ("classes = 2\nnames = obj.names\n", "row of a table whose columns"),
+        ("nc: 2\nnames: ['road', 'tree']\n", "row of a table whose columns"),
+        ("0 -> road\n1 -> tree\n", "parted by other signs"),
+        ("0=>road\n1=>tree\n", "parted by other signs"),
+        ("code,name\n10,road\n20,tree\n", r"numbers its 2 classes \[10, 20\]"),
+        ("Pixel Value, Class\n2, tree\n0, road\n", r"numbers its 2 classes \[0, 2\]"),
+        ("road\ntree\n".encode("utf-16-le"), r"line 1 of .*x00.*another encoding"),
+        ("road\n\ufefftree\n", r"line 2 of .*ufefftree.*another encoding"),
+        ("ro\x1b[31mad\ntree\n", "line 1 of .*another encoding"),
         (b"caf\xe9\ntree\n", "no text in UTF-8"),
         ("road\ntree\n".encode("utf-16"), "no text in UTF-8"),
         (b"a\n" * (3 << 20), "6,291,456 bytes, at most"),
@@ -122,10 +153,47 @@ def test_what_is_refused(tmp_path, content, message):
         {"tree": 1, "road": 0},
         {"label2id": {"tree": 1, "road": 0}},
         {"categories": [{"id": 1, "name": "tree"}, {"id": 0, "name": "road"}]},
+        {"labels": {"road": 0, "tree": 1}, "channel_names": {"0": "CT"}},  # nnU-Net
+        [{"id": 1, "title": "tree"}, {"id": 0, "title": "road"}],
+        [{"train_id": 1, "name": "tree"}, {"train_id": 0, "name": "road"}],
     ],
 )
 def test_json_of_other_tools(tmp_path, content):
     assert read(tmp_path, "\ufeff" + json.dumps(content), "classes.json").names == AB
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"tree": 1, "road": 0}, AB),
+        ({1: "tree", 0: "road"}, AB),
+        (iter(AB), AB),
+        ({"road", "tree"}, None),  # a set has another order in each process
+        ("road", None),
+        (2, None),
+    ],
+)
+def test_what_a_caller_gives(tmp_path, given, names):
+    if names:
+        assert find_classes(tmp_path, given).names == names
+    else:
+        with pytest.raises(ValueError, match="different names are needed"):
+            find_classes(tmp_path, given)
+
+
+@pytest.mark.parametrize("name", ["Classes.txt", "classes.TXT", "classes", "classes.txt.txt"])
+def test_another_spelling_of_the_list_is_named(tmp_path, name):
+    (tmp_path / name).write_text("road\ntree\n")
+    with pytest.raises(ValueError, match=f"{name} lies there, which is another name"):
+        find_classes(tmp_path)
+
+
+def test_colours_as_other_tools_write_them(tmp_path):
+    rows = [
+        {"id": 0, "name": "road", "color": "#010203"},
+        {"id": 1, "name": "tree", "color": "#fff"},
+    ]
+    assert read(tmp_path, json.dumps(rows), "classes.json").palette == ((1, 2, 3), (255, 255, 255))
 
 
 def test_colours_go_with_their_names(tmp_path):
@@ -145,7 +213,8 @@ def test_colours_go_with_their_names(tmp_path):
         ('{"0": "road", "2": "tree"}', r"numbers its 2 classes \[0, 2\]"),
         ('{"1": "road", "2": "tree"}', "subtract 1"),
         ('[{"id": 1, "name": "road"}, {"id": 2, "name": "tree"}]', "subtract 1"),
-        ('[{"name": "road"}, {"name": "tree"}]', "different names are needed"),
+        ('[{"name": "road"}, {"name": "tree"}]', "names are needed.*write the names to classes"),
+        ('[{"id": 0, "trainId": 1, "name": "a"}, {"id": 1, "trainId": 0, "name": "b"}]', "names"),
         ('{"0": null, "1": "tree"}', "different names are needed"),
         ('["road", ""]', "different names are needed"),
         ('["road", " road"]', "is there twice"),
@@ -189,6 +258,7 @@ def test_void_ids():
     assert void_ids(255) == ()
     assert void_ids(0) == void_ids((0, 255)) == void_ids([255, 0, 0]) == (0,)
     assert void_ids((7, 3)) == (3, 7)
+    assert void_ids(np.uint8(7)) == void_ids([np.int64(7)]) == (7,)
     for wrong in (-1, 256, True, None, "0", (0, 300), (True,), 1.5):
         with pytest.raises(ValueError, match="id of void pixels, 0..255, or several"):
             void_ids(wrong)

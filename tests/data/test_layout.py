@@ -218,3 +218,47 @@ def test_lists_in_another_unicode_form_say_so(tmp_path):
     (tmp_path / "train.txt").write_text(apart)
     with pytest.raises(ValueError, match=rf"{composed}\.png lies there, which is another name"):
         FolderDataset(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("folder", "other", "split"),
+    [("images", "Images", None), ("masks", "MASKS", None), ("train", "Train", "train")],
+)
+def test_a_folder_of_another_case_is_named(tmp_path, folder, other, split):
+    fill(tmp_path, ["x.png"], split=split or "")
+    (tmp_path / folder).rename(tmp_path / other)
+    with pytest.raises(ValueError, match=f"there is {other} in another case: rename it"):
+        FolderDataset(tmp_path, split)
+    (tmp_path / other).rename(tmp_path / folder)  # as it says
+    assert len(FolderDataset(tmp_path, split)) == 1
+
+
+def test_a_list_of_another_case_is_named(tmp_path):
+    fill(tmp_path, ["x.png"])
+    for name in ("Train.txt", "VAL.txt", "train.zip", "val.csv"):
+        (tmp_path / name).write_text("x\n")
+    with pytest.raises(ValueError, match=r"is Train\.txt in another"):
+        FolderDataset(tmp_path, "train")
+    with pytest.raises(ValueError, match=r"Train\.txt and VAL\.txt in another"):
+        find_splits(tmp_path)
+
+
+def test_the_doctor_names_a_split_of_another_case(tmp_path):
+    for split in ("Train", "val"):
+        fill(tmp_path, ["x.png"], split=split)
+    (found,) = [f for f in inspect_folder(tmp_path) if f.check == "split_in_another_case"]
+    assert found.fix == "rename Train to train"
+    (tmp_path / "Train").rename(tmp_path / "train")  # as it says
+    assert not [f for f in inspect_folder(tmp_path) if f.check == "split_in_another_case"]
+    assert find_splits(tmp_path) == ["train", "val"]
+
+
+def test_an_empty_test_split_is_left_out_by_the_doctor_too(tmp_path):
+    for split in ("train", "val"):
+        fill(tmp_path, ["x.png"], split=split)
+    for part in ("images", "masks"):
+        (tmp_path / "test" / part).mkdir(parents=True)
+        assert find_splits(tmp_path) == ["train", "val"]
+        found = inspect_folder(tmp_path)
+        assert "unlabelled_splits" in [f.check for f in found]
+        assert not [f for f in found if f.severity == "error"]

@@ -92,6 +92,13 @@ def endless_pages(path):
     path.write_bytes(content)
 
 
+def white_is_zero(path):
+    """A TIFF whose values PIL turns over, and GDAL does not."""
+    saved("L", format="TIFF", tiffinfo={262: 0})(path)
+    with Image.open(path) as picture:
+        assert picture.tag_v2[262] == 0
+
+
 def animated(kind):
     def make(path):
         frames = [Image.fromarray(IDS + k) for k in range(3)]
@@ -134,6 +141,7 @@ CORPUS = {
     "sixteen.png": saved("I;16"),
     "sixteen colours.png": saved("RGB16"),
     "integers.tif": saved("I"),
+    "white is zero.tif": white_is_zero,
     "floats.tif": saved("F"),
     "no numbers.tif": saved("NaN"),
     "interlaced.png": written(interlaced(IDS)),
@@ -265,3 +273,10 @@ def test_a_tiff_says_upright_without_meaning_it(tmp_path):
     (tmp_path / "classes.txt").write_text("a\nb\nc\nd\n")
     found = {finding.check: finding for finding in inspect(scan_folder(tmp_path, workers=0))}
     assert "save the mask as PNG; then" in found["turned_by_camera"].fix
+
+
+def test_a_mask_that_programs_turn_over_is_refused(tmp_path):
+    root = pair(tmp_path, "masks", "x.tif", white_is_zero)
+    with pytest.raises(ValueError, match="WhiteIsZero"):
+        FolderDataset(root)[0]
+    alike(root)

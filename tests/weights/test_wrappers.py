@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -188,6 +191,32 @@ def test_the_cure_for_a_pickle_works(tmp_path, name):
     exec(cure)
     model = Whole()
     load_weights(model, tmp_path / "it's old.safetensors")
+    assert same(model.state_dict(), STATE)
+
+
+ARRAYS = {name: tensor.numpy() for name, tensor in STATE.items()}
+
+
+@pytest.mark.parametrize("kind", ["detectron", "paddle", "tensors", "numpy", "shards"])
+def test_the_cure_for_what_torch_did_not_write_works(tmp_path, kind):
+    path = tmp_path / ("it's.index.json" if kind == "shards" else "it's old.pth")
+    if kind == "shards":
+        names = [f"model-0000{k}-of-00002.safetensors" for k in (1, 2)]
+        for name, tensor, file in zip(STATE, STATE.values(), names, strict=True):
+            save_file({name: tensor}, tmp_path / file)
+        path.write_text(json.dumps({"weight_map": dict(zip(STATE, names, strict=True))}))
+    elif kind == "numpy":
+        with path.open("wb") as file:
+            np.savez(file, **ARRAYS)
+    else:
+        further = {"StructuredToParameterName@@": {"a": "b"}}
+        saved = {"detectron": {"model": ARRAYS, "__author__": "x"}, "paddle": ARRAYS | further}
+        path.write_bytes(pickle.dumps(saved.get(kind, STATE), protocol=2 + (kind == "tensors")))
+    with pytest.raises(ValueError, match=r"once: import .*save_weights") as caught:
+        load_weights(Whole(), path)
+    exec(str(caught.value).partition("once: ")[2], {})
+    model = Whole()
+    load_weights(model, path.with_suffix(".safetensors"))
     assert same(model.state_dict(), STATE)
 
 

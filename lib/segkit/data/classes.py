@@ -11,11 +11,14 @@ import json
 import operator
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segkit.files import FileError, read_text, shown
+from PIL import ImageColor
+
+from segkit.files import FileError, nearby, read_text, shown
 from segkit.outputs import IGNORE
 
 Colour = tuple[int, int, int]
@@ -24,14 +27,17 @@ MAX_BYTES = 4 << 20
 """Largest list of classes that is read."""
 
 _VOID = "__ignore__"  # labelme's, for void, which has no id
-_OTHERS = ("labelmap.txt", "labels.txt", "label_names.txt", "classes.csv", "class_dict.csv",
-           "obj.names", "id2label.json", "labels.json", "notes.json")  # fmt: skip
+_OTHERS = ("labelmap.txt", "labels.txt", "label_names.txt", "class_names.txt", "codes.txt",
+           "classes.csv", "_classes.csv", "class_dict.csv", "obj.names", "_darknet.labels",
+           "id2label.json", "labels.json", "notes.json", "meta.json")  # fmt: skip
 """Lists of other tools that lie where ours should."""
 
-_NAME = {"name", "names", "class", "classes", "label", "labels", "category", "class_name",
-         "label_name", "category_name"}  # fmt: skip
-_ID = {"id", "ids", "idx", "index", "value", "class_id", "label_id", "category_id", "train_id",
-       "trainid", "number", "class_index"}  # fmt: skip
+_NAME = {"name", "names", "class", "classes", "label", "labels", "category", "categories",
+         "title", "class_name", "class_names", "label_name", "label_names", "category_name",
+         "category_names"}  # fmt: skip
+_ID = {"id", "ids", "idx", "index", "value", "code", "class_id", "label_id", "category_id",
+       "train_id", "trainid", "number", "class_index", "class_number", "pixel_value", "grey_value",
+       "gray_value", "label_value", "mask_value"}  # fmt: skip
 _RED_GREEN_BLUE = ({"r", "red"}, {"g", "green"}, {"b", "blue"})
 _HEADINGS = _NAME | _ID | set.union(*_RED_GREEN_BLUE)
 _CURE = "write the names to classes.json, such as {}, in the order of the ids"
@@ -61,7 +67,7 @@ class _Table(NamedTuple):
 
 def find_classes(
     root: Path,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] | Mapping[Any, Any] | None = None,
     palette: Sequence[Colour] | None = None,
 ) -> Classes:
     """Take names and colours from the arguments, or else from the file beside the data.
@@ -73,7 +79,7 @@ def find_classes(
 
     Args:
         root: the data folder, in which classes.json or classes.txt may be.
-        classes: names in the order of the ids, or None.
+        classes: names in the order of the ids, or a map as classes.json may hold, or None.
         palette: RGB of each class, 0..255, or None.
 
     Raises:
@@ -83,13 +89,15 @@ def find_classes(
     """
     source: Any = "classes="
     if classes is not None:
-        table = _Table(classes if isinstance(classes, str) else [*classes])
+        table = _given(classes)
     elif has_classes(root):
         source = next(path for path in _files(root) if _is_there(path))
         table = _read_json(source) if source.suffix == ".json" else _read_table(source)
     else:
         others = [name for name in _OTHERS if (root / name).is_file()]
         hint = f"; {others[0]} lies there: copy it to {_renamed(others[0])}" if others else ""
+        if not others and (near := next(filter(None, map(nearby, _files(root))), None)):
+            hint = f"; {shown(near.name)} lies there, which is another name for a program"
         raise ValueError(
             f"the classes of {shown(root)} are not known: write their names to classes.txt there, "
             f"one a line, in the order of the ids (in Python, classes=(name, ...) does as well)"
@@ -102,8 +110,8 @@ def find_classes(
     if palette is None:
         palette = [distinct(index) for index in range(len(names))]
     try:
-        colours: Any = tuple(tuple(map(operator.index, colour)) for colour in palette)
-    except TypeError:
+        colours: Any = tuple(tuple(map(operator.index, _rgb(colour))) for colour in palette)
+    except (TypeError, ValueError):
         colours = ()
     fits = all(len(colour) == 3 and 0 <= min(colour) <= max(colour) <= 255 for colour in colours)
     if not fits or len(colours) != len(names):
@@ -128,15 +136,16 @@ def void_ids(ignore: int | Sequence[int]) -> tuple[int, ...]:
     Raises:
         ValueError: anything else.
     """
-    given: Any = (ignore,) if isinstance(ignore, int) else ignore
+    given: Any = (ignore,) if isinstance(ignore, Integral) else ignore
     valid = isinstance(given, list | tuple | set | frozenset) and all(
-        isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= 255 for one in given
+        isinstance(one, Integral) and not isinstance(one, bool) and 0 <= int(one) <= 255
+        for one in given
     )
     if not valid:
         raise ValueError(
             f"ignore={ignore!r}: give the id of void pixels, 0..255, or several such as (0, 255)"
         )
-    return tuple(sorted({*given} - {IGNORE}))
+    return tuple(sorted({*map(int, given)} - {IGNORE}))
 
 
 def distinct(index: int) -> Colour:
@@ -175,12 +184,14 @@ def _in_order(table: _Table, where: str) -> tuple[str, ...]:
                 f"id: take it out, and {_cure(n for n in names if n != _VOID)}"
             )
         if strange := [name for name in names if any("\ud800" <= c <= "\udfff" for c in name)]:
-            raise ValueError(f"{where} has the name {ascii(strange[0])}, which is no text")
+            raise ValueError(f"{where} has the name {ascii(strange[0]):.80}, which is no text")
     if not texts or not all(names) or not 2 <= len(names) <= IGNORE or len({*names}) < len(names):
         twice = [repr(name) for name, n in Counter(names).items() if n > 1] if texts else []
         raise ValueError(
             f"{where} gives {_short(names)}: 2 to 255 different names are needed (two classes are "
-            "object and background)" + "".join(f"; {name} is there twice" for name in twice[:1])
+            "object and background)"
+            + "".join(f"; {name} is there twice" for name in twice[:1])
+            + f"; {_CURE.format(json.dumps(['road', 'tree']))}" * (not texts)
         )
     if table.ids is None:
         return tuple(names)
@@ -210,20 +221,45 @@ def _read_json(path: Path) -> _Table:
     palette = None
     if isinstance(content, dict):
         palette = content.get("palette")
-        for key in ("classes", "id2label", "label2id", "categories"):
+        for key in ("classes", "id2label", "label2id", "categories", "labels"):
             content = content.get(key, content) if isinstance(content, dict) else content
-    if isinstance(content, dict):
+    table = _given(content)
+    return table if palette is None else table._replace(palette=palette)
+
+
+def _given(content: Any) -> _Table:
+    """Names as JSON has them, or a caller: a list, a map from or to ids, a list of rows."""
+    if isinstance(content, Mapping):
         keys, values = [*content], [*content.values()]
-        if keys and all(re.fullmatch(r"\d{1,9}", key) for key in keys):
-            return _Table(values, [int(key) for key in keys], palette)
+        if keys and all(re.fullmatch(r"\d{1,9}", str(key)) for key in keys):
+            return _Table(values, [int(key) for key in keys])
         if values and all(type(value) is int for value in values):
-            return _Table(keys, values, palette)
+            return _Table(keys, values)
+        return _Table(content)
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
-        names, ids, colours = ([row.get(k) for row in content] for k in ("name", "id", "color"))
-        if all(type(one) is int for one in ids):
-            table = _by_id(_Table(names, ids, colours if all(colours) else None))
-            return table if palette is None else table._replace(palette=palette)
-    return _Table(content, None, palette)
+        ids = [{key for key in row if _heading(str(key)) in _ID} for row in content]
+        name = next((key for key in ("name", "title", "label") if key in content[0]), "name")
+        # A row of several ids, such as Cityscapes' id and trainId, does not say which is meant.
+        if all(len(keys) == 1 and keys == ids[0] for keys in ids):
+            (key,) = ids[0]
+            if all(type(row[key]) is int for row in content):
+                names, numbers, colours = (
+                    [row.get(k) for row in content] for k in (name, key, "color")
+                )
+                return _by_id(_Table(names, numbers, colours if all(colours) else None))
+    if isinstance(content, str | bytes | set | frozenset):  # a set has no order
+        return _Table(content)
+    return _Table([*content] if hasattr(content, "__iter__") else content)
+
+
+def _rgb(colour: Any) -> Any:
+    """A colour's numbers; tools also write "#rrggbb"."""
+    return ImageColor.getrgb(colour) if isinstance(colour, str) else colour
+
+
+def _no_text(character: str) -> bool:
+    """Whether a character is a control (a tab is none), or a mark of an encoding."""
+    return (character < " " and character != "\t") or character in "\x7f\ufeff\ufffe\ufffd"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -239,27 +275,50 @@ def _read_table(path: Path) -> _Table:
     numbered = enumerate(map(str.strip, read_text(path, MAX_BYTES).split("\n")), 1)
     lines = [(n, line) for n, line in numbered if line and not re.match(r"#(\s|$)", line)]
     for number, line in lines:
-        if re.match(r"#|//|;|\[|\]|\{|\}|- ", line) or re.search(r"\s#\s", line):
+        if any(map(_no_text, line)):
+            raise _doubtful(path, number, ascii(line), "another encoding than plain UTF-8")
+        if re.match(r"#|//|--|;|/\*|%\s|\[|\]|\{|\}|[-*+] |\W+$", line) or _remarked(line):
             raise _doubtful(path, number, line, "a remark or a program's text")
-        if re.fullmatch(r"""(["'])[^"']*\1,?|[^,]*,|[\w ]+:""", line):
+        if re.fullmatch(r"""(["'`])[^"'`]*\1?,?|[^,]*,|[\w ]+:|<.*>|\|.*\|""", line):
             raise _doubtful(path, number, line, "a program's text, not a plain name")
     texts = [line for _, line in lines]
     if (table := _table(texts)) is not None:
+        for (number, line), name in zip(lines[-len(table.names) :], table.names, strict=True):
+            if re.match(r"[-=>|:]", name):
+                raise _doubtful(path, number, line, "a row whose columns are parted by other signs")
         return table
-    if texts and (_heading(texts[0]) in _NAME | _ID or (texts[2:] and _table(texts[1:]))):
+    if texts and (_heads(texts[0]) or (texts[2:] and _table(texts[1:]))):
         raise _doubtful(path, *lines[0], "a heading")
+    for line, rest in ((lines[0], texts[1:]), (lines[-1], texts[:-1])) if texts else ():
+        if line[1] == str(len(rest)) and not any(map(str.isdecimal, rest)):
+            raise _doubtful(path, *line, "how many names there are")
     starts = [re.match(r"(\d{1,9})\b(?!$)", line) for line in texts]
     begun = {int(match[1]) for match in starts if match}
     counts = len(begun) > 1 and begun in ({*range(len(begun))}, {*range(1, len(begun) + 1)})
     if counts:
         line = lines[starts.index(None) if None in starts else 0]
         raise _doubtful(path, *line, "one of several kinds of line, of which some begin with an id")
-    if texts and all(re.search(r"[,;\t]", line) for line in texts):
+    tabled = r"[,;\t=|]|:\s|:\d|->|(\d+\s+){2}"
+    if remarked := [line for line in lines if _remarked(line[1], ";")]:
+        raise _doubtful(path, *remarked[0], "a name with a remark")
+    if texts and all(re.search(tabled, line) for line in texts):
         raise _doubtful(path, *lines[0], "a row of a table whose columns are not known")
     endings = [re.fullmatch(r"(.+?)\s(\d+)", line) for line in texts]
     if all(endings) and len({match[1] for match in endings if match}) > 1:
         raise _doubtful(path, *lines[0], "a name with its id")
     return _Table(texts)
+
+
+def _remarked(line: str, mark: str = "#|//|--") -> bool:
+    return re.search(rf"\s({mark})\s|\t#", line) is not None
+
+
+def _heads(line: str) -> bool:
+    """Whether a line is made of nothing but the words that head columns."""
+    words = re.split(r"[\s_]+", line.casefold())
+    return _heading(line) in _NAME | _ID or (
+        len(words) > 1 and {*words} <= _HEADINGS and {*words[:1]} <= _NAME | _ID
+    )
 
 
 def _table(texts: list[str]) -> _Table | None:
@@ -308,6 +367,9 @@ def _columns(rows: list[list[str]]) -> _Table | None:
 
     if headed:
         texts, ids = headings(_NAME), headings(_ID)
+        # A column of another name, or of none, that counts from 0 holds the ids all the same.
+        whole = [*range(len(columns[0]))]
+        ids = ids or [at for at in numbers if sorted(map(int, columns[at])) == whole][:1]
         colours = [at for names in _RED_GREEN_BLUE for at in headings(names)]
     else:
         texts = [at for at in range(len(columns)) if at not in numbers]

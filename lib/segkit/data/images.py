@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -22,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from segkit.files import FileError, open_regular, shown
+from segkit.inputs import check_tensor
 from segkit.outputs import IGNORE
 
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -271,6 +273,12 @@ def to_ids(file: PictureFile) -> np.ndarray:
                 "for void; map them (instance ids are often class * 1000 + n)",
             )
         return values.astype(np.uint8)
+    if file.format == "TIFF" and file.mode == "L" and file.raw_mode.endswith(("I", "IR")):
+        raise FileError(
+            file.path,
+            "is a TIFF in which 0 means white (WhiteIsZero): some programs turn its values over "
+            "and others do not, so that an id may be 255 minus it; save masks as PNG",
+        )
     if file.mode not in ("1", "L", "P"):
         raise FileError(
             file.path,
@@ -360,12 +368,20 @@ def mask_from_colours(colours: Tensor, palette: Sequence[tuple[int, int, int]]) 
         uint8, shape (H, W); IGNORE where a colour is not in the palette.
 
     Raises:
-        ValueError: a wrong shape, an empty or too long palette, or a colour that is there twice.
+        ValueError: no tensor or a wrong shape, an empty or too long palette, a colour that is there
+            twice, or one that is not three whole numbers in 0..255.
     """
+    check_tensor("colours", colours, "uint8 (3, H, W), as segkit.data.read_image gives")
     if colours.ndim != 3 or colours.shape[0] != 3 or colours.dtype != torch.uint8:
         raise ValueError(f"colours is {colours.dtype} {tuple(colours.shape)}: give uint8 (3, H, W)")
     if not 0 < len(palette) < 256 or len(set(map(tuple, palette))) != len(palette):
         raise ValueError(f"palette of {len(palette)} colours: give 1 to 255, all different")
+    for colour in palette:
+        whole = all(isinstance(level, Integral) and 0 <= int(level) <= 255 for level in colour)
+        if len(colour) != 3 or not whole:
+            raise ValueError(
+                f"palette has {colour!r:.80}: give (red, green, blue) in whole numbers of 0..255"
+            )
     weights = torch.tensor([1 << 16, 1 << 8, 1], dtype=torch.int32)
     codes = (colours.to(torch.int32) * weights[:, None, None]).sum(dim=0, dtype=torch.int32)
     mask = torch.full(codes.shape, IGNORE, dtype=torch.uint8)

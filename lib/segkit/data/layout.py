@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from segkit.data.images import IMAGE_SUFFIXES
-from segkit.files import FileError, nearby, read_text, shown, what_is_there
+from segkit.files import FileError, folded, nearby, nearby_said, read_text, shown, what_is_there
 
 MAX_LIST = 64 << 20
 """Largest list of stems that is read, in bytes."""
@@ -58,7 +58,7 @@ def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
         if not os.path.lexists(listing):
             raise ValueError(
                 f"no split {split!r} in {shown(root)}: {layout} in {shown(folder)}, or a list of "
-                f"stems {shown(listing)}"
+                f"stems {shown(listing)}" + _but(folder, listing)
             )
         folder, lines = root, read_lines(listing, errors="surrogateescape")
         if not lines:
@@ -67,7 +67,10 @@ def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
             )
     for part in ("images", "masks"):
         if not (folder / part).is_dir():
-            raise ValueError(f"no folder {shown(folder / part)}: {layout} in {shown(folder)}")
+            raise ValueError(
+                f"no folder {shown(folder / part)}: {layout} in {shown(folder)}"
+                + _but(folder / part)
+            )
     images, masks = _by_stem(folder / "images"), _by_stem(folder / "masks")
     if not images and not masks:
         raise ValueError(
@@ -152,8 +155,7 @@ def no_folder(root: Path) -> str:
     """What a message says of a folder that there is not."""
     if os.path.lexists(root):
         return f"this {what_is_there(root)}" if not root.is_file() else "this is a file"
-    near = nearby(root)
-    return "there is no such folder" + (f", but {shown(near)} lies there" if near else "")
+    return "there is no such folder" + nearby_said(root)
 
 
 def find_splits(root: Path) -> list[str]:
@@ -176,8 +178,16 @@ def find_splits(root: Path) -> list[str]:
             f"{shown(root)} has no train and val split: make the folders train/ and val/ with "
             "images/ and masks/ in each, or images/ and masks/ with lists of stems train.txt and "
             "val.txt"
+            + _but(*(root / f"{name}{end}" for name in ("train", "val") for end in ("", ".txt")))
         )
     return [split for split in splits if split != "test" or _has_masks(root, split)]
+
+
+def _but(*paths: Path) -> str:
+    """Which folders or lists lie in other case where these should, for the end of a message."""
+    found = [(nearby(path), path) for path in paths]
+    near = sorted(one.name for one, path in found if one and folded(one.name) == folded(path.name))
+    return f"; there is {shown(' and '.join(near))} in another case: rename it" * bool(near)
 
 
 def is_picture(path: Path) -> bool:

@@ -11,6 +11,9 @@ from segkit.inputs import check_devices, check_ids, check_tensor, find_one_hot
 # Pixels counted at a time: numpy widens what it counts to 8 bytes, and this many stay in the cache.
 _CHUNK = 1 << 16
 
+_WIDE = (torch.uint16, torch.uint32, torch.uint64)
+"""Types that torch can hold and convert, but not compare."""
+
 
 def count_pairs(prediction: Tensor, labels: Tensor, *, num_classes: int, ignore: int) -> Tensor:
     """Count how often each class was predicted for each true class, image by image.
@@ -43,6 +46,8 @@ def count_pairs(prediction: Tensor, labels: Tensor, *, num_classes: int, ignore:
     check_devices("prediction", prediction, "labels", labels)
     check_ids("prediction is", prediction)
     check_ids("labels are", labels)
+    if prediction.dtype in _WIDE or labels.dtype in _WIDE:
+        prediction, labels = prediction.long(), labels.long()
     if ids := find_one_hot(prediction, labels, num_classes, ignore):
         single = "[None]" if labels.ndim == 3 else ""
         raise ValueError(
@@ -69,6 +74,8 @@ def _reshaping(prediction: Tensor, labels: Tensor) -> str:
         ("labels", labels, prediction),
     ):
         if ids.ndim == other.ndim + 1:
+            if ids.shape[1] == 1:
+                return f": give {name}.squeeze(1)"
             return f". Where {name} is one-hot along its second axis, give {name}.argmax(1)"
     if prediction.ndim == labels.ndim == 2:
         return ". Of a single image give prediction[None] and labels[None]"

@@ -104,6 +104,16 @@ def _hue_matrix(turns: float) -> Tensor:
     return torch.linalg.inv(_TO_YIQ) @ turn @ _TO_YIQ
 
 
+def _three_colours(image: Tensor) -> str:
+    """How a picture of another shape gets its three colours in front."""
+    if image.ndim == 3 and image.shape[-1] in (3, 4) and image.shape[0] > 4:
+        return "; image.permute(2, 0, 1)" + "[:3]" * (image.shape[-1] == 4) + " puts them first"
+    if image.ndim == 3 and image.shape[0] == 4:
+        return "; image[:3] leaves out what is transparent"
+    grey = image.ndim == 2 or (image.ndim == 3 and image.shape[0] == 1)
+    return "; image.expand(3, -1, -1) makes them of grey" * grey
+
+
 @dataclass(frozen=True)
 class Normalize:
     """Make what a network takes: float32 image, int64 labels. Always the last transform.
@@ -143,13 +153,13 @@ class Normalize:
         if image.ndim < 3 or image.shape[-3] != 3 or image.is_complex():
             raise ValueError(
                 f"image is {image.dtype} {tuple(image.shape)}: give three colours, (3, H, W), of "
-                "0..255; image.expand(3, -1, -1) makes them of grey"
+                "0..255" + _three_colours(image)
             )
         check_levels(image)
         return self._normalised(image)
 
     def _normalised(self, image: Tensor) -> Tensor:
-        std = torch.tensor(self.std)[:, None, None]
-        mean = torch.tensor(self.mean)[:, None, None]
+        std = torch.tensor(self.std, device=image.device)[:, None, None]
+        mean = torch.tensor(self.mean, device=image.device)[:, None, None]
         pixels = image.to(torch.float32, memory_format=torch.contiguous_format)
         return torch.mul(pixels, 1 / (255 * std)).sub_(mean / std)

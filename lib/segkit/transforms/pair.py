@@ -54,7 +54,7 @@ def check_pair(image: Tensor, mask: Tensor) -> None:
 
 
 def check_levels(image: Tensor) -> None:
-    """Refuse floating-point colours that do not count 0..255: to scale them again is silent.
+    """Refuse colours that do not count 0..255: to scale them all the same is silent.
 
     A picture of whole numbers may be a dark one, `dark_as_whole`; it passes.
 
@@ -62,18 +62,26 @@ def check_levels(image: Tensor) -> None:
         image: any shape; bytes are always right.
 
     Raises:
-        ValueError: NaN or infinite numbers, colours of 0..1, normalised ones or those of 16 bits.
+        ValueError: NaN or infinite numbers, colours of 0..1, normalised ones, those of 16 bits, or
+            truth values.
     """
-    if not image.is_floating_point() or not image.numel():
+    if image.dtype == torch.uint8 or not image.numel():
         return
-    low, high = (float(bound) for bound in image.aminmax())
+    whole = not image.is_floating_point()
+    low, high = (float(bound) for bound in (image.long() if whole else image).aminmax())
     if not math.isfinite(low) or not math.isfinite(high):
         found = "holds NaN or infinite numbers: look at how it was made"
+    elif image.dtype == torch.bool:
+        found = "is true or false: give 255 * image, if it is a picture"
+    elif whole and low >= 0 and high <= 255:
+        return
     elif low >= 0 and high <= 1 and not torch.equal(image, image.round()):
         found = "counts 0..1: give 255 * image, or bytes, before ToDtype(torch.float32, scale=True)"
     elif low < 0 and high < _NORMALISED:
         found = f"lies in {low:.3g}..{high:.3g}, as after Normalize, which comes last and once"
-    elif high > _SIXTEEN_BITS:
+    elif whole and low < 0:
+        found = f"goes down to {low:.6g}: look at how it was made"
+    elif whole or high > _SIXTEEN_BITS:
         found = f"goes up to {high:.6g}: of 16 bits give image / 257"
     else:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -16,9 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from segkit.files import open_regular
+from segkit.files import open_regular, shown, what_is_there
 from segkit.weights.wrappers import plain_state
 
+_TORCH_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
+"""What torch.save wrote first until 1.6, as a number in a pickle."""
 LARGEST_INDEX = 16 << 20
 """Bytes of JSON that a file's tensors may be described in: two hundred thousand of them."""
 MOST_DIMENSIONS = 16
@@ -149,18 +152,8 @@ def read_header(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
-    if is_pickle(path):
-        new = path.with_suffix(
-            ".new.safetensors" * (path.suffix == ".safetensors") or ".safetensors"
-        )
-        raise ValueError(
-            f"{path} is a pickle (a PyTorch .pth or .pt), and reading a pickle can run any code "
-            "in it: segkit never does. Convert it once: import torch, segkit; "
-            f"state = torch.load({str(path)!r}, weights_only=True); "
-            f"segkit.save_weights(state, {str(new)!r}, header={{}}). Where torch refuses, "
-            "because it holds more than tensors, such as a whole network, and you trust whoever "
-            "made it, do so with weights_only=False"
-        )
+    if is_pickle(path) or path.name.endswith(".index.json"):
+        raise ValueError(f"{path} {_conversion(path)}")
     try:
         _check_index(path)
         with safe_open(path, framework="np") as file:  # which maps nothing for writing
@@ -193,7 +186,7 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="np") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         if deep := [name for name, shape in shapes.items() if len(shape) > MOST_DIMENSIONS]:
-            raise ValueError(f"{deep[0]:.80} has {len(shapes[deep[0]])} dimensions")
+            raise ValueError(f"{deep[0]!r:.80} has {len(shapes[deep[0]])} dimensions")
         return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise _damaged(path, error) from error
@@ -214,8 +207,8 @@ def read_tensors(path: Path, names: Collection[str]) -> dict[str, Tensor]:
 
 def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(
-        f"{path} is not a whole safetensors file ({error!s:.200}): it is damaged, cut short or of "
-        "another format. Copy or download it again"
+        f"{shown(path)} is not a whole safetensors file ({shown(error):.200}): it is damaged, cut "
+        "short or of another format. Copy or download it again"
     )
 
 
@@ -226,6 +219,43 @@ def _check_index(path: Path) -> None:
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
     if LARGEST_INDEX < length <= size:
         raise ValueError(f"its tensors are described in {length:,} bytes")
+
+
+def _conversion(path: Path) -> str:
+    """What a file of another kind is, and the lines that make a safetensors file of it."""
+    new = path.with_suffix(".new.safetensors" * (path.suffix == ".safetensors") or ".safetensors")
+    save = f"segkit.save_weights(state, {str(new)!r}, header={{}})"
+    arrays = "state = {k: torch.as_tensor(v) for k, v in found.items() if hasattr(v, 'shape')}"
+    once = "Convert it once: import torch, segkit, "
+    if path.name.endswith(".index.json"):
+        return (
+            "is the index of weights that lie in several files. Join them once: import json, "
+            "segkit; from pathlib import Path; from safetensors.torch import load_file; "
+            f"index = Path({str(path)!r}); "
+            "names = {*json.loads(index.read_text())['weight_map'].values()}; "
+            "state = {k: v for name in names for k, v in load_file(index.parent / name).items()}; "
+            + save
+        )
+    with open_regular(path) as file:
+        start = file.read(1 << 10)
+    # The name of a zip's first file lies behind 30 bytes: torch's is a pickle, numpy's an array.
+    first = start[30 : 30 + int.from_bytes(start[26:28], "little")]
+    if start.startswith(b"PK") and first.endswith(b".npy"):
+        load = f"numpy; found = numpy.load({str(path)!r})"
+        return f"holds numpy's arrays. {once}{load}; {arrays}; {save}"
+    reason = "and reading a pickle can run any code in it: segkit never does"
+    if not start.startswith(b"PK") and _TORCH_MAGIC not in start[:32]:
+        return (
+            f"is a pickle that torch did not write, {reason}. If you trust whoever made it: "
+            f"{once}pickle; found = pickle.load(open({str(path)!r}, 'rb')); "
+            f"found = found.get('model', found); {arrays}; {save}"
+        )
+    return (
+        f"is a pickle (a PyTorch .pth or .pt), {reason}. Convert it once: import torch, segkit; "
+        f"state = torch.load({str(path)!r}, weights_only=True); {save}. Where torch refuses, "
+        "because it holds more than tensors, such as a whole network, and you trust whoever "
+        "made it, do so with weights_only=False"
+    )
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -245,7 +275,8 @@ def is_pickle(path: Path) -> bool:
         ValueError: it is no regular file.
         FileNotFoundError: there is no such file.
     """
-    path.stat()
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, what_is_there(path), str(path))
     with open_regular(path) as file:
         start = file.read(9)
     # Byte 8 of a safetensors file opens its JSON; the length before it may look like anything.

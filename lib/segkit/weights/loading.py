@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
+from segkit.files import shown
 from segkit.weights import torchvision_weights
 from segkit.weights.downloads import Source, fetch
 from segkit.weights.files import is_pickle, read_header, read_shapes, read_tensors
@@ -115,12 +116,14 @@ def open_for(model: nn.Module, source: Source) -> Stored:
     shapes = read_shapes(path) if state is None else state
     buffers = dict(network.named_buffers())
     own = plain_names(network)
+    mine = plain_state(network)
     names, prefix = match_names(shapes, own, source=name)
 
     def read(wanted: Collection[str]) -> dict[str, Tensor]:
         theirs = {names[key] for key in wanted}
         found = read_tensors(path, theirs) if state is None else state
         tensors = {key: found[names[key]] for key in wanted}
+        _refuse_other_kinds(name, tensors, mine)
         _refuse_non_finite(name, tensors, {k: buffers.get(own.get(k, k)) for k in tensors})
         return tensors
 
@@ -138,9 +141,28 @@ def _refuse_non_finite(
     ]
     if broken:
         raise ValueError(
-            f"{name} has NaN or infinite numbers in {len(broken)} of {len(tensors)} tensors, first "
-            f"in {min(broken)}, as after a training that diverged: give weights of an earlier step "
-            "or of another run"
+            f"{shown(name)} has NaN or infinite numbers in {len(broken)} of {len(tensors)} "
+            f"tensors, first in {_short(min(broken))}, as after a training that diverged: give "
+            "weights of an earlier step or of another run"
+        )
+
+
+def _refuse_other_kinds(
+    name: str, tensors: Mapping[str, Tensor], mine: Mapping[str, Tensor]
+) -> None:
+    """Refuse what torch would cast with a loss of what the numbers mean: cut off, or quantised."""
+    other = [
+        key
+        for key, tensor in tensors.items()
+        if key in mine and mine[key].is_floating_point() and not tensor.is_floating_point()
+    ]
+    if other:
+        key = min(other)
+        raise ValueError(
+            f"{shown(name)} has {tensors[key].dtype} in {_short(key)} and {len(other) - 1} more of "
+            f"{len(tensors)} tensors, where the network has {mine[key].dtype}: they are quantised "
+            "or another "
+            "network's; give the weights as floating-point numbers"
         )
 
 
@@ -184,7 +206,7 @@ def misfit(stored: Stored, model: nn.Module) -> str:
         return ""
     without = f" ({stored.said()})" if stored.prefix else ""
     return (
-        f"{stored.name} does not fit {type(network).__name__}{without}: "
+        f"{shown(stored.name)} does not fit {type(network).__name__}{without}: "
         f"{_some('missing', sorted(own.keys() - tensors.keys()))}; "
         f"{_some('not in the model', sorted(tensors.keys() - own.keys()))}; "
         f"{_some('of another shape', different)}"
@@ -193,7 +215,9 @@ def misfit(stored: Stored, model: nn.Module) -> str:
 
 def misfit_error(found: str, header: dict[str, Any]) -> ValueError:
     """The error for a `misfit`, with what the file says about itself."""
-    written = f"{header.get('builder', 'no builder')!s:.80}, {header.get('arguments', '')!s:.200}"
+    written = f"{shown(header.get('builder', 'nothing')):.80}"
+    if header.get("arguments"):
+        written += f", {shown(header['arguments']):.200}"
     return ValueError(
         f"{found}. Build the network that the file is for (its header says: {written}) or, "
         "where a part fits, load that with strict=False"
@@ -207,4 +231,5 @@ def _some(what: str, names: list[str]) -> str:
 
 
 def _short(name: str) -> str:
+    name = shown(name)
     return name if len(name) <= 120 else f"{name[:117]}..."

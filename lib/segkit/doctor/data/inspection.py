@@ -37,6 +37,7 @@ CHECKS: tuple[Callable[[Scan], Iterator[Finding]], ...] = (
     labels.off_by_one,
     labels.values_out_of_range,
     labels.void_share,
+    splits.split_in_another_case,
     splits.tiny_split,
     splits.classes_never_present,
     splits.class_frequencies,

@@ -88,7 +88,6 @@ def list_folder(root: Path, splits: Sequence[str] | None = None) -> Listing:
         split: len(pairs)
         for split, pairs in found.items()
         if split not in ("train", "val", "all", *(splits or ()))
-        and pairs
         and not any(pair.mask for pair in pairs)
     }
     found = {split: pairs for split, pairs in found.items() if split not in unlabelled}

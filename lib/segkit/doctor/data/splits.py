@@ -9,6 +9,7 @@ import numpy as np
 
 from segkit.doctor.data.diagnosis import Record, Scan
 from segkit.doctor.finding import Finding, Place, counted, note, warning
+from segkit.files import folded, shown
 from segkit.losses import inverse_log_frequency_weights, median_frequency_weights
 
 FEWEST_PAIRS = 10
@@ -18,6 +19,18 @@ FEWEST_PAIRS = 10
 # and correlate with 0.97 or more. Of CamVid's frames in different splits, two that are one second
 # apart have 5 bits and 0.965, all others that are within 8 bits less than 0.93.
 NEAR_BITS, NEAR_CORRELATION = 8, 0.96
+
+
+def split_in_another_case(scan: Scan) -> Iterator[Finding]:
+    """Splits that a recipe looks for by a name of another case."""
+    for split in scan.splits:
+        if (name := folded(split)) != split and name in ("train", "val", "test"):
+            yield warning(
+                "split_in_another_case",
+                f"{shown(split)} is not {name}: names have a case",
+                f"a recipe reads {name}, and does not find it",
+                f"rename {shown(split)} to {name}",
+            )
 
 
 def tiny_split(scan: Scan) -> Iterator[Finding]:
