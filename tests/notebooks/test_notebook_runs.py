@@ -212,6 +212,21 @@ def test_what_is_lost_at_the_end_is_said_and_recorded(make, monkeypatch, capsys)
     assert line in capsys.readouterr().out
 
 
+def test_half_a_surrogate_pair_loses_no_output_and_no_reply(make):
+    path = make(
+        "halves",
+        "import os\nname = os.fsdecode(b'caf\\xe9')\nprint('before'); print(name, '\\ud800')",
+        "display({'text/plain': name, 'application/json': {name: float('nan')}}, raw=True)",
+        "raise ValueError('\\udfff')",
+    )
+    run = notebook.create(path)
+    described = notebook.execute(run)
+    assert outputs(run)[:2] == ["before\ncaf\\udce9 \\ud800\n", "caf\\udce9"]
+    assert described["error"]["name"] == "ValueError"
+    assert described["error"]["message"] == r"\udfff"
+    assert (run.path / "notebook.html").exists()
+
+
 STANDARD = (
     "random",
     "token",
@@ -286,6 +301,11 @@ def test_a_home_that_cannot_be_written_is_no_hindrance(make, tmp_path):
     [
         (
             "exit()\nprint('never')",
+            "finished",
+            "sys.exit() in cell 2; code cells that were not run: 2",
+        ),
+        (
+            "raise SystemExit(False)",
             "finished",
             "sys.exit() in cell 2; code cells that were not run: 2",
         ),
