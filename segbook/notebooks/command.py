@@ -103,7 +103,10 @@ def resume(
     longer = recipe is not None and recipe.steps > (described.get("step") or 0)
     if described.get("status") == FINISHED and not longer:
         result = format_result(described.get("result"))
-        click.echo(f"run {one_line(folder.name)} is finished{f': {result}' if result else ''}")
+        left = "; --set changes nothing in it, unless it is steps, and more" if changes else ""
+        click.echo(
+            f"run {one_line(folder.name)} is finished{f': {result}' if result else ''}{left}"
+        )
         return
     if kind not in ("train", "notebook") or (
         kind == "notebook" and not (folder.path / SOURCE).is_file()

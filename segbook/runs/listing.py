@@ -193,7 +193,7 @@ def format_result(result: dict[str, Any] | None) -> str | None:
     test = result.get("test")
     if isinstance(test, dict) and test.get("miou") is not None:
         text += f"; test {100 * test['miou']:.1f}"
-    return text
+    return one_line(text)
 
 
 def format_run_error(error: dict[str, Any] | str | None) -> str | None:

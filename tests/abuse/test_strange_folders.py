@@ -384,6 +384,7 @@ def test_a_folder_that_would_be_written_through_is_refused(good, name, make, vic
     with pytest.raises(ValueError, match="left as it is") as refused, good.own():
         pass
     assert str(path) in str(refused.value)
+    assert "something else" not in str(refused.value)
     done = segbook("resume", good.name)
     assert done.exit_code == 2
     assert done.output.count("\n") == 1

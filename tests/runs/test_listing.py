@@ -77,3 +77,5 @@ def test_errors_and_results_are_spelt():
     assert listing.format_run_error("text") == "text"
     assert listing.format_run_error(None) is None
     assert listing.format_result({}) is None
+    forged = {"miou": 0.5, "policy": "a\nrun x is finished", "split": "val"}
+    assert "\n" not in (listing.format_result(forged) or "")
