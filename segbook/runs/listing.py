@@ -248,8 +248,12 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
     where = "(from the start: there is no checkpoint yet)"
     if step:
         where = f"(from step {step} of {described.get('steps')})"
-    cause = "   once the cause is mended" if status == FAILED else ""
-    return f"{shell('segbook', 'resume', folder.argument)}   {where}{cause}"
+    words, cause = [], "   once the cause is mended" if status == FAILED else ""
+    root = (described.get("recipe") or {}).get("data_root")
+    if described.get("kind") == "train" and root and not os.path.isdir(root):
+        words = ["--set", "data_root=FOLDER"]
+        cause = f"   where FOLDER is that of the data now; they were in {one_line(root)}"
+    return f"{shell('segbook', 'resume', folder.argument, *words)}   {where}{cause}"
 
 
 def program(folder: RunFolder) -> str | None:

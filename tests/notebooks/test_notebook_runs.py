@@ -360,7 +360,8 @@ def test_a_file_beside_the_notebook_is_pointed_to_and_cwd_finds_it(make, tmp_pat
     path = make("reads", "print(open('data/a b.txt').read())")
     described = notebook.execute(notebook.create(path), html=False)
     hint = (
-        f"lies beside the notebook, which runs in {tmp_path / 'here'}: add --cwd {tmp_path / 'nb'}"
+        f"lies beside the notebook, which runs in {tmp_path / 'here'}: "
+        f"start it again by segbook run, with --cwd {tmp_path / 'nb'}"
     )
     assert hint in described["error"]["message"]
     run = notebook.create(path, cwd=tmp_path / "nb")
