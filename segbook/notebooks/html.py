@@ -28,6 +28,9 @@ from segbook.runs.folder import LARGEST_NOTEBOOK, write_atomic
 ENVIRONMENTS = re.compile(r"(\\begin|\\end)\{(align|aligned|split|gather|gathered)\*?\}")
 """Of rows of formulas; latex2mathml knows one, and numbers the lines of the one without a star."""
 
+UNSET = re.compile(r"\\(label\{[^{}]*\}|nonumber\b|notag\b)")
+"""What is not seen of a formula, and not known to latex2mathml."""
+
 POLICY = (
     "default-src 'none'; img-src data: blob:; media-src data: blob:; font-src data:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -130,9 +133,8 @@ def mathml(formula: str, *, display: str) -> str | None:
         formula: without its dollars.
         display: "inline" or "block".
     """
-    formula = ENVIRONMENTS.sub(r"\1{align*}", formula.strip()).replace(
-        r"\operatorname*", r"\operatorname"
-    )
+    formula = UNSET.sub("", formula).strip()
+    formula = ENVIRONMENTS.sub(r"\1{align*}", formula).replace(r"\operatorname*", r"\operatorname")
     try:
         root = convert_to_element(formula, display=display)
     except Exception:  # latex2mathml has a class for each mistake, and IndexErrors besides

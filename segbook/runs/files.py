@@ -96,7 +96,10 @@ def read_text(path: Path, *, limit: int = LARGEST) -> str:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"{one_line(path)} is larger than {limit >> 20} MiB")
-    return content.decode()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{one_line(path)} is not UTF-8: {error}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -240,7 +240,7 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
         return None
     if parent := _unfinished_parent(folder, described):
         return f"{shell('segbook', 'resume', parent)}   (the notebook in which it is trained)"
-    if described.get("kind") != "train" and not (folder.path / SOURCE).exists():
+    if not can_resume(folder, described):
         return (
             "in Python, where it was started: training.train(training.build(recipe, folder), "
             f"folder) with folder = RunFolder({str(folder.path)!r})"
@@ -254,6 +254,12 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
         words = ["--set", "data_root=FOLDER"]
         cause = f"   where FOLDER is that of the data now; they were in {one_line(root)}"
     return f"{shell('segbook', 'resume', folder.argument, *words)}   {where}{cause}"
+
+
+def can_resume(folder: RunFolder, described: dict[str, Any]) -> bool:
+    """Whether ``segbook resume`` can go on with a run: it holds all that is executed."""
+    kind = described.get("kind")
+    return kind == "train" or (kind == "notebook" and (folder.path / SOURCE).is_file())
 
 
 def program(folder: RunFolder) -> str | None:

@@ -84,6 +84,17 @@ def test_a_formula_that_is_none_never_raises(formula):
     assert got is None or got.startswith("<math")
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [r"\begin{equation} x \label{eq:1} \end{equation}",
+     r"\begin{align} a &= b \label{a}\\ c &= d \nonumber \end{align}"],
+)  # fmt: skip
+def test_labels_are_not_seen(formula):
+    got = mathml(formula, display="block")
+    assert got is not None
+    assert "eq:1" not in got
+
+
 def test_a_formula_cannot_be_markup(tmp_path):
     for body in ("</math><script>alert(1)</script>", r"\text{</math><script>alert(1)</script>}"):
         assert "<script" not in report(tmp_path, new_markdown_cell(f"${body}$"))
