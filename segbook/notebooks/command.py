@@ -16,8 +16,8 @@ from segbook.runs.command import (
     name_option,
     time_limit_option,
 )
-from segbook.runs.folder import FINISHED, SOURCE, find
-from segbook.runs.listing import advice, format_result, program
+from segbook.runs.folder import FINISHED, find
+from segbook.runs.listing import advice, can_resume, format_result, program
 from segbook.text import one_line
 
 
@@ -103,15 +103,16 @@ def resume(
     longer = recipe is not None and recipe.steps > (described.get("step") or 0)
     if described.get("status") == FINISHED and not longer:
         result = format_result(described.get("result"))
-        click.echo(f"run {one_line(folder.name)} is finished{f': {result}' if result else ''}")
+        left = "; --set changes nothing in it, unless it is steps, and more" if changes else ""
+        click.echo(
+            f"run {one_line(folder.name)} is finished{f': {result}' if result else ''}{left}"
+        )
         return
-    if kind not in ("train", "notebook") or (
-        kind == "notebook" and not (folder.path / SOURCE).is_file()
-    ):
+    if not can_resume(folder, described):
         how = advice(folder, described)
         raise ValueError(
             f"{one_line(folder.name)} was not started by `segbook run` or `segbook train`; "
-            f"go on with it where it was started{f': {how}' if how else ''}"
+            f"go on with it {how or 'where it was started'}"
         )
     if owner := folder.other_owner():
         click.echo(f"this run is of {owner}, who is not you", err=True)

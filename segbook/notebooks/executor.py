@@ -197,7 +197,7 @@ class Client(NotebookClient):
             await self.async_execute_cell(cell, index)
             return True
         except CellExecutionError as error:
-            if error.ename == "SystemExit" and error.evalue in ("", "0", "None"):
+            if error.ename == "SystemExit" and error.evalue in ("", "0", "None", "False"):
                 self.exited(index + 1)
                 return False
             raise CellFailedError(cell, index + 1, error.ename, error.evalue) from None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html as markup
 import logging
+import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,12 +16,20 @@ import nbformat
 from jinja2 import DictLoader, pass_context
 from latex2mathml.converter import convert_to_element
 from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, MathInlineParser
+from nbconvert.filters.markdown_mistune import (
+    InvalidNotebook,
+    IPythonRenderer,
+    MarkdownWithMath,
+    MathInlineParser,
+)
 
-from segbook.runs.folder import write_atomic
+from segbook.runs.folder import LARGEST_NOTEBOOK, write_atomic
 
 ENVIRONMENTS = re.compile(r"(\\begin|\\end)\{(align|aligned|split|gather|gathered)\*?\}")
 """Of rows of formulas; latex2mathml knows one, and numbers the lines of the one without a star."""
+
+UNSET = re.compile(r"\\(label\{[^{}]*\}|nonumber\b|notag\b)")
+"""What is not seen of a formula, and not known to latex2mathml."""
 
 POLICY = (
     "default-src 'none'; img-src data: blob:; media-src data: blob:; font-src data:; "
@@ -59,7 +69,25 @@ class InlineParser(MathInlineParser):
 
 
 class Renderer(IPythonRenderer):
-    """Markdown with its formulas as MathML, which browsers set without a script."""
+    """Markdown with its formulas as MathML, which browsers set without a script.
+
+    A picture that is not there, or is none, stays the link that it is.
+    """
+
+    def _embed_image_or_attachment(self, src: str) -> str:
+        try:
+            return super()._embed_image_or_attachment(src)
+        except (InvalidNotebook, StopIteration):  # an attachment that its cell has not, or empty
+            return src
+
+    def _src_to_base64(self, src: str) -> str | None:
+        try:
+            status = os.stat(os.path.join(self.path, src))
+            if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST_NOTEBOOK:
+                return super()._src_to_base64(src)
+        except (OSError, ValueError):  # missing, closed; no name of a file
+            pass
+        return None
 
     def inline_math(self, body: str) -> str:
         """Render ``$...$``."""
@@ -105,9 +133,8 @@ def mathml(formula: str, *, display: str) -> str | None:
         formula: without its dollars.
         display: "inline" or "block".
     """
-    formula = ENVIRONMENTS.sub(r"\1{align*}", formula.strip()).replace(
-        r"\operatorname*", r"\operatorname"
-    )
+    formula = UNSET.sub("", formula).strip()
+    formula = ENVIRONMENTS.sub(r"\1{align*}", formula).replace(r"\operatorname*", r"\operatorname")
     try:
         root = convert_to_element(formula, display=display)
     except Exception:  # latex2mathml has a class for each mistake, and IndexErrors besides

@@ -12,6 +12,7 @@ import functools
 import inspect
 import json
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -20,6 +21,7 @@ from typing import Any
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.autocall import ZMQExitAutocall
 from IPython.paths import get_ipython_dir
+from jupyter_client.jsonutil import json_clean, json_default
 
 
 class Exit(ZMQExitAutocall):
@@ -31,7 +33,7 @@ class Exit(ZMQExitAutocall):
 
 
 class Application(IPKernelApp):
-    """A kernel whose output waits for whoever reads it."""
+    """A kernel whose output waits for whoever reads it, and may be any text."""
 
     def init_iopub(self, context: Any) -> None:
         """Open the socket of outputs, with a queue that has no end.
@@ -39,7 +41,22 @@ class Application(IPKernelApp):
         By default it holds a thousand messages; what comes while it is full is dropped.
         """
         context.sndhwm = 0  # of the sockets that are made from here on
+        self.session.pack = pack
         super().init_iopub(context)
+
+
+def pack(message: Any) -> bytes:
+    r"""A message as JSON; half of a surrogate pair, which UTF-8 has not, is shown as ``\udce9``.
+
+    Such halves come with names of files that are no UTF-8, and with texts that were cut. Jupyter's
+    own function raises, and the message is lost: a cell's output, or the reply that it has ended.
+    """
+    write = functools.partial(json.dumps, default=json_default, ensure_ascii=False, allow_nan=False)
+    try:
+        text = write(message)
+    except (TypeError, ValueError):
+        text = write(json_clean(message))
+    return re.sub("[\ud800-\udfff]", lambda half: "\\" + ascii(half[0])[1:-1], text).encode()
 
 
 def silence_tqdm() -> None:

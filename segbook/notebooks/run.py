@@ -191,7 +191,7 @@ def _cell_error(error: Any, described: dict[str, Any]) -> dict[str, Any]:
     if name := _missing_file(message, cwd, beside):
         message += (
             f". {one_line(name)} lies beside the notebook, which runs in {one_line(cwd)}: "
-            f"add {shell('--cwd', beside)} to the command"
+            f"start it again by segbook run, with {shell('--cwd', beside)}"
         )
     return {
         "name": error.name,

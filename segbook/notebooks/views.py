@@ -33,14 +33,15 @@ def still(
     """
     kept = []
     for output in outputs:
-        view = output.get("data", {}).get(VIEW)
-        if not view:
+        data = output.get("data", {})
+        if VIEW not in data:
             kept.append(output)
             continue
-        models = list(_tree(view.get("model_id"), states))
+        view = data[VIEW]
+        models = list(_tree(view.get("model_id") if isinstance(view, dict) else None, states))
         inside = [one for model in models for one in captured.get(model, ())]
         if not (inside and models[0] in captured):  # an Output widget has no text of its own
-            data = {kind: value for kind, value in output.data.items() if kind != VIEW}
+            data = {kind: value for kind, value in data.items() if kind != VIEW}
             if progress := _progress([states[model] for model in models]):
                 data["text/plain"] = progress
             kept.append(nbformat.from_dict({**output, "data": data}))
@@ -50,15 +51,16 @@ def still(
 
 
 def _tree(model: Any, states: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A model's id and those of the models in it, each once."""
-    waiting, seen = [model], set()
+    """A model's id and those of the models in it, each once; a cell may show what is none."""
+    waiting, seen = [str(model)], set()
     while waiting:
         model = waiting.pop(0)
         if model in states and model not in seen:
             seen.add(model)
             yield model
-            children = states[model].get("children") or ()
-            waiting[:0] = [str(child).removeprefix("IPY_MODEL_") for child in children]
+            children = states[model].get("children")
+            if isinstance(children, list | tuple):
+                waiting[:0] = [str(child).removeprefix("IPY_MODEL_") for child in children]
 
 
 def _progress(models: Sequence[Mapping[str, Any]]) -> str:
@@ -72,5 +74,9 @@ def _progress(models: Sequence[Mapping[str, Any]]) -> str:
         if model.get("_model_name") in ("HTMLModel", "LabelModel")
     ]
     return " ".join(filter(None, words)) or ", ".join(
-        f"{bar.get('value', 0):g} of {bar.get('max', 0):g}" for bar in bars
+        " of ".join(_number(bar.get(key, 0)) for key in ("value", "max")) for bar in bars
     )
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

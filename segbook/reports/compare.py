@@ -13,7 +13,13 @@ import torch
 from segbook import text
 from segbook.builders.model import build_model
 from segbook.recipes import Recipe
-from segbook.reports.publish import per_cent, rerun_command, result_of, start_of
+from segbook.reports.publish import (
+    check_complete,
+    per_cent,
+    rerun_command,
+    result_of,
+    start_of,
+)
 from segbook.runs.folder import FINISHED, RunFolder
 from segkit.metrics import POLICIES
 
@@ -126,17 +132,8 @@ def described(folder: RunFolder) -> Described:
         )
     needed = [*NEEDED]
     if "test" in (run.get("result") or {}):
-        needed += ["result.test.miou", "result.test.accuracy"]
-    if run.get("kind") == "train":
-        needed += ["recipe_name", "overrides"]
-    elif "notebook" in run:
-        needed += ["notebook", "overrides"]
-    absent = [path for path in needed if look_up(run, path) is None]
-    if absent:
-        raise ValueError(
-            f"run {name} does not compare: its run.json has no usable {', '.join(absent)}. "
-            "Only runs of segbook's training do; leave it out or train it again"
-        )
+        needed += ["result.test.accuracy"]
+    check_complete(folder, run, needed, verdict="does not compare")
     try:
         recipe = Recipe.from_dict(run["recipe"])
     except ValueError as error:
@@ -154,13 +151,6 @@ def described(folder: RunFolder) -> Described:
 def named(described: Described) -> str:
     """A run's name on the page."""
     return text.markdown(described.folder.name)
-
-
-def look_up(fields: Any, path: str) -> Any:
-    """What a dotted path leads to in nested dicts, or None."""
-    for key in path.split("."):
-        fields = fields.get(key) if isinstance(fields, dict) else None
-    return fields
 
 
 def rank(described: Described) -> float:

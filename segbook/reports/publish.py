@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from segkit.data import catalog as data_catalog
 from segkit.doctor.finding import counted
 from segkit.metrics import POLICIES
 
+NEEDED = (
+    "recipe", "data_manifest", "precision", "threads", "machine", "versions", "seconds",
+    "result.step", "result.miou", "result.policy",
+)  # fmt: skip
+"""What ``run.json`` must hold; as what, `segbook.runs.record.RunRecord` says."""
+
 
 def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     """Write a page, ``results.json``, curves, per-class bars and the worst test images.
@@ -35,7 +42,7 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
         The path of the Markdown file.
 
     Raises:
-        ValueError: the run is not finished.
+        ValueError: the run is not finished, or its ``run.json`` lacks something.
     """
     described = folder.read()
     if (status := described.get("status")) != FINISHED:
@@ -43,7 +50,8 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
             f"run {text.one_line(folder.name)} is {status}; a summary is of a finished run: "
             f"{text.shell('segbook', 'resume', folder.argument)}"
         )
-    recipe = Recipe.from_dict(described.get("recipe") or {})
+    check_complete(folder, described, NEEDED, verdict="cannot be summed up")
+    recipe = Recipe.from_dict(described["recipe"])
     state = build(recipe, folder)
     out.mkdir(parents=True, exist_ok=True)
     split = "test" if "test" in state.sets else "val"
@@ -86,6 +94,42 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     results = json.dumps([result_of(folder.read())], indent=1)
     (out / "results.json").write_text(results + "\n", encoding="utf-8")
     return out / "README.md"
+
+
+def check_complete(
+    folder: RunFolder, described: dict[str, Any], needed: Iterable[str], *, verdict: str
+) -> None:
+    """Refuse a run that lacks what a page about it is made of.
+
+    Args:
+        folder: the run.
+        described: its ``run.json``.
+        needed: dotted paths; what its test and `rerun_command` need is added.
+        verdict: how the message begins.
+
+    Raises:
+        ValueError: something is missing or null; the message names it.
+    """
+    needed = [*needed]
+    if "test" in (described.get("result") or {}):
+        needed += ["result.test.miou"]
+    if described.get("kind") == "train":
+        needed += ["recipe_name", "overrides"]
+    elif "notebook" in described:
+        needed += ["notebook", "overrides"]
+    if absent := [path for path in needed if _look_up(described, path) is None]:
+        raise ValueError(
+            f"run {text.one_line(folder.name)} {verdict}: its run.json has no usable "
+            f"{', '.join(absent)}. Only runs of segbook's training have all that is needed; leave "
+            "it out or train it again"
+        )
+
+
+def _look_up(fields: Any, path: str) -> Any:
+    """What a dotted path leads to in nested dicts, or None."""
+    for key in path.split("."):
+        fields = fields.get(key) if isinstance(fields, dict) else None
+    return fields
 
 
 def result_of(described: dict[str, Any]) -> dict[str, Any]:

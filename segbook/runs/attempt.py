@@ -30,15 +30,16 @@ def attempt(folder: RunFolder, stopper: Stopper) -> Iterator[dict[str, Any]]:
 
     Raises:
         RunBusyError: another process runs it.
+        OSError: the disk is full before it has begun.
     """
     with folder.own():
         described = folder.read()
         number = (described.get("attempts") or 0) + 1
         outcome: dict[str, Any] = {"status": FINISHED}
         began = time.monotonic()
+        folder.update(status=RUNNING, attempts=number, reason=None, error=None)
+        folder.log(f"attempt {number} begins")
         try:
-            folder.log(f"attempt {number} begins")
-            folder.update(status=RUNNING, attempts=number, reason=None, error=None)
             yield outcome
         except (KeyboardInterrupt, RunStopped) as request:
             reason = str(request) or stopper.reason or "stopped by Ctrl-C"

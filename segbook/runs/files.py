@@ -23,6 +23,7 @@ LONGEST = 2**32
 """Bytes of one that is read line by line: metrics, a log."""
 LONGEST_LINE = 2**20
 KINDS = {
+    stat.S_IFREG: "a regular file",
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a FIFO",
@@ -81,8 +82,7 @@ def check(
     if found == stat.S_IFLNK:
         with contextlib.suppress(OSError):
             what += f" to {one_line(os.readlink(path))}"
-    wanted = KINDS.get(form, "a regular file")
-    raise ValueError(f"{one_line(path)} is {what}, not {wanted}")
+    raise ValueError(f"{one_line(path)} is {what}, not {KINDS[form]}")
 
 
 def read_text(path: Path, *, limit: int = LARGEST) -> str:
@@ -96,7 +96,10 @@ def read_text(path: Path, *, limit: int = LARGEST) -> str:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"{one_line(path)} is larger than {limit >> 20} MiB")
-    return content.decode()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{one_line(path)} is not UTF-8: {error}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

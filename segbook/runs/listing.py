@@ -193,7 +193,7 @@ def format_result(result: dict[str, Any] | None) -> str | None:
     test = result.get("test")
     if isinstance(test, dict) and test.get("miou") is not None:
         text += f"; test {100 * test['miou']:.1f}"
-    return text
+    return one_line(text)
 
 
 def format_run_error(error: dict[str, Any] | str | None) -> str | None:
@@ -240,7 +240,7 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
         return None
     if parent := _unfinished_parent(folder, described):
         return f"{shell('segbook', 'resume', parent)}   (the notebook in which it is trained)"
-    if described.get("kind") != "train" and not (folder.path / SOURCE).exists():
+    if not can_resume(folder, described):
         return (
             "in Python, where it was started: training.train(training.build(recipe, folder), "
             f"folder) with folder = RunFolder({str(folder.path)!r})"
@@ -248,8 +248,18 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
     where = "(from the start: there is no checkpoint yet)"
     if step:
         where = f"(from step {step} of {described.get('steps')})"
-    cause = "   once the cause is mended" if status == FAILED else ""
-    return f"{shell('segbook', 'resume', folder.argument)}   {where}{cause}"
+    words, cause = [], "   once the cause is mended" if status == FAILED else ""
+    root = (described.get("recipe") or {}).get("data_root")
+    if described.get("kind") == "train" and root and not os.path.isdir(root):
+        words = ["--set", "data_root=FOLDER"]
+        cause = f"   where FOLDER is that of the data now; they were in {one_line(root)}"
+    return f"{shell('segbook', 'resume', folder.argument, *words)}   {where}{cause}"
+
+
+def can_resume(folder: RunFolder, described: dict[str, Any]) -> bool:
+    """Whether ``segbook resume`` can go on with a run: it holds all that is executed."""
+    kind = described.get("kind")
+    return kind == "train" or (kind == "notebook" and (folder.path / SOURCE).is_file())
 
 
 def program(folder: RunFolder) -> str | None:

@@ -70,6 +70,7 @@ class RecipeRecord(TypedDict, total=False):
     """What is shown of a recipe; `segbook.recipes.Recipe.from_dict` checks the rest."""
 
     name: str | None
+    data_root: str | None
     steps: Count | None
 
 

@@ -4,6 +4,7 @@ What is odd is made here in every kind that a file system has, and every field o
 values of every type.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -384,6 +385,7 @@ def test_a_folder_that_would_be_written_through_is_refused(good, name, make, vic
     with pytest.raises(ValueError, match="left as it is") as refused, good.own():
         pass
     assert str(path) in str(refused.value)
+    assert "something else" not in str(refused.value)
     done = segbook("resume", good.name)
     assert done.exit_code == 2
     assert done.output.count("\n") == 1
@@ -545,6 +547,42 @@ def test_a_record_without_what_it_needs_is_refused_in_a_sentence(lesson, segbook
     done = segbook("resume", lesson.name)
     assert (done.exit_code, done.output.count("\n")) == (2, 3), done.output
     assert "does not say its cwd" in done.output
+
+
+def test_a_source_that_is_no_text_is_named(lesson, segbook):
+    (lesson.path / "source.ipynb").write_bytes(b"\xff\xfe")
+    done = segbook("resume", lesson.name)
+    assert done.exit_code == 2
+    assert f"{lesson.path / 'source.ipynb'} is not UTF-8" in done.output
+
+
+def test_no_run_is_told_to_resume_that_cannot_be(lesson, segbook):
+    lesson.update(kind="other", status="failed")
+    done = segbook("resume", lesson.name)
+    assert done.exit_code == 2
+    assert "go on with it in Python" in done.output
+    assert "segbook resume" not in done.output
+    assert "segbook resume" not in segbook("show", lesson.name).output
+
+
+def test_an_attempt_that_cannot_begin_raises_the_cause(lesson, segbook, monkeypatch):
+    from segbook.runs.attempt import attempt
+    from segbook.runs.stopping import Stopper
+
+    lesson.update(attempts=2**53)
+    done = segbook("resume", lesson.name)
+    assert done.exit_code == 2
+    assert "$.attempts" in done.output
+    lesson.update(attempts=1)
+
+    def full(text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lesson, "log", full)
+    stopper = Stopper(lambda: None, lambda: None, limit=None)
+    with pytest.raises(OSError, match="No space left"), attempt(lesson, stopper):
+        pass
+    assert lesson.read()["status"] == "interrupted"
 
 
 TRAP = "import pathlib; pathlib.Path('caught.txt').write_text(__file__); raise SystemExit(9)"

@@ -1,6 +1,7 @@
 """The HTML report: formulas as MathML, and nothing that is asked of the net."""
 
 import html
+import os
 
 import nbformat
 import pytest
@@ -83,9 +84,37 @@ def test_a_formula_that_is_none_never_raises(formula):
     assert got is None or got.startswith("<math")
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [r"\begin{equation} x \label{eq:1} \end{equation}",
+     r"\begin{align} a &= b \label{a}\\ c &= d \nonumber \end{align}"],
+)  # fmt: skip
+def test_labels_are_not_seen(formula):
+    got = mathml(formula, display="block")
+    assert got is not None
+    assert "eq:1" not in got
+
+
 def test_a_formula_cannot_be_markup(tmp_path):
     for body in ("</math><script>alert(1)</script>", r"\text{</math><script>alert(1)</script>}"):
         assert "<script" not in report(tmp_path, new_markdown_cell(f"${body}$"))
+
+
+def test_a_picture_that_cannot_be_embedded_stays_a_link(tmp_path):
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "there.png").write_bytes(b"\x89PNG")
+    with open(tmp_path / "huge.png", "wb") as file:
+        file.truncate(2**40)
+    odd = ["fifo.png", "folder.png", "huge.png", ".", "a" * 5000, "attachment:lost.png",
+           "attachment:empty.png"]  # fmt: skip
+    links = " ".join(f"![x]({name})" for name in [*odd, "there.png"])
+    tags = '<img src="fifo.png"> <img src="folder.png">'
+    cell = new_markdown_cell(f"{links}\n\n{tags}", attachments={"empty.png": {}})
+    text = report(tmp_path, cell)
+    for name in odd:
+        assert f'src="{name}"' in text
+    assert 'src="data:image/png;base64,iVBORw=="' in text
 
 
 def test_the_browser_may_ask_for_nothing_and_is_told_so_first(tmp_path):

@@ -212,6 +212,21 @@ def test_what_is_lost_at_the_end_is_said_and_recorded(make, monkeypatch, capsys)
     assert line in capsys.readouterr().out
 
 
+def test_half_a_surrogate_pair_loses_no_output_and_no_reply(make):
+    path = make(
+        "halves",
+        "import os\nname = os.fsdecode(b'caf\\xe9')\nprint('before'); print(name, '\\ud800')",
+        "display({'text/plain': name, 'application/json': {name: float('nan')}}, raw=True)",
+        "raise ValueError('\\udfff')",
+    )
+    run = notebook.create(path)
+    described = notebook.execute(run)
+    assert outputs(run)[:2] == ["before\ncaf\\udce9 \\ud800\n", "caf\\udce9"]
+    assert described["error"]["name"] == "ValueError"
+    assert described["error"]["message"] == r"\udfff"
+    assert (run.path / "notebook.html").exists()
+
+
 STANDARD = (
     "random",
     "token",
@@ -289,6 +304,11 @@ def test_a_home_that_cannot_be_written_is_no_hindrance(make, tmp_path):
             "finished",
             "sys.exit() in cell 2; code cells that were not run: 2",
         ),
+        (
+            "raise SystemExit(False)",
+            "finished",
+            "sys.exit() in cell 2; code cells that were not run: 2",
+        ),
         ("quit", "finished", "sys.exit() in cell 2; code cells that were not run: 2"),
         ("raise SystemExit(3)", "failed", "SystemExit"),
         ("quit('enough')", "failed", "SystemExit"),
@@ -340,7 +360,8 @@ def test_a_file_beside_the_notebook_is_pointed_to_and_cwd_finds_it(make, tmp_pat
     path = make("reads", "print(open('data/a b.txt').read())")
     described = notebook.execute(notebook.create(path), html=False)
     hint = (
-        f"lies beside the notebook, which runs in {tmp_path / 'here'}: add --cwd {tmp_path / 'nb'}"
+        f"lies beside the notebook, which runs in {tmp_path / 'here'}: "
+        f"start it again by segbook run, with --cwd {tmp_path / 'nb'}"
     )
     assert hint in described["error"]["message"]
     run = notebook.create(path, cwd=tmp_path / "nb")

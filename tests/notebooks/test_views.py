@@ -44,6 +44,17 @@ def test_what_output_widgets_hold_follows_in_order_and_in_any_depth():
     assert "in b" in got
 
 
+def test_what_a_cell_shows_as_a_view_may_be_anything():
+    for odd in ("text", None, {}, [], {"model_id": ["x"]}, {"model_id": {"a": 1}}):
+        [kept] = still([new_output("display_data", data={VIEW: odd, "text/plain": "x"})], {}, {})
+        assert dict(kept["data"]) == {"text/plain": "x"}
+    states = {
+        "a": {"children": 5},
+        "b": {"children": [None, ["x"]], "_model_name": ["Progress"], "value": None, "max": "?"},
+    }
+    assert texts(still([view("a"), view("b")], states, {})) == [None, "None of ?"]
+
+
 def test_a_progress_bar_says_where_it_ended():
     states = {
         "tqdm": {"children": ["IPY_MODEL_l", "IPY_MODEL_p", "IPY_MODEL_r"]},

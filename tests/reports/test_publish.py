@@ -58,6 +58,28 @@ def test_only_of_a_finished_run(finished, tmp_path):
         write_summary(folder, tmp_path / "page")
 
 
+@pytest.mark.parametrize(
+    ("fields", "missing"),
+    [
+        ({"result": {"miou": 0.5, "policy": "dataset"}}, "result.step"),
+        ({"result": None}, "result.step, result.miou, result.policy"),
+        ({"versions": None, "seconds": None}, "versions, seconds"),
+        ({"overrides": None}, "overrides"),
+    ],
+)
+def test_a_record_that_lacks_a_field_is_refused_by_name(tmp_path, fields, missing):
+    whole = {
+        "status": "finished", "kind": "train", "recipe_name": "a", "overrides": {}, "threads": 1,
+        "recipe": recipes.get("unet_synthetic").to_dict(), "data_manifest": {}, "seconds": 1.0,
+        "precision": "float32", "machine": "m", "versions": {},
+        "result": {"miou": 0.5, "policy": "dataset", "step": 1},
+    }  # fmt: skip
+    folder = RunFolder.create("a", root=tmp_path, **whole | fields)
+    with pytest.raises(ValueError, match=f"cannot be summed up: .* no usable {missing}\\. Only"):
+        write_summary(folder, tmp_path / "page")
+    assert not (tmp_path / "page").exists()
+
+
 def test_pictures_of_others_are_credited():
     assert credit_line("camvid").startswith("Images: CamVid, G. Brostow")
     assert credit_line("synthetic") == credit_line("folder") == ""

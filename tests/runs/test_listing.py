@@ -70,6 +70,16 @@ def test_a_page_has_result_classes_files_and_what_to_do(finished):
     assert f"segbook resume {finished.name}   (from step 30" in listing.page(finished)
 
 
+def test_a_run_whose_data_moved_is_told_how_to_go_on(finished, tmp_path):
+    recipe = finished.read()["recipe"]
+    finished.update(status="interrupted", step=30, recipe=recipe | {"data_root": str(tmp_path)})
+    assert "--set" not in listing.page(finished)
+    finished.update(recipe=recipe | {"data_root": "/gone\n"})
+    advice = listing.advice(finished, finished.read())
+    assert f"segbook resume {finished.name} --set data_root=FOLDER   (from step 30" in advice
+    assert advice.endswith(r"they were in /gone\n")
+
+
 def test_errors_and_results_are_spelt():
     cell = {"name": "KeyError", "message": "'x'", "cell": 4, "execution_count": 2}
     assert listing.format_run_error(cell) == "KeyError in cell 4 (In [2]): 'x'"
@@ -77,3 +87,5 @@ def test_errors_and_results_are_spelt():
     assert listing.format_run_error("text") == "text"
     assert listing.format_run_error(None) is None
     assert listing.format_result({}) is None
+    forged = {"miou": 0.5, "policy": "a\nrun x is finished", "split": "val"}
+    assert "\n" not in (listing.format_result(forged) or "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from segkit.engine import load_checkpoint, save_checkpoint
 from segkit.weights import files, load_weights, read_header, save_weights
 
 from .conftest import HEADER, same, small_model
@@ -86,3 +89,19 @@ def test_foreign_safetensors_has_an_empty_header(tmp_path):
     save_file(small_model().state_dict(), tmp_path / "x.safetensors")
     assert read_header(tmp_path / "x.safetensors") == {}
     assert load_weights(small_model(seed=1), tmp_path / "x.safetensors") == {}
+
+
+def test_a_folder_whose_name_is_no_utf8_holds_weights_and_checkpoints(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    model = nn.Linear(2, 3)
+    save_weights(model, folder / "w.safetensors", header={"a": 1})
+    assert read_header(folder / "w.safetensors") == {"a": 1}
+    shapes = files.read_shapes(folder / "w.safetensors")
+    assert shapes["weight"].shape == (3, 2)
+    tensors = files.read_tensors(folder / "w.safetensors", ["weight"])
+    assert torch.equal(tensors["weight"], model.weight)
+    save_checkpoint(folder, {"step": 3, "weight": model.weight.detach()})
+    loaded = load_checkpoint(folder)
+    assert loaded is not None
+    assert torch.equal(loaded["weight"], model.weight)

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from segkit import random_state
 from segkit.files import open_regular
-from segkit.weights.files import sync, write
+from segkit.weights.files import open_tensors, sync, write
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 FORMAT = "segkit.checkpoint.2"
@@ -106,7 +106,7 @@ def _read(path: Path) -> tuple[Any, Any]:
         raise FileNotFoundError(path)
     open_regular(path).close()  # a pipe would be waited for
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

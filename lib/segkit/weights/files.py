@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -137,6 +138,25 @@ def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> N
         raise
 
 
+@contextlib.contextmanager
+def open_tensors(path: Path, *, framework: str) -> Iterator[Any]:
+    """Open a file as `safetensors.safe_open` does, which takes no name that is not UTF-8.
+
+    Raises:
+        SafetensorError: it is damaged.
+        ValueError: it is no regular file.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        name: str | Path = path
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            name = f"/dev/fd/{file.fileno()}"
+        with safe_open(name, framework=framework) as opened:
+            yield opened
+
+
 def read_header(path: str | Path) -> dict[str, Any]:
     """Read what a weights file says about itself, not its tensors.
 
@@ -156,7 +176,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} {_conversion(path)}")
     try:
         _check_index(path)
-        with safe_open(path, framework="np") as file:  # which maps nothing for writing
+        with open_tensors(path, framework="np") as file:  # which maps nothing for writing
             metadata = file.metadata() or {}
         text = metadata.get("segkit", "{}")
         if len(text) > LARGEST_HEADER:
@@ -183,7 +203,7 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
         ValueError: the file is damaged.
     """
     try:
-        with safe_open(path, framework="np") as file:
+        with open_tensors(path, framework="np") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         if deep := [name for name, shape in shapes.items() if len(shape) > MOST_DIMENSIONS]:
             raise ValueError(f"{deep[0]!r:.80} has {len(shapes[deep[0]])} dimensions")
@@ -199,7 +219,7 @@ def read_tensors(path: Path, names: Collection[str]) -> dict[str, Tensor]:
         ValueError: the file is damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in names}
     except (SafetensorError, AttributeError) as error:  # a kind of number that torch lacks
         raise _damaged(path, error) from error
