@@ -169,7 +169,7 @@ class Client(NotebookClient):
         self._refuse_if_stopped()
         self.save()
         await self.async_start_new_kernel(**self.kernel.options())
-        self.kernel.started(self._provisioner.pid)
+        self.kernel.started(self._provisioner.pid, self._files.name)
         try:
             await self.async_start_new_kernel_client()
         except RuntimeError as error:

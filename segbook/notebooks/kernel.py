@@ -100,11 +100,11 @@ class Kernel:
         text = os.pread(self.log.fileno(), size - start, start).decode(errors="replace")
         return [line for line in text.splitlines() if line.strip()][-LOG_LINES:]
 
-    def started(self, pid: int) -> None:
-        """Take note of the process, and have it guarded."""
+    def started(self, pid: int, scratch: str) -> None:
+        """Take note of the process, and have it guarded, with the folder that is its own."""
         self.pid = pid
         if self._token:
-            self._guard = Guard(self._token, pid)
+            self._guard = Guard(self._token, pid, scratch)
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the running cell."""
@@ -121,7 +121,7 @@ class Kernel:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def ended(self) -> None:
-        """Kill what the process left behind and send the guard home."""
+        """Kill what the process left behind and dismiss the guard."""
         self.kill()
         self.pid = 0
         if self._guard:

@@ -29,6 +29,8 @@ import msgspec
 
 from segbook import schema
 
+MOST_TEXT = 1 << 20
+"""Characters of a parameter file: a device has no end."""
 TAG, INJECTED_TAG = "parameters", "injected-parameters"
 TYPES = {"bool": bool, "int": int, "float": float, "str": str, "Any": Any, "set": set,
          "list": list, "List": list, "Sequence": list, "tuple": tuple, "Tuple": tuple,
@@ -258,7 +260,11 @@ def _read_yaml(path: Path) -> dict[str, tuple[Any, Callable[[Any, Any], Any]]]:
     for kind, pattern in YAML_NUMBER.items():
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", pattern, None)
     try:
-        loader = Loader(path.read_text(encoding="utf-8-sig"))
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read(MOST_TEXT + 1)
+        if len(text) > MOST_TEXT:
+            raise ValueError(f"it has more than {MOST_TEXT:,} characters")
+        loader = Loader(text)
         node = loader.get_single_node()
         if node is None:
             return {}

@@ -181,7 +181,8 @@ def markdown(
     dashes = "|".join("---" for _ in scores)
     versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
     resumed = dict.fromkeys(
-        line[line.index("resumed at step") :].rstrip("\n")
+        # What a resume was changed by may name folders of this machine.
+        line[line.index("resumed at step") :].partition("; it began with")[0].rstrip("\n")
         for line in folder.log_lines()
         if "resumed at step" in line
     )

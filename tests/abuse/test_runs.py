@@ -49,7 +49,8 @@ for step in range(100000):
 @pytest.fixture
 def start(tmp_path):
     """Starts ``segbook`` in a process of its own, as a terminal would."""
-    started = []
+    started, temporary = [], tmp_path / "temporary"
+    temporary.mkdir()
 
     def run(*arguments, source=None, runs=tmp_path / "runs"):
         if source:
@@ -58,6 +59,7 @@ def start(tmp_path):
         environment = {
             **os.environ,
             "SEGBOOK_RUNS": str(runs),
+            "TMPDIR": str(temporary),
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         }
         process = subprocess.Popen(
@@ -112,6 +114,10 @@ def test_kill_9_then_busy_then_resume(start, tmp_path):
     process.kill()
     process.wait()
     assert nobody_is_left(token)
+    deadline = time.monotonic() + 10
+    while list((tmp_path / "temporary").glob("segbook-kernel-*")):
+        assert time.monotonic() < deadline, "the kernel's own folder is left"
+        time.sleep(0.05)
     assert run.read()["status"] == "interrupted"
     nbformat.read(run.path / "notebook.ipynb", as_version=4)  # whole
 

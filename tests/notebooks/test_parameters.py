@@ -143,6 +143,7 @@ def test_a_file_gives_typed_values_and_the_command_line_wins(declared, tmp_path)
         ("- 1", "name: value"),
         ("free: !!python/object/apply:os.system [ls]", "p.yaml is no YAML of plain values"),
         ("free: &a [1]\noptions: *a", "aliases"),
+        ("free: " + "x" * 2**20, "more than 1,048,576 characters"),
         ("steps: [", "p.yaml is no YAML"),
     ],
 )
