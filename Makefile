@@ -60,7 +60,7 @@ test-all: lint
 
 # The cells of a notebook share a kernel: a file stays in one process.
 test-notebooks: install
-	@runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && set -x && SEGBOOK_RUNS=$$runs $(PYTEST) -n 2 --dist loadfile --nbval \
+	@runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && set -x && SEGBOOK_RUNS=$$runs TMPDIR=$$runs $(PYTEST) -n 2 --dist loadfile --nbval \
 		--nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
 lint: install
