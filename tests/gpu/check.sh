@@ -49,20 +49,20 @@ segbook=("$python" -m segbook)
 synthetic=pp_liteseg_t_synthetic
 {
     part 20 "The machine" "$python" -c "$machine"
-    part 120 "Tests" "$python" -m pytest -q -m gpu -p no:cacheprovider --durations=5 \
+    part 100 "Tests" "$python" -m pytest -q -m gpu -p no:cacheprovider --durations=5 \
         tests/gpu/test_cuda.py tests/engine/test_train.py tests/metrics
     for precision in float32 bfloat16 float16; do
         [ -n "$dry" ] && [ $precision = float16 ] && continue # a processor does not train in it
-        part 60 "Training steps by setting, $precision" "${segbook[@]}" bench settings $synthetic \
+        part 40 "Training steps by setting, $precision" "${segbook[@]}" bench settings $synthetic \
             "${small[@]}" --set precision=$precision --rounds $rounds
-        part 30 "Prediction, $precision" "${segbook[@]}" bench model pp_liteseg_t \
+        part 20 "Prediction, $precision" "${segbook[@]}" bench model pp_liteseg_t \
             --size $size --runs $runs --precision $precision
     done
-    [ -n "$dry" ] || part 60 "Training steps, as promised" \
+    [ -n "$dry" ] || part 40 "Training steps, as promised" \
         "${segbook[@]}" bench train pp_liteseg_t --rounds $rounds
-    part 60 "A killed and resumed training has the same bits" \
+    part 50 "A killed and resumed training has the same bits" \
         "${segbook[@]}" prove-resume $synthetic "${small[@]}" --steps 4
-    part 120 "Two hundred steps of PP-LiteSeg-T at 960x720" \
+    part 90 "Two hundred steps of PP-LiteSeg-T at 960x720" \
         "${segbook[@]}" train $synthetic "${train[@]}"
     printf '\n%s parts failed; %s s in all\n' $failed $SECONDS
     exit $((failed > 0))
