@@ -16,7 +16,7 @@ from torch.utils.data import Subset as OnlySome
 from segbook import recipes
 from segbook.builders.check import check
 from segbook.builders.data import build_augmentation, build_data
-from segbook.builders.model import build_model
+from segbook.builders.model import RGB, build_model
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import runs_root
 from segbook.text import shell
@@ -35,9 +35,6 @@ from segkit.weights import read_header
 
 DRAWN = 32
 """Scenes of the synthetic streets that are looked at: what is drawn has no broken files."""
-
-CHANNELS = 3
-"""Of the images of every data set: red, green, blue."""
 
 OF_THE_WHOLE = ("tiny_split", "classes_never_present")
 """Checks that a sample cannot answer."""
@@ -112,7 +109,7 @@ def examine(
     saved = 0
     for crop in dict.fromkeys(crop for _, crop, _ in recipe.schedule_of_crops()):
         step, found = doctor.check_network(
-            built, (share, CHANNELS, *crop), aux_weight=recipe.aux_weight, processes=processes
+            built, (share, RGB, *crop), aux_weight=recipe.aux_weight, processes=processes
         )
         findings += found
         saved = max(saved, step.saved)
