@@ -266,6 +266,7 @@ def test_of_big_data_a_sample_is_looked_at_and_said(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_the_sanity_checks_of_a_recipe():
     recipe = changed(data="synthetic", lr=0.05)
     found = list(run_sanity_checks(recipe, steps=40))

@@ -447,6 +447,7 @@ for lr in (0.1, 0.01, 0.001):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_notebook_killed_in_its_second_training_is_resumed(tmp_path, monkeypatch):
     import nbformat
 

@@ -86,6 +86,7 @@ def test_ctrl_c_saves_the_step_and_a_second_one_changes_no_exit_code(root):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_twice_kills_a_step_that_does_not_end(root):
     folder = create(root, 2)
     process = start("-m", "segbook", "resume", str(folder.path))
