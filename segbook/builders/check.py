@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from segbook.builders.data import build_augmentation, build_data
+from segbook.builders.data import build_augmentation, build_data, watched_indices
 from segbook.builders.loss import check_loss
 from segbook.builders.model import build_model, check_named_weights, load_start
 from segbook.builders.optimizer import build_optimizer, build_schedule
@@ -54,7 +54,9 @@ def check(recipe: Recipe, *, begun: bool = False) -> None:
             another network, something to freeze that is not there, or a value out of its range.
     """
     check_settings(recipe, begun=begun)
-    train_set = build_data(recipe)["train"]
+    sets = build_data(recipe)
+    watched_indices(recipe, sets["val"])
+    train_set = sets["train"]
     loads = recipe.weights and not begun and not torchvision_weights.is_name(recipe.weights)
     with torch.device("cpu" if loads else "meta"):  # on meta it takes no time or memory
         model = build_model(recipe, train_set.num_classes, pretrained=False)

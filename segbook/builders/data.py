@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,25 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
             raise
         lists = f"`{shell('segbook', 'doctor', operand(root))}` lists all that is wrong"
         raise ValueError(f"{error}. {lists}") from error
+
+
+def watched_indices(recipe: Recipe, val_set: Any) -> list[int]:
+    """Where the validation images are that a recipe watches, in its order.
+
+    Raises:
+        ValueError: the validation set has no image of such a name.
+    """
+    if not recipe.watch:
+        return []
+    places = {val_set.stem(i): i for i in range(len(val_set))}
+    for name in recipe.watch:
+        if name not in places:
+            some = ", ".join(map(repr, difflib.get_close_matches(name, places, 3, 0)))
+            raise ValueError(
+                f"watch names {name!r}, which is no validation image of {recipe.data}; there are "
+                f"{some}"
+            )
+    return [places[name] for name in recipe.watch]
 
 
 def build_augmentation(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segbook.recipes.recipe import Recipe, variant
+from segbook.recipes.unet import unet_resnet18_camvid_cpu
 
 
 def deeplab_v3_plus_resnet101_voc() -> Recipe:
@@ -111,4 +112,14 @@ def deeplab_v3_plus_mobilenet_v2_cityscapes() -> Recipe:
         deeplab_v3_plus_resnet101_cityscapes(),
         "deeplab_v3_plus_mobilenet_v2",
         weight_decay=4e-5,  # the release, for MobileNetV2
+    )
+
+
+def deeplab_v3_plus_resnet18_camvid_cpu() -> Recipe:
+    """DeepLabV3+ on ResNet-18 on CamVid by the CPU recipe of U-Net."""
+    return variant(
+        unet_resnet18_camvid_cpu(),
+        "deeplab_v3_plus_resnet18",
+        # The paper's (6, 12, 18) are for maps of 33x33; a crop of 192x256 is a map of 12x16.
+        model_options={"rates": (3, 6, 9)},
     )

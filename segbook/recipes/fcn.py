@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, variant
 from segbook.recipes.unet import unet_resnet18_camvid_cpu, unet_synthetic
 
 
@@ -77,17 +77,11 @@ def fcn_resnet50_camvid() -> Recipe:
     )
 
 
-def fcn8s_camvid_cpu() -> Recipe:
-    """FCN-8s on a ResNet-18 on CamVid at 480x360, from scratch, for two CPU cores."""
-    return replace(
+def fcn8s_resnet18_camvid_cpu() -> Recipe:
+    """FCN-8s on a ResNet-18 on CamVid by the CPU recipe of U-Net."""
+    return variant(
         unet_resnet18_camvid_cpu(),
-        name="fcn8s_camvid_cpu",
-        model="fcn8s_resnet18",
-        scale=(0.4, 0.9),
-        jitter=0.5,
-        lr=1e-3,
-        weight_decay=0.02,
-        warmup=50,
+        "fcn8s_resnet18",
         note="ours, for CPU; VGG-16 from random weights learns too slowly for it",
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segbook.recipes.recipe import Recipe, variant
+from segbook.recipes.unet import unet_resnet18_camvid_cpu
 
 
 def ocrnet_resnet101_cityscapes() -> Recipe:
@@ -98,3 +99,8 @@ def ocrnet_hrnet_w48_ade20k() -> Recipe:
         "and which mines hard pixels, below a probability of 0.9; HRNet's ImageNet weights are not "
         "included",
     )
+
+
+def ocrnet_hrnet_w18_small_camvid_cpu() -> Recipe:
+    """OCRNet on the small HRNet-W18 on CamVid by the CPU recipe of U-Net."""
+    return variant(unet_resnet18_camvid_cpu(), "ocrnet_hrnet_w18_small")

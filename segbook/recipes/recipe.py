@@ -199,6 +199,10 @@ class Recipe:
         "'off' for no preflight",
     ] = "stop"
     evaluate_every: Annotated[Count, "steps between validations; 0 validates at the end only"] = 0
+    watch: Annotated[
+        tuple[str, ...],
+        "validation images, by name, whose predictions are kept over the steps, in ``watched/``",
+    ] = ()
     save_every: Annotated[CountFrom1, "steps between checkpoints"] = 200
     policy: Annotated[
         Policy, "how the mIoU is counted by which the best weights are chosen; see `segkit.metrics`"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segbook.recipes.recipe import Recipe, variant
+from segbook.recipes.unet import unet_resnet18_camvid_cpu
 
 
 def segformer_b0_ade20k() -> Recipe:
@@ -112,3 +113,8 @@ def segformer_b4_cityscapes() -> Recipe:
 def segformer_b5_cityscapes() -> Recipe:
     """SegFormer-B5 on Cityscapes."""
     return variant(segformer_b0_cityscapes(), "segformer_b5", paper_miou=0.824)
+
+
+def segformer_b0_camvid_cpu() -> Recipe:
+    """SegFormer-B0 on CamVid by the CPU recipe of U-Net."""
+    return variant(unet_resnet18_camvid_cpu(), "segformer_b0")

@@ -26,7 +26,7 @@ from segkit.data import catalog as data_catalog
 
 HOW = (
     "note", "paper_miou", "save_every", "eval_batch_size", "workers", "worker_timeout",
-    "bad_samples", "doctor", "compile",
+    "bad_samples", "doctor", "compile", "watch",
 )  # fmt: skip
 """Fields of a recipe about how it is run: another machine may choose others for one training."""
 FREE = ("name", "data_root", "steps", "evaluate_every", *HOW)

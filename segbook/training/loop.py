@@ -34,6 +34,7 @@ from segbook.training.forecast import Forecast
 from segbook.training.identity import only_loop, settle
 from segbook.training.record import log_line, recorded
 from segbook.training.state import TrainingState, build, save
+from segbook.training.watched import is_watched, watch
 from segkit import engine
 
 LOG_EVERY = 10
@@ -125,6 +126,8 @@ def _steps(
             # Validate; the best weights so far are kept.
             if is_due(recipe, step.index):
                 validate(state, folder, log)
+            if is_watched(recipe, step.index):
+                watch(state, folder)
             # Save, so that a kill loses little, and the best weights have their checkpoint.
             if last or step.index % recipe.save_every == 0 or state.best.get("step") == step.index:
                 save(state, folder)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from segbook.builders.check import check_settings
-from segbook.builders.data import absolute, build_data, count_classes
+from segbook.builders.data import absolute, build_data, count_classes, watched_indices
 from segbook.builders.model import build_model, load_start, model_arguments
 from segbook.builders.optimizer import build_optimizer, build_settings
 from segbook.preflight.gate import has_begun
@@ -221,6 +221,7 @@ def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
     begun = run is not None and has_begun(run)
     check_settings(recipe, begun=begun)
     sets = build_data(recipe)
+    watched_indices(recipe, sets["val"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # this process's own
     settings = build_settings(recipe, device)
     remarks = []
