@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.resources
 import io
 import re
 import zlib
@@ -121,11 +120,3 @@ def test_a_page_of_its_own_asks_for_nothing(scene, tmp_path):
     text = one.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.count("<script") == text.count("</script>") == 1
     assert not re.search(r"https?://|src=|@import", text)
-
-
-def test_script_and_style_are_shipped_and_ask_for_nothing():
-    folder = importlib.resources.files("segbook.widgets")
-    for name in ("mask_explorer.js", "mask_explorer.css"):
-        text = (folder / name).read_text()
-        assert len(text) > 1000
-        assert not re.search(r"https?://|@import|import\s*\(|^import\s|fetch\(", text, re.M)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import anywidget
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
@@ -18,42 +14,13 @@ from PIL import Image
 from segbook import text
 from segbook.figures.overlays import comparison, overlay
 from segbook.figures.pictures import Colour, Picture, array, check_classes, label_map, picture
+from segbook.widgets.widget import Widget, png, sources
 from segkit.outputs import IGNORE
 
-HERE = Path(__file__).parent
 LAYERS = ("truth", "prediction", "error")
 
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>%(title)s</title>
-<link rel="icon" href="data:,">
-<style>body { margin: 16px auto; padding: 0 12px; max-width: 1100px; } %(css)s</style>
-<main id="explorer"></main>
-<script type="module">
-import widget from "data:text/javascript;base64,%(esm)s";
-const decode = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-const state = JSON.parse(%(state)s, (key, value) => value?.base64 ? decode(value.base64) : value);
-const listeners = {};
-const model = {
-  get: (key) => state[key],
-  set(key, value) {
-    state[key] = value;
-    for (const listener of listeners[`change:${key}`] ?? []) listener();
-  },
-  on: (name, listener) => (listeners[name] ??= []).push(listener),
-  off() {},
-  save_changes() {},
-};
-widget.render({ model, el: document.getElementById("explorer") });
-</script>
-</html>
-"""
-"""A page that needs neither kernel nor network: the widget, its data and a model of ten lines."""
 
-
-class MaskExplorer(anywidget.AnyWidget):
+class MaskExplorer(Widget):
     """An image under its labels: layers, opacity, classes on and off, the class under the pointer.
 
     Everything happens in the browser, so it answers at once and goes on working without a kernel.
@@ -88,8 +55,10 @@ class MaskExplorer(anywidget.AnyWidget):
         MaskExplorer(1 image of 4x6 pixels, 1 class, truth)
     """
 
-    _esm = HERE / "mask_explorer.js"
-    _css = HERE / "mask_explorer.css"
+    _esm, _css = sources("mask_explorer")
+    title = "Mask explorer"
+    state = ("samples", "classes", "palette", "layers", "ignore")
+    state += ("layer", "opacity", "hidden", "index")
 
     samples = traitlets.List(traitlets.Dict(), read_only=True).tag(sync=True)
     classes = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
@@ -138,7 +107,7 @@ class MaskExplorer(anywidget.AnyWidget):
                     "name": "" if names is None else text.one_line(names[i]),
                     "height": seen.shape[0],
                     "width": seen.shape[1],
-                    "image": _png(Image.fromarray(seen)),
+                    "image": png(Image.fromarray(seen)),
                     "truth": zlib.compress(self._truths[i].tobytes()),
                     "prediction": (
                         zlib.compress(self._predictions[i].tobytes()) if self._predictions else None
@@ -195,36 +164,7 @@ class MaskExplorer(anywidget.AnyWidget):
         figure.savefig(drawn, format="png", bbox_inches="tight")
         # 256 colours are enough to look at, and keep an executed notebook small. Without k-means
         # the photograph's colours push those of rare classes together.
-        return _png(Image.open(drawn).convert("RGB").quantize(256, kmeans=3))
-
-    def save_html(self, path: str | Path) -> Path:
-        """Write the explorer as one HTML file that works without a kernel and without a network.
-
-        Args:
-            path: where to; an existing file is replaced.
-
-        Returns:
-            The path.
-        """
-        keys = ("samples", "classes", "palette", "layers", "ignore")
-        keys += ("layer", "opacity", "hidden", "index")
-        state = json.dumps({key: getattr(self, key) for key in keys}, default=_base64)
-        page = PAGE % {
-            "title": "Mask explorer",
-            "css": (HERE / "mask_explorer.css").read_text(),
-            "esm": base64.b64encode((HERE / "mask_explorer.js").read_bytes()).decode(),
-            # A string in a script: no class name can end the script.
-            "state": json.dumps(state).replace("<", "\\u003c"),
-        }
-        path = Path(path)
-        path.write_text(page, encoding="utf-8")
-        return path
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        data, metadata = cast(tuple[dict, dict], super()._repr_mimebundle_(**kwargs))
-        data["image/png"] = base64.b64encode(self.snapshot()).decode()
-        metadata = {**metadata, "image/png": {"alt": repr(self)}}
-        return data, metadata
+        return png(Image.open(drawn).convert("RGB").quantize(256, kmeans=3))
 
 
 def _listed(values: Any, dimensions: int) -> list[Any]:
@@ -232,15 +172,3 @@ def _listed(values: Any, dimensions: int) -> list[Any]:
     if isinstance(values, list | tuple):
         return list(values)
     return list(array(values)) if array(values).ndim > dimensions else [values]
-
-
-def _png(image: Image.Image) -> bytes:
-    written = io.BytesIO()
-    image.save(written, format="png", optimize=True)
-    return written.getvalue()
-
-
-def _base64(value: object) -> dict[str, str]:
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode()}
-    raise TypeError(f"{type(value).__name__} does not go into a page")

@@ -4,32 +4,10 @@
 // changed by colour management or by a browser's guard against fingerprinting; bytes may not.
 
 const NAMES = { truth: "truth", prediction: "prediction", error: "error" };
-const FOCUSABLE = new Set(["button", "canvas", "input"]);
 const RIGHT = [235, 235, 235];
 const WRONG = [213, 94, 0];
 const TALLEST = 2.5; // heights of a picture in widths of the page
 const STRIPES = [[40, 40, 40], [150, 150, 150]];
-
-const toBytes = (view) => new Uint8Array(view.buffer ?? view, view.byteOffset ?? 0, view.byteLength);
-
-/** A DOM element with properties, attributes (aria-…, data-…, role) and children. */
-function make(tag, settings = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(settings)) {
-    if (key in node && !key.includes("-")) node[key] = value;
-    else node.setAttribute(key, value);
-  }
-  // Keeps JupyterLab's shortcuts out: on a slider the arrows move the slider, not to another cell.
-  // It must be on the very element that has the focus.
-  if (FOCUSABLE.has(tag)) node.setAttribute("data-lm-suppress-shortcuts", "true");
-  node.append(...children);
-  return node;
-}
-
-async function inflate(view) {
-  const stream = new Blob([toBytes(view)]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
 
 /** Decode a sample: a bitmap to look at, class ids to compute with, pixels counted by class. */
 async function decode(sample, ignore) {
@@ -78,8 +56,6 @@ function paint(scene, { layer, hidden, palette, ignore }) {
   return canvas;
 }
 
-const percent = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "none");
-
 function render({ model, el }) {
   const classes = model.get("classes");
   const palette = model.get("palette");
@@ -107,7 +83,7 @@ function render({ model, el }) {
   const opacity = make("label", { className: "opacity" }, "opacity ", slider, amount);
   const bar = make("div", { className: "bar" }, layers, opacity, pager);
   const stage = make("div", { className: "stage" }, canvas, cross);
-  const root = make("div", { className: "segbook-explorer" }, bar, readout, stage, chips);
+  const root = make("div", { className: "segbook-widget segbook-explorer" }, bar, readout, stage, chips);
   el.append(root);
 
   const change = (key, value) => {

@@ -1,0 +1,124 @@
+"""What all widgets are: a script, a style sheet, a state; and a picture where no script runs."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import anywidget
+from PIL import Image
+
+HERE = Path(__file__).parent
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>%(title)s</title>
+<link rel="icon" href="data:,">
+<style>body { margin: 16px auto; padding: 0 12px; max-width: 1100px; } %(css)s</style>
+<main id="widget"></main>
+<script type="module">
+import widget from "data:text/javascript;base64,%(esm)s";
+const decode = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+const state = JSON.parse(%(state)s, (key, value) => value?.base64 ? decode(value.base64) : value);
+const listeners = {};
+const model = {
+  get: (key) => state[key],
+  set(key, value) {
+    state[key] = value;
+    for (const listener of listeners[`change:${key}`] ?? []) listener();
+  },
+  on: (name, listener) => (listeners[name] ??= []).push(listener),
+  off() {},
+  save_changes() {},
+};
+widget.render({ model, el: document.getElementById("widget") });
+</script>
+</html>
+"""
+"""A page that needs neither kernel nor network: the widget, its data and a model of ten lines."""
+
+
+def sources(name: str) -> tuple[str, str]:
+    """The script and the style sheet of a widget, those that all share in front of its own.
+
+    Args:
+        name: the widget's folder here, and its two files in it.
+    """
+    shared, own = HERE / "shared", HERE / name
+    script = (shared / "canvas.js", own / f"{name}.js")
+    style = (shared / "shared.css", own / f"{name}.css")
+    return tuple("\n".join(path.read_text("utf-8") for path in two) for two in (script, style))
+
+
+class Widget(anywidget.AnyWidget):
+    """A widget that works without a kernel, and that leaves a picture where no script runs.
+
+    A widget sets ``_esm, _css = sources(its folder)``, tags what its script needs with
+    ``sync=True``, names it in `state`, and draws itself in `snapshot`. Its script keeps to
+    ``model.get``, ``set``, ``on`` and ``save_changes``: those are there on a plain page, too.
+
+    Attributes:
+        state: names of the traits that its script reads.
+        title: of its page.
+    """
+
+    state: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str] = ""
+
+    def snapshot(self) -> bytes:
+        """What is shown now as a picture that does not move.
+
+        Returns:
+            PNG bytes.
+        """
+        raise NotImplementedError
+
+    def alt(self) -> str:
+        """What a reader who does not see the picture is told; the same in every run."""
+        return repr(self)
+
+    def save_html(self, path: str | Path) -> Path:
+        """Write the widget as one HTML file that works without a kernel and without a network.
+
+        Args:
+            path: where to; an existing file is replaced.
+
+        Returns:
+            The path.
+        """
+        state = json.dumps({key: getattr(self, key) for key in self.state}, default=_base64)
+        page = PAGE % {
+            "title": html.escape(self.title),
+            "css": self._css,
+            "esm": base64.b64encode(self._esm.encode()).decode(),
+            # A string in a script: no class name can end the script.
+            "state": json.dumps(state).replace("<", "\\u003c"),
+        }
+        path = Path(path)
+        path.write_text(page, encoding="utf-8")
+        return path
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        data, metadata = cast(tuple[dict, dict], super()._repr_mimebundle_(**kwargs))
+        data["image/png"] = base64.b64encode(self.snapshot()).decode()
+        metadata = {**metadata, "image/png": {"alt": self.alt()}}
+        return data, metadata
+
+
+def png(image: Image.Image) -> bytes:
+    """An image as PNG bytes."""
+    written = io.BytesIO()
+    image.save(written, format="png", optimize=True)
+    return written.getvalue()
+
+
+def _base64(value: object) -> dict[str, str]:
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    raise TypeError(f"{type(value).__name__} does not go into a page")
