@@ -1,5 +1,7 @@
 """Widgets: things to move in a notebook, which leave a picture behind where nothing moves."""
 
+from segbook.widgets.guess import Guess
 from segbook.widgets.mask_explorer import MaskExplorer
+from segbook.widgets.quiz import Quiz
 
-__all__ = ["MaskExplorer"]
+__all__ = ["Guess", "MaskExplorer", "Quiz"]

@@ -25,3 +25,6 @@ async function inflate(view) {
 }
 
 const percent = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "none");
+
+/** Text as nodes, in which `code` is set as code. */
+const prose = (text) => text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
