@@ -62,9 +62,9 @@ def test_quiz(tmp_path: Path, visit: Visit) -> None:
     assert "Right. Nothing is counted there." in words.inner_text()
     groups.nth(1).get_by_role("button", name="maybe").focus()
     page.keyboard.press("a")
-    assert groups.nth(1).locator(".verdict").inner_text() == "No: try again."
+    assert groups.nth(1).locator(".said").inner_text() == "No: try again."
     page.keyboard.press("b")
-    assert groups.nth(1).locator(".verdict").inner_text() == "Right now. Count."
+    assert groups.nth(1).locator(".said").inner_text() == "Right now. Count."
     page.keyboard.press("c")  # too late
     assert groups.nth(1).locator(".mark").all_inner_texts() == ["✗ wrong", "✓ right"]
     groups.nth(2).get_by_role("button", name="Show the answer").click()

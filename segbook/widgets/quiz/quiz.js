@@ -31,7 +31,7 @@ function render({ model, el }) {
     });
     const show = make("button", { type: "button", className: "show" }, "Show the answer");
     show.addEventListener("click", () => choose(number, SHOWN));
-    const verdict = make("div", { className: "verdict", "aria-live": "polite" });
+    const verdict = make("div", { className: "said", "aria-live": "polite" });
     const group = make("fieldset", {}, make("legend", {}, `${number + 1}. `, ...prose(question)),
       make("div", { className: "choices" }, ...buttons), make("div", { className: "below" }, verdict, show));
     // A letter chooses, as on paper.
