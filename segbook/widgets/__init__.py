@@ -1,5 +1,6 @@
 """Widgets: things to move in a notebook, which leave a picture behind where nothing moves."""
 
 from segbook.widgets.mask_explorer import MaskExplorer
+from segbook.widgets.wipe import Wipe
 
-__all__ = ["MaskExplorer"]
+__all__ = ["MaskExplorer", "Wipe"]
