@@ -13,3 +13,10 @@ __all__ = [
     "boundary_iou",
     "inner_boundary",
 ]
+    "POLICIES",
+    "ConfusionMatrix",
+    "argmax",
+    "argmax_resized",
+    "boundary_iou",
+    "inner_boundary",
+]

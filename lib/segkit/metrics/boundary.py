@@ -1,8 +1,8 @@
 """Boundary IoU: the same intersection over union, counted near the contours only.
 
 IoU grows dull with size: a region's area grows with the square of its diameter, its contour only
-with the diameter, so that a large region may have a poor contour and an IoU near 1. Within a band of
-fixed width along the contours both grow alike.
+with the diameter, so that a large region may have a poor contour and an IoU near 1. Within a band
+of fixed width along the contours both grow alike.
 
 Source: Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation",
 CVPR 2021, section 5.
