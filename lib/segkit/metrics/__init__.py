@@ -13,10 +13,3 @@ __all__ = [
     "boundary_iou",
     "inner_boundary",
 ]
-    "POLICIES",
-    "ConfusionMatrix",
-    "argmax",
-    "argmax_resized",
-    "boundary_iou",
-    "inner_boundary",
-]
