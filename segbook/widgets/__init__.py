@@ -3,5 +3,6 @@
 from segbook.widgets.guess import Guess
 from segbook.widgets.mask_explorer import MaskExplorer
 from segbook.widgets.quiz import Quiz
+from segbook.widgets.stride_explorer import StrideExplorer
 
-__all__ = ["Guess", "MaskExplorer", "Quiz"]
+__all__ = ["Guess", "MaskExplorer", "Quiz", "StrideExplorer"]

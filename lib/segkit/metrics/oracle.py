@@ -1,8 +1,9 @@
-"""What a network of a given stride can reach at best: the truth, seen through its grid.
+"""What a network of a given stride can hope to reach: the truth, seen through its grid.
 
 A network that answers in cells of s pixels and resizes its scores knows one number a class for each
 cell. Give it the true ones, the shares of the classes in the cell, and what it still gets wrong is
-lost to the stride alone. No training is needed to see it.
+lost to the stride alone. No training is needed to see it. (It is a yardstick, not a theorem: scores
+that are no shares may draw some border inside a cell better.)
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def oracle_matrix(
         ignore: the label of void pixels.
 
     Returns:
-        The counts, of which ``iou()`` and ``miou(policy)`` are the upper bounds.
+        The counts, of which ``iou()`` and ``miou(policy)`` are what the stride allows.
 
     Raises:
         ValueError: as `oracle_labels`.
