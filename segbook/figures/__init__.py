@@ -7,6 +7,7 @@ expression of a cell it is shown once, ``figure.savefig(path)`` writes it, nothi
 from segbook.figures.findings import findings
 from segbook.figures.gallery import worst_images
 from segbook.figures.history import curves
+from segbook.figures.oracles import oracle_table
 from segbook.figures.overlays import comparison, overlay
 from segbook.figures.pictures import error_picture, label_picture, picture
 from segbook.figures.rates import learning_rates
@@ -22,6 +23,7 @@ __all__ = [
     "iou_bars",
     "label_picture",
     "learning_rates",
+    "oracle_table",
     "overlay",
     "picture",
     "use_style",
