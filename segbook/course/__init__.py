@@ -5,5 +5,6 @@ course.check(from_zero, our_from_zero, cases=masks, edges={"all void": void})
 """
 
 from segbook.course.answers import Verdict, check
+from segbook.course.sealed import sealed
 
-__all__ = ["Verdict", "check"]
+__all__ = ["Verdict", "check", "sealed"]

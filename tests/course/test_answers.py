@@ -81,12 +81,14 @@ def test_a_forgotten_return_is_named():
     assert "`return`" not in check(stub).line
 
 
-def test_a_mistake_is_named_and_some_cases_are_half_an_answer():
+def test_a_mistake_is_named_and_half_of_the_cases_are_half_an_answer():
     verdict = check(lambda mask: mask - 1)
-    assert verdict.word == "half"
+    assert verdict.word == "wrong"
     assert "1 of 4 cases pass" in verdict.line
     assert "random case 1 (mask of shape (4, 6))" in verdict.line
     assert verdict.line.endswith("It looks like this: void moves as well.")
+    more = {f"no void {n}": np.full((2, 2), n, np.uint8) for n in (1, 2, 3)}
+    assert check(lambda mask: mask - 1, edges=more).word == "half"
     assert check(lambda mask: mask).word == "wrong"
     assert "looks like" not in check(lambda mask: mask).line
 
