@@ -1,6 +1,7 @@
 """Widgets: things to move in a notebook, which leave a picture behind where nothing moves."""
 
 from segbook.widgets.mask_explorer import MaskExplorer
+from segbook.widgets.training_scrubber import TrainingScrubber
 from segbook.widgets.wipe import Wipe
 
-__all__ = ["MaskExplorer", "Wipe"]
+__all__ = ["MaskExplorer", "TrainingScrubber", "Wipe"]
