@@ -4,6 +4,7 @@ from segbook.widgets.guess import Guess
 from segbook.widgets.mask_explorer import MaskExplorer
 from segbook.widgets.quiz import Quiz
 from segbook.widgets.stride_explorer import StrideExplorer
+from segbook.widgets.training_scrubber import TrainingScrubber
 from segbook.widgets.wipe import Wipe
 
-__all__ = ["Guess", "MaskExplorer", "Quiz", "StrideExplorer", "Wipe"]
+__all__ = ["Guess", "MaskExplorer", "Quiz", "StrideExplorer", "TrainingScrubber", "Wipe"]
