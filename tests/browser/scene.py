@@ -34,7 +34,7 @@ READ = """canvas => Array.from(
 
 def pixels(page: object) -> np.ndarray:
     """What the explorer's canvas shows: int (H, W, 3); it must be opaque everywhere."""
-    canvas = page.locator(".segbook-explorer canvas")
+    canvas = page.locator(".segbook-explorer canvas.picture")
     width, height = canvas.evaluate("canvas => [canvas.width, canvas.height]")
     read = np.array(canvas.evaluate(READ)).reshape(height, width, 4)
     assert (read[..., 3] == 255).all()
@@ -43,11 +43,11 @@ def pixels(page: object) -> np.ndarray:
 
 def hover(page: object, x: int, y: int) -> str:
     """Point at the middle of a pixel of the picture and read what is told about it."""
-    canvas = page.locator(".segbook-explorer canvas")
+    canvas = page.locator(".segbook-explorer canvas.picture")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     width, height = canvas.evaluate("canvas => [canvas.width, canvas.height]")
     page.mouse.move(
         box["x"] + (x + 0.5) * box["width"] / width, box["y"] + (y + 0.5) * box["height"] / height
     )
-    return page.locator(".segbook-explorer .readout").inner_text()
+    return page.locator(".segbook-explorer .readout").first.inner_text()
