@@ -1,8 +1,9 @@
 """Widgets: things to move in a notebook, which leave a picture behind where nothing moves."""
 
 from segbook.widgets.guess import Guess
+from segbook.widgets.iou_painter import IoUPainter
 from segbook.widgets.mask_explorer import MaskExplorer
 from segbook.widgets.quiz import Quiz
 from segbook.widgets.stride_explorer import StrideExplorer
 
-__all__ = ["Guess", "MaskExplorer", "Quiz", "StrideExplorer"]
+__all__ = ["Guess", "IoUPainter", "MaskExplorer", "Quiz", "StrideExplorer"]
