@@ -150,6 +150,27 @@ def label_picture(labels: ArrayLike, palette: Sequence[Colour], *, hatch: bool =
     return coloured
 
 
+def class_borders(labels: NDArray) -> NDArray[np.float64]:
+    """The lines between pixels of different classes, as long as they run straight.
+
+    Args:
+        labels: class ids, shape (H, W); void is a class like any other.
+
+    Returns:
+        Shape (N, 2, 2): from (x, y) to (x, y), in pixels, where the middle of the first pixel is 0
+        and its edges are -0.5 and 0.5.
+    """
+    lines = []
+    for axis, (one, two) in enumerate(((labels[1:], labels[:-1]), (labels.T[1:], labels.T[:-1]))):
+        differ = np.pad(one != two, ((0, 0), (1, 1))).astype(np.int8)
+        turns = np.diff(differ, axis=1)
+        (row, start), (_, end) = np.nonzero(turns == 1), np.nonzero(turns == -1)
+        across = row + 0.5
+        ends = [np.stack([along - 0.5, across], -1) for along in (start, end)]
+        lines.append(np.stack(ends, 1)[..., ::-1] if axis else np.stack(ends, 1))
+    return np.concatenate(lines)
+
+
 def error_picture(image: Picture, truth: NDArray, prediction: NDArray) -> Picture:
     """Where the prediction is wrong: uint8 RGB, shape (H, W, 3).
 

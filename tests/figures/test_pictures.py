@@ -11,6 +11,7 @@ from segbook.figures.pictures import (
     VOID_LIGHT,
     WRONG,
     check_classes,
+    class_borders,
     error_picture,
     label_map,
     label_picture,
@@ -113,3 +114,12 @@ def test_one_colour_for_each_class():
         check_classes(("a", "b", "c"), PALETTE)
     with pytest.raises(ValueError, match="0 classes"):
         check_classes((), ())
+
+
+def test_class_borders_run_between_pixels():
+    lines = class_borders(np.array([[0, 0, 1], [0, 0, 1], [2, 2, 1]]))
+    found = {tuple(map(tuple, np.sort(line, axis=0))) for line in lines}
+    assert found == {((-0.5, 1.5), (1.5, 1.5)), ((1.5, -0.5), (1.5, 2.5))}
+    assert len(class_borders(np.zeros((4, 1), int))) == 0
+    board = np.indices((5, 7)).sum(0) % 2
+    assert len(class_borders(board)) == 4 + 6  # straight lines are drawn in one go
