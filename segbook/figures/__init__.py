@@ -4,6 +4,7 @@ Every function returns a matplotlib ``Figure`` that no pyplot state knows about:
 expression of a cell it is shown once, ``figure.savefig(path)`` writes it, nothing has to be closed.
 """
 
+from segbook.figures.filmstrip import filmstrip
 from segbook.figures.findings import findings
 from segbook.figures.gallery import worst_images
 from segbook.figures.history import curves
@@ -22,6 +23,7 @@ __all__ = [
     "curves",
     "distinct_palette",
     "error_picture",
+    "filmstrip",
     "findings",
     "iou_bars",
     "label_picture",

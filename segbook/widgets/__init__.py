@@ -5,5 +5,15 @@ from segbook.widgets.iou_painter import IoUPainter
 from segbook.widgets.mask_explorer import MaskExplorer
 from segbook.widgets.quiz import Quiz
 from segbook.widgets.stride_explorer import StrideExplorer
+from segbook.widgets.training_scrubber import TrainingScrubber
+from segbook.widgets.wipe import Wipe
 
-__all__ = ["Guess", "IoUPainter", "MaskExplorer", "Quiz", "StrideExplorer"]
+__all__ = [
+    "Guess",
+    "IoUPainter",
+    "MaskExplorer",
+    "Quiz",
+    "StrideExplorer",
+    "TrainingScrubber",
+    "Wipe",
+]

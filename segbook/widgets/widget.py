@@ -50,10 +50,12 @@ def sources(name: str) -> tuple[str, str]:
     Args:
         name: the widget's folder here, and its two files in it.
     """
-    shared, own = HERE / "shared", HERE / name
-    script = (shared / "canvas.js", own / f"{name}.js")
-    style = (shared / "shared.css", own / f"{name}.css")
-    return tuple("\n".join(path.read_text("utf-8") for path in two) for two in (script, style))
+
+    def whole(kind: str) -> str:
+        paths = [*sorted((HERE / "shared").glob(f"*.{kind}")), HERE / name / f"{name}.{kind}"]
+        return "\n".join(path.read_text("utf-8") for path in paths)
+
+    return whole("js"), whole("css")
 
 
 class Widget(anywidget.AnyWidget):

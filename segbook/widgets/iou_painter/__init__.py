@@ -180,11 +180,11 @@ class IoUPainter(Widget):
         painted, found = self.prediction, self.scores()
         palette = [(red, green, blue) for red, green, blue in self.palette]
         truth = self._truth
-        panels = [] if self._image is None else [(self._image, "image")]
-        panels.append((label_picture(truth, palette, hatch=True), "truth"))
+        panels: list[Any] = [] if self._image is None else [(self._image, "image", None)]
+        panels.append((label_picture(truth, palette, hatch=True), "truth", truth))
         right = 1 - wrong_share(truth, painted)
         name = "prediction" if np.isnan(right) else f"prediction: {100 * right:.1f} % right"
-        panels.append((label_picture(painted, palette, hatch=True), name))
+        panels.append((label_picture(painted, palette, hatch=True), name, painted))
         lines = [("mean IoU, policy", "%")]
         lines += [(policy, _percent(value)) for policy, value in found["miou"].items()]
         lines += [("pixel accuracy", _percent(found["pixel_accuracy"]))]
@@ -200,8 +200,8 @@ class IoUPainter(Widget):
             *axes, told = figure.subplots(
                 1, len(panels) + 1, width_ratios=[3.2] * len(panels) + [2.6]
             )
-            for axis, (shown, title) in zip(axes, panels, strict=True):
-                show(axis, shown, title)
+            for axis, one in zip(axes, panels, strict=True):
+                show(axis, *one)
             told.set_axis_off()
             for i, (what, value) in enumerate(lines):
                 high, weight = 0.97 - i * 0.95 / len(lines), "normal" if i else "bold"
