@@ -262,7 +262,8 @@ class _Drawing:
             out, back = x1 + 9, x2 - 11
             return (
                 f"M{x1:.1f} {y1:.1f}C{out:.1f} {y1:.1f} {x1 + 3:.1f} {top:.1f} "
-                f"{x1 + 14:.1f} {top:.1f}H{x2 - 16:.1f}C{x2 - 5:.1f} {top:.1f} {back:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+                f"{x1 + 14:.1f} {top:.1f}H{x2 - 16:.1f}"
+                f"C{x2 - 5:.1f} {top:.1f} {back:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
             )
         bend = min(x2 - x1, 30.0)
         late = not any(start.x < box.x < end.x for box in start.lane.boxes)

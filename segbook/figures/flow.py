@@ -275,7 +275,7 @@ def _shape(name: str, result: Tensor, given: list[Tensor], sources: list[Operati
         stride = sources[0].shape.stride * 2 ** round(math.log2(ratio) / 2)
     stride = max(1, round(stride))
     if result.ndim < 4:
-        return Shape(result.shape[-1], (), stride)
+        return Shape(result.shape[-1] if result.ndim else 1, (), stride)
     return Shape(result.shape[1], tuple(result.shape[2:]), stride)
 
 
