@@ -27,7 +27,6 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Unpack
 
@@ -50,8 +49,6 @@ PAPER = Paper(
     url="https://arxiv.org/abs/1505.04597",
     kind="medical",
 )
-PAPER_CHANNELS = (64, 128, 256, 512, 1024)
-"""Of each level, figure 1."""
 
 
 def mirror(images: Tensor, *, before: int, height: int, width: int) -> Tensor:
@@ -106,7 +103,7 @@ class UNet(nn.Module):
         *,
         num_classes: int,
         in_channels: int = 3,
-        channels: tuple[int, ...] = PAPER_CHANNELS,
+        channels: tuple[int, ...] = (64, 128, 256, 512, 1024),
         padded: bool = False,
         batch_norm: bool = False,
         dropout: float = 0.5,
@@ -239,25 +236,21 @@ class BackboneUNet(nn.Module):
 def unet(
     *,
     backbone: str = "",
-    channels: Sequence[int] = PAPER_CHANNELS,
     weights: Source | None = None,
     weights_backbone: BackboneWeights = None,
     **options: Unpack[Options],
 ) -> UNet | BackboneUNet:
     """The paper's U-Net: 31,030,658 parameters with one channel in and two classes out.
 
-    ``channels`` of each level, from the top, make it narrower, or flatter. With the name of a
-    backbone it is the expansive path on that, `BackboneUNet`, which has a skip at stride 2 where
-    the backbone has a stem.
+    With the name of a backbone its expansive path on that, `BackboneUNet`, which has a skip at
+    stride 2 where the backbone has a stem.
     """
     if backbone:
-        if tuple(channels) != PAPER_CHANNELS:
-            raise ValueError(f"channels is {channels}; on a backbone its stages decide: leave it")
         own = {"weights": weights, "weights_backbone": weights_backbone}
         return on_backbone(BackboneUNet, backbone, stem=None, **own, **options)
     if weights_backbone is not None:
         raise ValueError(f"weights_backbone is {weights_backbone!r}, but no backbone is named")
-    return with_weights(UNet(channels=tuple(channels), **options), weights)
+    return with_weights(UNet(**options), weights)
 
 
 def unet_padded(
