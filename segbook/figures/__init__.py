@@ -4,9 +4,11 @@ Every function returns a matplotlib ``Figure`` that no pyplot state knows about:
 expression of a cell it is shown once, ``figure.savefig(path)`` writes it, nothing has to be closed.
 """
 
+from segbook.figures.filmstrip import filmstrip
 from segbook.figures.findings import findings
 from segbook.figures.gallery import worst_images
 from segbook.figures.history import curves
+from segbook.figures.oracles import oracle_table
 from segbook.figures.overlays import comparison, overlay
 from segbook.figures.pictures import error_picture, label_picture, picture
 from segbook.figures.rates import learning_rates
@@ -18,10 +20,12 @@ __all__ = [
     "confusion",
     "curves",
     "error_picture",
+    "filmstrip",
     "findings",
     "iou_bars",
     "label_picture",
     "learning_rates",
+    "oracle_table",
     "overlay",
     "picture",
     "use_style",

@@ -3,17 +3,14 @@
 // Class ids come as zlib streams of raw bytes, not as pictures: a canvas that is read back may be
 // changed by colour management or by a browser's guard against fingerprinting; bytes may not.
 
-const NAMES = { truth: "truth", prediction: "prediction", error: "error" };
 const RIGHT = [235, 235, 235];
 const WRONG = [213, 94, 0];
 const TALLEST = 2.5; // heights of a picture in widths of the page
-const STRIPES = [[40, 40, 40], [150, 150, 150]];
 
 /** Decode a sample: a bitmap to look at, class ids to compute with, pixels counted by class. */
 async function decode(sample, ignore) {
-  const blob = new Blob([toBytes(sample.image)], { type: "image/png" });
   const [image, truth, prediction] = await Promise.all([
-    createImageBitmap(blob, { colorSpaceConversion: "none" }),
+    decodeImage(sample.image),
     inflate(sample.truth),
     sample.prediction ? inflate(sample.prediction) : null,
   ]);
@@ -32,34 +29,19 @@ async function decode(sample, ignore) {
 }
 
 /** The colours of one layer, opaque or not there at all. */
-function paint(scene, { layer, hidden, palette, ignore }) {
+function paint(scene, layer, hidden, names) {
   const { width, height, truth, prediction } = scene;
-  const canvas = make("canvas", { width, height });
-  const context = canvas.getContext("2d");
-  const picture = context.createImageData(width, height);
-  const ids = layer === "prediction" ? prediction : truth;
-  const shown = new Array(256).fill(true);
-  for (const id of hidden) shown[id] = false;
-  const band = Math.max(2, Math.round(Math.max(width, height) / 100));
-  for (let y = 0, i = 0; y < height; y++) {
-    for (let x = 0; x < width; x++, i++) {
-      const id = ids[i];
-      if (!shown[id]) continue;
-      let colour = palette[id];
-      if (id === ignore) colour = STRIPES[Math.floor((x + y) / band) % 2];
-      else if (layer === "error") colour = prediction[i] === id ? RIGHT : WRONG;
-      picture.data.set(colour, 4 * i);
-      picture.data[4 * i + 3] = 255;
-    }
-  }
-  context.putImageData(picture, 0, 0);
-  return canvas;
+  const table = names.table(hidden);
+  if (layer !== "error") return paintIds(layer === "truth" ? truth : prediction, width, height, table);
+  // Right, wrong, void; what is hidden goes by the truth, and stays clear.
+  const verdicts = truth.map((id, i) => (!table[id] ? 3 : id === names.ignore ? 2 : id === prediction[i] ? 0 : 1));
+  return paintIds(verdicts, width, height, [RIGHT, WRONG, STRIPES]);
 }
 
 function render({ model, el }) {
-  const classes = model.get("classes");
-  const palette = model.get("palette");
   const ignore = model.get("ignore");
+  const names = new ClassList(model.get("classes"), model.get("palette"), ignore);
+  const samples = model.get("samples");
   const decoded = new Map(); // index -> promise of a scene
   let scene = null;
   let painted = null;
@@ -71,31 +53,14 @@ function render({ model, el }) {
   const amount = make("output");
   const readout = make("div", { className: "readout", "aria-live": "polite" });
   const chips = make("div", { className: "chips", role: "group", "aria-label": "classes" });
-  const previous = make("button", { type: "button", "aria-label": "previous image" }, "‹");
-  const next = make("button", { type: "button", "aria-label": "next image" }, "›");
-  const place = make("span", { className: "place" });
-  const pager = make("div", { className: "pager" }, previous, place, next);
-  const group = `layer-${Math.random().toString(36).slice(2)}`;
-  const radios = model.get("layers").map((value) =>
-    make("input", { type: "radio", name: group, value }));
-  const layers = make("div", { className: "layers", role: "radiogroup", "aria-label": "layer" },
-    ...radios.map((radio) => make("label", {}, radio, make("span", {}, NAMES[radio.value]))));
-  const opacity = make("label", { className: "opacity" }, "opacity ", slider, amount);
-  const bar = make("div", { className: "bar" }, layers, opacity, pager);
+  const pages = pager(samples.length, (index) => change(model, "index", index));
+  const layers = segments(model.get("layers").map((value) => [value, value]),
+    (value) => change(model, "layer", value), "layer");
+  const opacity = make("label", { className: "range" }, "opacity ", slider, amount);
+  const bar = make("div", { className: "bar" }, layers, opacity, pages);
   const stage = make("div", { className: "stage" }, canvas, cross);
   const root = make("div", { className: "segbook-widget segbook-explorer" }, bar, readout, stage, chips);
   el.append(root);
-
-  const change = (key, value) => {
-    model.set(key, value);
-    model.save_changes();
-  };
-  const title = (id) => (id === ignore ? "void" : classes[id]);
-  const swatch = (id) => {
-    const node = make("span", { className: id === ignore ? "swatch void" : "swatch" });
-    if (id !== ignore) node.style.backgroundColor = `rgb(${palette[id].join()})`;
-    return node;
-  };
 
   function draw() {
     if (!scene) return;
@@ -109,9 +74,7 @@ function render({ model, el }) {
 
   function repaint() {
     if (!scene) return;
-    painted = paint(scene, {
-      layer: model.get("layer"), hidden: model.get("hidden"), palette, ignore,
-    });
+    painted = paint(scene, model.get("layer"), model.get("hidden"), names);
     draw();
   }
 
@@ -127,11 +90,11 @@ function render({ model, el }) {
     }
     const [x, y] = probe;
     const id = scene.truth[y * scene.width + x];
-    readout.append(swatch(id), make("span", {}, "truth ", make("b", {}, title(id))));
+    readout.append(names.swatch(id), make("span", {}, "truth ", make("b", {}, nameOf(names.title(id)))));
     if (scene.prediction) {
       const predicted = scene.prediction[y * scene.width + x];
       const verdict = id === ignore ? "not counted" : predicted === id ? "right" : "wrong";
-      readout.append(swatch(predicted), make("span", {}, "predicted ", make("b", {}, title(predicted))),
+      readout.append(names.swatch(predicted), make("span", {}, "predicted ", make("b", {}, nameOf(names.title(predicted)))),
         make("span", { className: `verdict ${verdict.replace(" ", "-")}` }, verdict));
     }
     readout.append(make("span", { className: "position" }, `x ${x}, y ${y}`));
@@ -149,30 +112,29 @@ function render({ model, el }) {
       if (scene.prediction) shares.push(`${percent(scene.inPrediction[id], pixels)} of the prediction`);
       const chip = make("button", {
         type: "button", "data-id": id, "aria-pressed": String(!hidden.has(id)),
-        title: `${title(id)}: ${shares.join(", ")}. Click: on or off; with shift: this one alone.`,
-      }, swatch(id), title(id));
+        title: `${names.title(id)}: ${shares.join(", ")}. Click: on or off; with shift: this one alone.`,
+      }, names.swatch(id), nameOf(names.title(id)));
       chip.addEventListener("click", (event) => {
         if (event.shiftKey) hidden.clear(), present.forEach((k) => k !== id && hidden.add(k));
         else if (!hidden.delete(id)) hidden.add(id);
-        change("hidden", [...hidden].sort((a, b) => a - b));
+        change(model, "hidden", [...hidden].sort((a, b) => a - b));
       });
       return chip;
     }));
     const every = make("button", { type: "button", className: "every", "data-id": "every" },
       hidden.size ? "show all" : "hide all");
-    every.addEventListener("click", () => change("hidden", hidden.size ? [] : present));
+    every.addEventListener("click", () => change(model, "hidden", hidden.size ? [] : present));
     chips.append(every);
     if (focused) chips.querySelector(`[data-id="${focused}"]`)?.focus();
   }
 
   function settings() {
-    for (const radio of radios) radio.checked = radio.value === model.get("layer");
+    layers.value = model.get("layer");
     slider.value = Math.round(100 * model.get("opacity"));
     amount.value = `${slider.value} %`;
   }
 
   async function open() {
-    const samples = model.get("samples");
     const index = model.get("index");
     if (!decoded.has(index)) decoded.set(index, decode(samples[index], ignore));
     try {
@@ -190,8 +152,7 @@ function render({ model, el }) {
     root.style.maxWidth = `${Math.max(width, 640)}px`;
     stage.style.width = `${100 * Math.min(1, (TALLEST * width) / height)}%`;
     canvas.classList.toggle("enlarged", width < 640);
-    pager.hidden = samples.length < 2;
-    place.textContent = `${index + 1} / ${samples.length}${name ? ` · ${name}` : ""}`;
+    pages.show(index, name);
     probe = null;
     repaint();
     listClasses();
@@ -199,50 +160,30 @@ function render({ model, el }) {
     root.dataset.ready = index; // tests and style sheets may wait for it
   }
 
-  const ask = (x, y) => {
-    const inside = (value, size) => Math.min(Math.max(Math.floor(value), 0), size - 1);
-    probe = [inside(x, scene.width), inside(y, scene.height)];
-    showProbe();
-  };
+  const ask = (pixel) => { probe = pixel; showProbe(); };
   canvas.addEventListener("pointermove", (event) => {
-    if (!scene) return;
-    const box = canvas.getBoundingClientRect();
-    ask(((event.clientX - box.left) * scene.width) / box.width,
-      ((event.clientY - box.top) * scene.height) / box.height);
+    if (scene) ask(pixelUnder(event, canvas, scene.width, scene.height));
   });
-  const leave = () => { probe = null; showProbe(); };
+  const leave = () => ask(null);
   canvas.addEventListener("pointerleave", leave);
   canvas.addEventListener("blur", leave);
-  const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   canvas.addEventListener("keydown", (event) => {
-    const move = MOVES[event.key];
-    if (!move || !scene) return;
-    event.preventDefault();
-    const step = event.shiftKey ? 10 : 1;
-    const [x, y] = probe ?? [scene.width >> 1, scene.height >> 1];
-    ask(x + step * move[0], y + step * move[1]);
+    if (!scene) return;
+    const { width, height } = scene;
+    const pixel = keyMove(event, probe ?? [width >> 1, height >> 1], width, height);
+    if (pixel) ask(pixel);
   });
-  for (const radio of radios) radio.addEventListener("change", () => change("layer", radio.value));
-  slider.addEventListener("input", () => change("opacity", slider.value / 100));
-  const turn = (by) => {
-    const count = model.get("samples").length;
-    change("index", (model.get("index") + by + count) % count);
-  };
-  previous.addEventListener("click", () => turn(-1));
-  next.addEventListener("click", () => turn(1));
+  slider.addEventListener("input", () => change(model, "opacity", slider.value / 100));
 
-  const listeners = {
+  const stop = listen(model, {
     "change:opacity": () => { settings(); draw(); },
     "change:layer": () => { settings(); repaint(); },
     "change:hidden": () => { if (scene) { repaint(); listClasses(); } },
     "change:index": open,
-  };
-  for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
+  });
   settings();
   open();
-  return () => {
-    for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
-  };
+  return stop;
 }
 
 export default { render };
