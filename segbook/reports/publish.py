@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from PIL import Image
 from segbook import figures, text
 from segbook.builders.data import build_normalisation
 from segbook.recipes import Recipe
+from segbook.runs import recording
 from segbook.runs.folder import FINISHED, RunFolder
 from segbook.runs.stopping import format_duration
 from segbook.training.evaluation import best_model, evaluate
@@ -32,6 +34,8 @@ NEEDED = (
 
 def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     """Write a page, ``results.json``, curves, per-class bars and the worst test images.
+
+    Of a run that watched photographs its `segbook.runs.recording`, too, and a strip of the first.
 
     Args:
         folder: a finished run.
@@ -81,9 +85,26 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
         ),
         "worst.png": figures.worst_images(tested(), classes, palette, count=count),
     }
+    watched = None
+    if (folder.path / recording.FOLDER).exists():
+        found = recording.open_recording(folder)
+        found = dataclasses.replace(found, command=rerun_command(described, folder))
+        watched = recording.publish(found, out)
+        first = watched.photographs[0]
+        pictures["filmstrip.png"] = figures.filmstrip(
+            first.image,
+            first.truth,
+            first.predictions,
+            watched.steps,
+            classes,
+            palette,
+            losses=watched.losses,
+            miou=watched.miou,
+            policy=watched.policy,
+        )
     for name, figure in pictures.items():
         save_small(figure, out / name)
-    page = markdown(described, recipe, scores, folder)
+    page = markdown(described, recipe, scores, folder, watched)
     (out / "README.md").write_text(page, encoding="utf-8")
     results = json.dumps([result_of(folder.read())], indent=1)
     (out / "results.json").write_text(results + "\n", encoding="utf-8")
@@ -167,7 +188,11 @@ def save_small(figure: Any, path: Path, *, dpi: int = 80) -> None:
 
 
 def markdown(
-    described: dict[str, Any], recipe: Recipe, scores: dict[str, Any], folder: RunFolder
+    described: dict[str, Any],
+    recipe: Recipe,
+    scores: dict[str, Any],
+    folder: RunFolder,
+    watched: recording.Recording | None,
 ) -> str:
     """The page: result, how it was made, per class, pictures."""
     shown = text.markdown
@@ -233,6 +258,7 @@ def markdown(
         "",
         "![curves](curves.png)",
         "",
+        *(watched_lines(watched) if watched else ()),
         "## Per class",
         "",
         f"| IoU | {heads} |",
@@ -258,6 +284,22 @@ def markdown(
         credit_line(recipe.data),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def watched_lines(watched: recording.Recording) -> list[str]:
+    """The page's part about the photographs that were watched over the training."""
+    names = ", ".join(text.markdown(one.name) for one in watched.photographs)
+    count = counted(len(watched.photographs), "validation image")
+    return [
+        "## While it trained",
+        "",
+        f"What the network said of {count} ({names}) after {counted(len(watched.steps), 'step')} "
+        f"from {watched.steps[0]} to {watched.steps[-1]} lies in `{recording.FOLDER}/`; "
+        "`segbook.widgets.TrainingScrubber` of this folder moves through them. The first:",
+        "",
+        "![photograph, truth, predictions over the steps](filmstrip.png)",
+        "",
+    ]
 
 
 def start_of(recipe: Recipe) -> str:
