@@ -50,10 +50,12 @@ def sources(name: str) -> tuple[str, str]:
     Args:
         name: the widget's folder here, and its two files in it.
     """
-    shared, own = HERE / "shared", HERE / name
-    script = (shared / "canvas.js", own / f"{name}.js")
-    style = (shared / "shared.css", own / f"{name}.css")
-    return tuple("\n".join(path.read_text("utf-8") for path in two) for two in (script, style))
+
+    def whole(kind: str) -> str:
+        paths = [*sorted((HERE / "shared").glob(f"*.{kind}")), HERE / name / f"{name}.{kind}"]
+        return "\n".join(path.read_text("utf-8") for path in paths)
+
+    return whole("js"), whole("css")
 
 
 class Widget(anywidget.AnyWidget):
@@ -104,11 +106,15 @@ class Widget(anywidget.AnyWidget):
         path.write_text(page, encoding="utf-8")
         return path
 
+    def still(self) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        """What is shown where no script runs, by MIME type, and the metadata of each."""
+        drawn = base64.b64encode(self.snapshot()).decode()
+        return {"image/png": drawn}, {"image/png": {"alt": self.alt()}}
+
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         data, metadata = cast(tuple[dict, dict], super()._repr_mimebundle_(**kwargs))
-        data["image/png"] = base64.b64encode(self.snapshot()).decode()
-        metadata = {**metadata, "image/png": {"alt": self.alt()}}
-        return data, metadata
+        shown, described = self.still()
+        return {**data, **shown}, {**metadata, **described}
 
 
 def png(image: Image.Image) -> bytes:

@@ -32,22 +32,22 @@ READ = """canvas => Array.from(
     canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)"""
 
 
-def pixels(page: object) -> np.ndarray:
-    """What the explorer's canvas shows: int (H, W, 3); it must be opaque everywhere."""
-    canvas = page.locator(".segbook-explorer canvas.picture")
+def pixels(page: object, selector: str = ".segbook-explorer canvas.picture") -> np.ndarray:
+    """What a widget's canvas shows: int (H, W, 3); it must be opaque everywhere."""
+    canvas = page.locator(selector)
     width, height = canvas.evaluate("canvas => [canvas.width, canvas.height]")
     read = np.array(canvas.evaluate(READ)).reshape(height, width, 4)
     assert (read[..., 3] == 255).all()
     return read[..., :3]
 
 
-def hover(page: object, x: int, y: int) -> str:
+def hover(page: object, x: int, y: int, widget: str = ".segbook-explorer") -> str:
     """Point at the middle of a pixel of the picture and read what is told about it."""
-    canvas = page.locator(".segbook-explorer canvas.picture")
+    canvas = page.locator(f"{widget} canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     width, height = canvas.evaluate("canvas => [canvas.width, canvas.height]")
     page.mouse.move(
         box["x"] + (x + 0.5) * box["width"] / width, box["y"] + (y + 0.5) * box["height"] / height
     )
-    return page.locator(".segbook-explorer .readout").first.inner_text()
+    return page.locator(f"{widget} .readout").first.inner_text()

@@ -21,6 +21,9 @@ function make(tag, settings = {}, ...children) {
   return node;
 }
 
+/** Text as nodes, in which `code` is set as code. */
+const prose = (text) => text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
+
 /** Bytes out of a zlib stream (Python's zlib.compress), e.g. class ids, one byte a pixel. */
 async function inflate(view) {
   const stream = new Blob([toBytes(view)]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -188,3 +191,36 @@ function change(model, key, value) {
   model.set(key, value);
   model.save_changes();
 }
+
+/** The borders between the classes of a label map: a path whose unit is a pixel of the map. */
+function borders(ids, width, height) {
+  const path = new Path2D();
+  const line = (from, to, at, across) => {
+    path.moveTo(...(across ? [from, at] : [at, from]));
+    path.lineTo(...(across ? [to, at] : [at, to]));
+  };
+  const trace = (length, count, differs, across) => {
+    for (let at = 1; at < count; at++) {
+      for (let i = 0, from = -1; i <= length; i++) {
+        const border = i < length && differs(i, at);
+        if (border && from < 0) from = i;
+        if (!border && from >= 0) line(from, i, at, across), from = -1;
+      }
+    }
+  };
+  trace(width, height, (x, y) => ids[y * width + x] !== ids[(y - 1) * width + x], true);
+  trace(height, width, (y, x) => ids[y * width + x] !== ids[y * width + x - 1], false);
+  return path;
+}
+
+/** Stroke such a path on a canvas that shows each pixel `zoom` wide. */
+function strokeBorders(context, path, zoom, colour = "#fff", width = 1) {
+  context.save();
+  context.scale(zoom, zoom);
+  Object.assign(context, { strokeStyle: colour, lineWidth: width / zoom, lineCap: "square" });
+  context.stroke(path);
+  context.restore();
+}
+
+/** How many pixels of a canvas a pixel of a picture of this width takes, for thin lines between. */
+const zoomFor = (width) => Math.max(1, Math.ceil(640 / width));

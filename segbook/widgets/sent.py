@@ -1,0 +1,51 @@
+"""What the widgets send to their scripts: bytes of label maps and pictures, and what they draw."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from segbook.figures.pictures import Colour, Picture, array
+from segbook.widgets.widget import png
+
+
+def packed(values: ArrayLike) -> bytes:
+    """An array's bytes as a zlib stream: a script reads them unchanged, unlike a picture's."""
+    return zlib.compress(np.ascontiguousarray(values).tobytes(), 9)
+
+
+def jpeg(image: Picture, quality: int = 85) -> bytes:
+    """A photograph, shape (H, W, 3), as JPEG bytes."""
+    written = io.BytesIO()
+    Image.fromarray(image).save(written, format="jpeg", quality=quality, optimize=True)
+    return written.getvalue()
+
+
+def plain(palette: Sequence[Colour]) -> list[list[int]]:
+    """A palette as JSON takes it."""
+    return [[int(value) for value in colour] for colour in palette]
+
+
+def listed(values: Any, dimensions: int) -> list[Any]:
+    """A list of images or maps from one, a list of them, or a batch."""
+    if isinstance(values, list | tuple) and (not values or hasattr(values[0], "shape")):
+        return list(values)
+    whole = array(values)
+    return list(whole) if whole.ndim > dimensions else [whole]
+
+
+def drawn(figure: Figure) -> bytes:
+    """A figure as PNG bytes of 256 colours: enough to look at, and an executed notebook is small.
+
+    Without k-means the photograph's colours push those of rare classes together.
+    """
+    written = io.BytesIO()
+    figure.savefig(written, format="png", bbox_inches="tight")
+    return png(Image.open(written).convert("RGB").quantize(256, kmeans=3))
