@@ -1,9 +1,11 @@
 """Figures: what an image, a mask, a run and a score look like.
 
-Every function returns a matplotlib ``Figure`` that no pyplot state knows about: as the last
-expression of a cell it is shown once, ``figure.savefig(path)`` writes it, nothing has to be closed.
+`diagram` writes SVG. Every other function returns a matplotlib ``Figure`` that no pyplot state
+knows about: as the last expression of a cell it is shown once, ``figure.savefig(path)`` writes it,
+nothing has to be closed.
 """
 
+from segbook.figures.diagram import diagram
 from segbook.figures.filmstrip import filmstrip
 from segbook.figures.findings import findings
 from segbook.figures.gallery import worst_images
@@ -22,6 +24,7 @@ __all__ = [
     "confusion",
     "curves",
     "distinct_palette",
+    "diagram",
     "error_picture",
     "filmstrip",
     "findings",

@@ -27,7 +27,7 @@ from segbook.figures.pictures import (
     picture,
     wrong_share,
 )
-from segbook.figures.style import GREY, panel, sized, styled
+from segbook.figures.style import GREY, drawable, panel, sized, styled
 from segkit.outputs import IGNORE
 
 
@@ -53,7 +53,7 @@ def legend_patches(
             facecolor=hexed(palette[k]),
             edgecolor=GREY,
             linewidth=0.5,
-            label=text.figure(classes[k]),
+            label=text.figure(drawable(classes[k], int(k))),
         )
         for k in present
         if k != IGNORE

@@ -76,6 +76,14 @@ def test_borders_part_classes_and_hide_no_thin_one():
     assert len(np.unique(bare.reshape(-1, 3), axis=0)) == 2  # no labels seen, so no borders
 
 
+def test_a_legend_names_what_the_font_cannot_write_by_number():
+    image, truth, _ = scene()
+    names = ("Straße", "\u9053\u8def")
+    assert legend(figures.overlay(image, truth, names, PALETTE[:2]))[:2] == ["Straße", "class 1"]
+    names = ("\u0633\u0645\u0627\u0621", "Road")  # the font has Arabic, but not its order
+    assert legend(figures.overlay(image, truth, names, PALETTE[:2]))[:2] == ["class 0", "Road"]
+
+
 def test_overlay_refuses_what_it_cannot_mean():
     image, truth, _ = scene()
     with pytest.raises(ValueError, match="alpha is 50"):
