@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -14,10 +15,11 @@ from PIL import Image
 from segbook import figures, text
 from segbook.builders.data import build_normalisation
 from segbook.recipes import Recipe
+from segbook.runs import recording
 from segbook.runs.folder import FINISHED, RunFolder
 from segbook.runs.stopping import format_duration
 from segbook.training.evaluation import best_model, evaluate
-from segbook.training.state import build
+from segbook.training.state import BEST, build
 from segkit import engine
 from segkit.data import catalog as data_catalog
 from segkit.doctor.finding import counted
@@ -33,6 +35,8 @@ NEEDED = (
 def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     """Write a page, ``results.json``, curves, per-class bars and the worst test images.
 
+    Of a run that watched photographs its `segbook.runs.recording`, too, and a strip of the first.
+
     Args:
         folder: a finished run.
         out: where to; made if it is missing.
@@ -44,13 +48,7 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     Raises:
         ValueError: the run is not finished, or its ``run.json`` lacks something.
     """
-    described = folder.read()
-    if (status := described.get("status")) != FINISHED:
-        raise ValueError(
-            f"run {text.one_line(folder.name)} is {status}; a summary is of a finished run: "
-            f"{text.shell('segbook', 'resume', folder.argument)}"
-        )
-    check_complete(folder, described, NEEDED, verdict="cannot be summed up")
+    described = read_finished(folder)
     recipe = Recipe.from_dict(described["recipe"])
     state = build(recipe, folder)
     out.mkdir(parents=True, exist_ok=True)
@@ -87,13 +85,46 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
         ),
         "worst.png": figures.worst_images(tested(), classes, palette, count=count),
     }
+    watched = None
+    if (folder.path / recording.FOLDER).exists():
+        found = recording.open_recording(folder)
+        found = dataclasses.replace(found, command=rerun_command(described, folder))
+        watched = recording.publish(found, out)
+        first = watched.photographs[0]
+        pictures["filmstrip.png"] = figures.filmstrip(
+            first.image,
+            first.truth,
+            first.predictions,
+            watched.steps,
+            classes,
+            palette,
+            losses=watched.losses,
+            miou=watched.miou,
+            policy=watched.policy,
+        )
     for name, figure in pictures.items():
         save_small(figure, out / name)
-    page = markdown(described, recipe, scores, folder)
+    page = markdown(described, recipe, scores, folder, watched)
     (out / "README.md").write_text(page, encoding="utf-8")
     results = json.dumps([result_of(folder.read())], indent=1)
     (out / "results.json").write_text(results + "\n", encoding="utf-8")
     return out / "README.md"
+
+
+def read_finished(folder: RunFolder) -> dict[str, Any]:
+    """The ``run.json`` of a finished run that has all that a summary is made of.
+
+    Raises:
+        ValueError: the run is not finished, or its ``run.json`` lacks something.
+    """
+    described = folder.read()
+    if (status := described.get("status")) != FINISHED:
+        raise ValueError(
+            f"run {text.one_line(folder.name)} is {status}; a summary is of a finished run: "
+            f"{text.shell('segbook', 'resume', folder.argument)}"
+        )
+    check_complete(folder, described, NEEDED, verdict="cannot be summed up")
+    return described
 
 
 def check_complete(
@@ -157,7 +188,11 @@ def save_small(figure: Any, path: Path, *, dpi: int = 80) -> None:
 
 
 def markdown(
-    described: dict[str, Any], recipe: Recipe, scores: dict[str, Any], folder: RunFolder
+    described: dict[str, Any],
+    recipe: Recipe,
+    scores: dict[str, Any],
+    folder: RunFolder,
+    watched: recording.Recording | None,
 ) -> str:
     """The page: result, how it was made, per class, pictures."""
     shown = text.markdown
@@ -223,6 +258,7 @@ def markdown(
         "",
         "![curves](curves.png)",
         "",
+        *(watched_lines(watched) if watched else ()),
         "## Per class",
         "",
         f"| IoU | {heads} |",
@@ -250,9 +286,32 @@ def markdown(
     return "\n".join(lines).rstrip() + "\n"
 
 
+def watched_lines(watched: recording.Recording) -> list[str]:
+    """The page's part about the photographs that were watched over the training."""
+    names = ", ".join(text.markdown(one.name) for one in watched.photographs)
+    count = counted(len(watched.photographs), "validation image")
+    return [
+        "## While it trained",
+        "",
+        f"What the network said of {count} ({names}) after {counted(len(watched.steps), 'step')} "
+        f"from {watched.steps[0]} to {watched.steps[-1]} lies in `{recording.FOLDER}/`; "
+        "`segbook.widgets.TrainingScrubber` of this folder moves through them. The first:",
+        "",
+        "![photograph, truth, predictions over the steps](filmstrip.png)",
+        "",
+    ]
+
+
 def start_of(recipe: Recipe) -> str:
-    """What a recipe starts from; of a file its name, for its folder is of one machine."""
-    weights = Path(recipe.weights).name if os.path.isabs(recipe.weights) else recipe.weights
+    """What a recipe starts from; of a file its name, for its folder is of one machine.
+
+    A run's file is called as those of all runs: its run's name says more.
+    """
+    weights = recipe.weights
+    if os.path.isabs(weights):
+        path = Path(weights)
+        in_run = path.name == BEST and path.parent.name == "checkpoints"
+        weights = path.parents[1].name if in_run else path.name
     return weights or recipe.weights_backbone or "random weights"
 
 

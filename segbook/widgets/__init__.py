@@ -1,8 +1,21 @@
 """Widgets: things to move in a notebook, which leave a picture behind where nothing moves."""
 
+from segbook.widgets.attention_pointer import AttentionPointer
 from segbook.widgets.guess import Guess
+from segbook.widgets.iou_painter import IoUPainter
 from segbook.widgets.mask_explorer import MaskExplorer
 from segbook.widgets.quiz import Quiz
+from segbook.widgets.stride_explorer import StrideExplorer
+from segbook.widgets.training_scrubber import TrainingScrubber
 from segbook.widgets.wipe import Wipe
 
-__all__ = ["Guess", "MaskExplorer", "Quiz", "Wipe"]
+__all__ = [
+    "AttentionPointer",
+    "Guess",
+    "IoUPainter",
+    "MaskExplorer",
+    "Quiz",
+    "StrideExplorer",
+    "TrainingScrubber",
+    "Wipe",
+]

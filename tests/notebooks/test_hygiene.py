@@ -31,7 +31,7 @@ def tagged(notebook, tag):
 
 
 def test_there_are_notebooks():
-    names = {"00_start", "01_fcn", "09_pp_liteseg", "20_before_step_zero"}
+    names = {"00_start", "02_fcn", "09_pp_liteseg", "20_before_step_zero"}
     assert {path.stem for path in NOTEBOOKS} >= names
 
 

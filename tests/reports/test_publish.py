@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from segbook import recipes
-from segbook.reports.publish import credit_line, write_summary
+from segbook.reports.publish import credit_line, start_of, write_summary
 from segbook.runs.folder import RunFolder
+from segbook.runs.recording import open_recording
+from segbook.text import markdown
 from segbook.training.loop import fit
 from segkit import data
+
+WATCHED = ("val_0_00003", "val_0_00001")
 
 
 @pytest.fixture
@@ -23,7 +28,7 @@ def finished(tmp_path, monkeypatch):
     recipe = recipes.override(
         recipes.get("pp_liteseg_t_synthetic"),
         {"image_size": (64, 64), "crop": (64, 64), "length": 6, "batch_size": 2, "steps": 3,
-         "warmup": 1, "evaluate_every": 1, "precision": "float32"},
+         "warmup": 1, "evaluate_every": 1, "precision": "float32", "watch": WATCHED},
     )  # fmt: skip
     folder = RunFolder.create(
         "tiny", root=tmp_path, kind="train", recipe_name=recipe.name, overrides={"steps": "3"}
@@ -43,11 +48,29 @@ def test_the_page(finished, tmp_path):
     for name in ("Road", "Bicyclist", "per_image_absent_0"):
         assert f"| {name} |" in page
     pictures = list((tmp_path / "page").glob("*.png"))
-    assert {p.stem for p in pictures} == {"curves", "iou", "comparison", "worst"}
+    assert {p.stem for p in pictures} == {"curves", "iou", "comparison", "worst", "filmstrip"}
     assert sum(p.stat().st_size for p in pictures) < 1_000_000
     for picture in pictures:
         assert f"({picture.name})" in page
         assert min(Image.open(picture).size) > 100
+    check_recording(folder, tmp_path / "page", page)
+
+
+def check_recording(folder, out, page):
+    """What was watched is published with it, and is what the run's folder has."""
+    found, kept = open_recording(out), open_recording(folder)
+    assert found.steps == kept.steps == [1, 2, 3]
+    assert found.command == "segbook train pp_liteseg_t_synthetic --set steps=3"
+    assert [one.name for one in found.photographs] == [*WATCHED]
+    for one, other in zip(found.photographs, kept.photographs, strict=True):
+        assert (one.truth == other.truth).all()
+        for ids, expected in zip(one.predictions, other.predictions, strict=True):
+            assert (ids == expected).all()
+        assert np.abs(one.image.astype(int) - other.image).mean() < 8  # JPEG
+    assert (found.losses, found.miou) == (kept.losses, kept.miou)
+    assert len(found.miou) == 3
+    names = ", ".join(markdown(name) for name in WATCHED)
+    assert f"2 validation images ({names}) after 3 steps from 1 to 3" in page
 
 
 @pytest.mark.slow
@@ -83,3 +106,17 @@ def test_a_record_that_lacks_a_field_is_refused_by_name(tmp_path, fields, missin
 def test_pictures_of_others_are_credited():
     assert credit_line("camvid").startswith("Images: CamVid, G. Brostow")
     assert credit_line("synthetic") == credit_line("folder") == ""
+
+
+@pytest.mark.parametrize(
+    ("weights", "start"),
+    [
+        ("", "random weights"),
+        ("/home/a/runs/streets-7/checkpoints/best.safetensors", "streets-7"),
+        ("/home/a/mine.safetensors", "mine.safetensors"),
+        ("pp_liteseg_t_camvid", "pp_liteseg_t_camvid"),
+    ],
+)
+def test_where_a_training_began_is_said_without_a_folder_of_this_machine(weights, start):
+    recipe = recipes.override(recipes.get("pp_liteseg_t_synthetic"), {"weights": weights})
+    assert start_of(recipe) == start

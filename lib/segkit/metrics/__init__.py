@@ -3,6 +3,7 @@
 from segkit.metrics.boundary import boundary_iou, inner_boundary
 from segkit.metrics.confusion import ConfusionMatrix
 from segkit.metrics.labels import argmax, argmax_resized
+from segkit.metrics.oracle import oracle_labels, oracle_matrix
 from segkit.metrics.policies import POLICIES
 
 __all__ = [
@@ -12,4 +13,6 @@ __all__ = [
     "argmax_resized",
     "boundary_iou",
     "inner_boundary",
+    "oracle_labels",
+    "oracle_matrix",
 ]
