@@ -5,6 +5,8 @@ from segbook.widgets.guess import Guess
 from segbook.widgets.iou_painter import IoUPainter
 from segbook.widgets.mask_explorer import MaskExplorer
 from segbook.widgets.quiz import Quiz
+from segbook.widgets.receptive_field import ReceptiveField
+from segbook.widgets.stamper import Stamper
 from segbook.widgets.stride_explorer import StrideExplorer
 from segbook.widgets.training_scrubber import TrainingScrubber
 from segbook.widgets.wipe import Wipe
@@ -15,6 +17,8 @@ __all__ = [
     "IoUPainter",
     "MaskExplorer",
     "Quiz",
+    "ReceptiveField",
+    "Stamper",
     "StrideExplorer",
     "TrainingScrubber",
     "Wipe",
