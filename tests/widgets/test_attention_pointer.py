@@ -132,7 +132,8 @@ def test_the_script_looks_up_what_python_does():
           there: [0, 7, 23].map((cell) => cellAt(middleOf(cell, size, grid), size, grid)),
           half: [cellsOfHalf(even), cellsOfHalf([0.9, 0.1]), cellsOfHalf([1])],
           share: shareByClass([0.5, 0.25, 0.25], [0, 1, 255], 2, 255),
-          sum: [...weightedSum([0.5, 0.5], [{{ values: [2, 0], high: 2 }}, {{ values: [0, 1], high: 4 }}])],
+          sum: [...weightedSum([0.5, 0.5],
+            [{{ values: [2, 0], high: 2 }}, {{ values: [0, 1], high: 4 }}])],
           digits: [digits(0.000123456), digits(12.345), digits(1)],
         }};
         """,
