@@ -18,6 +18,7 @@ import click
 from segbook import __version__, text
 from segbook.bench.command import bench
 from segbook.certificates.command import certify, import_weights
+from segbook.course.command import course
 from segbook.forecast.command import forecast
 from segbook.notebooks.command import resume, run
 from segbook.preflight.command import doctor
@@ -88,7 +89,7 @@ def main() -> None:
 
 
 for command in (
-    bench, certify, compare, doctor, forecast, import_weights, list_runs, prove_resume, recipes,
-    report, resume, run, show, train,
+    bench, certify, compare, course, doctor, forecast, import_weights, list_runs, prove_resume,
+    recipes, report, resume, run, show, train,
 ):  # fmt: skip
     main.add_command(command)

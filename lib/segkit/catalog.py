@@ -48,7 +48,7 @@ import segkit.models.upernet
 from segkit.backbones.catalog import takes
 from segkit.builder import Kind, option_names, own_backbone
 from segkit.files import nearby_said, shown
-from segkit.weights import Source, fetch, load_weights, read_header
+from segkit.weights import Source, bundled, fetch, load_weights, read_header
 from segkit.weights.files import read_shapes
 from segkit.weights.loading import misfit, misfit_error, open_for
 
@@ -169,8 +169,9 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
     """Build the network that a weights file is of, with its weights.
 
     Args:
-        source: a file that `segkit.weights.save_weights` wrote with "builder" and "arguments" in
-            its header, as every run's ``checkpoints/best.safetensors`` is; or what to fetch.
+        source: the name of weights in the box, one of `segkit.weights.bundled.names()`; a file that
+            `segkit.weights.save_weights` wrote with "builder" and "arguments" in its header, as
+            every run's ``checkpoints/best.safetensors`` is; or what to fetch.
 
     Returns:
         The network in eval mode, and the header: classes, palette, normalisation, metric.
@@ -178,9 +179,18 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
     Raises:
         ValueError: the header does not say what to build, or says what no builder takes, or names
             further weights; or the weights do not fit, which is found out before the network has
-            any memory.
+            any memory; or a name that is neither a file nor in the box, where the message lists
+            what is.
+
+    Example:
+        >>> model, header = load_model("pp_liteseg_t_camvid")  # doctest: +SKIP
     """
     path = fetch(source)
+    if not path.suffix and not path.exists() and path.name == str(source):
+        raise ValueError(
+            f"{shown(source)!r:.100} is no file{nearby_said(path)}, and no weights in the box have "
+            f"this name; there are {', '.join(bundled.names()) or 'none'}"
+        )
     header = read_header(path)
     if "builder" not in header:
         raise ValueError(

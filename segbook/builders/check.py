@@ -11,7 +11,7 @@ from segbook.builders.optimizer import build_optimizer, build_schedule
 from segbook.recipes.recipe import Recipe
 from segkit.engine.freeze import freeze
 from segkit.files import nearby_said
-from segkit.weights import fetch, torchvision_weights
+from segkit.weights import bundled, fetch, torchvision_weights
 
 
 def check_settings(recipe: Recipe, *, begun: bool = False) -> None:
@@ -31,8 +31,9 @@ def check_settings(recipe: Recipe, *, begun: bool = False) -> None:
     elif weights and "://" not in weights and not fetch(weights).is_file():
         raise ValueError(
             f"weights={weights!r}: there is no such file{nearby_said(weights)}; give a "
-            ".safetensors file, such as a run's checkpoints/best.safetensors, or torchvision's "
-            "weights by name, such as FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"
+            ".safetensors file, such as a run's checkpoints/best.safetensors, or weights by name: "
+            f"those in the box ({', '.join(bundled.names()) or 'none'}) or torchvision's, such as "
+            "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"
         )
     build_schedule(recipe)
     for _, crop, scale in recipe.schedule_of_crops():

@@ -14,7 +14,7 @@ from segbook.text import operand, shell
 from segkit import transforms
 from segkit.data import catalog as data_catalog
 from segkit.data.statistics import class_pixels
-from segkit.weights import torchvision_weights
+from segkit.weights import bundled, torchvision_weights
 
 
 def absolute(recipe: Recipe) -> Recipe:
@@ -26,9 +26,10 @@ def absolute(recipe: Recipe) -> Recipe:
     paths = {}
     if recipe.data_root and data_catalog.find(recipe.data).needs_root:
         paths["data_root"] = str(Path(recipe.data_root).absolute())
-    named = torchvision_weights.is_name(recipe.weights) or "://" in recipe.weights
-    if recipe.weights and not named:
-        paths["weights"] = str(Path(recipe.weights).absolute())
+    weights = recipe.weights
+    named = torchvision_weights.is_name(weights) or "://" in weights or bundled.find(weights)
+    if weights and (Path(weights).exists() or not named):
+        paths["weights"] = str(Path(weights).absolute())
     return dataclasses.replace(recipe, **paths)
 
 

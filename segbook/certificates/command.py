@@ -25,7 +25,7 @@ def certify(
     data_root: Path | None,
     no_parity: bool,
 ) -> None:
-    """Measure networks and write docs/certificates/NAME.json and MODELS.md.
+    """Measure networks and write docs/certificates/NAME.json, docs/diagrams/NAME.svg, MODELS.md.
 
     Parameters, operations, memory and shapes are measured at once; parity where the package to
     compare with is installed (pip install 'segbook[parity]'), else it is kept from before.
@@ -35,6 +35,7 @@ def certify(
     import torch
     from tqdm import tqdm
 
+    from segbook.certificates import diagrams
     from segbook.certificates.certify import certify as measure
     from segbook.certificates.certify import checkout, complaints, read, write
     from segbook.certificates.models_md import render
@@ -58,6 +59,11 @@ def certify(
             )
             write(certificate, root)
         found = complaints(certificate, own)
+        if name in diagrams.smallest(root):
+            if not check:
+                diagrams.write(name, root)
+            elif not diagrams.is_current(name, root):
+                found.append(f"its diagram is of other code: segbook certify {name} draws it")
         red += bool(found)
         tqdm.write(f"{name:<32}{'; '.join(found) or 'green'}")
     path = root / "MODELS.md"

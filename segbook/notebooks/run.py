@@ -60,7 +60,7 @@ def create(
     """
     import nbformat
 
-    content = _read_notebook(notebook)
+    content = read_notebook(notebook)
     if cwd and not cwd.is_dir():
         raise ValueError(f"there is no folder {one_line(cwd)} to run the notebook in")
     declared = parameters.declared(content.cells)
@@ -225,7 +225,12 @@ def _report(folder: RunFolder, beside: Path, tee: Tee) -> None:
         tee.line(f"no HTML report: {type(error).__name__}: {error}")
 
 
-def _read_notebook(path: Path) -> Any:
+def read_notebook(path: Path) -> Any:
+    """Read a notebook that somebody has: of an older format, damaged a little; without outputs.
+
+    Raises:
+        ValueError: no such file, no notebook, or one in another language than Python.
+    """
     import nbformat
     from nbformat.validator import normalize
 

@@ -31,7 +31,7 @@ from segkit.engine import best_precision, distributed
 from segkit.engine.freeze import freeze
 from segkit.files import shown
 from segkit.outputs import IGNORE
-from segkit.weights import read_header
+from segkit.weights import bundled, read_header
 
 DRAWN = 32
 """Scenes of the synthetic streets that are looked at: what is drawn has no broken files."""
@@ -210,7 +210,7 @@ def _norms(
     converted = sum(isinstance(m, nn.SyncBatchNorm) for m in model.modules()) if model else 0
     steps = build_augmentation(recipe, recipe.crop, (1, 1)).transforms
     used = next(step for step in steps if isinstance(step, transforms.Normalize))
-    path = Path(recipe.weights)
+    path = bundled.find(recipe.weights) or Path(recipe.weights)
     stored = read_header(path).get("normalisation") if recipe.weights and path.is_file() else None
     yield settings.tiny_batchnorm(
         built,

@@ -65,7 +65,8 @@ class Recipe:
     ] = ""
     weights: Annotated[
         str,
-        "what to start from: one of our weights files, or torchvision's weights by name, such as "
+        "what to start from: one of our weights files, weights in the box by name, such as "
+        "'pp_liteseg_t_camvid', or torchvision's, such as "
         "'FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1'; a head for another number of classes "
         "starts from random weights. Empty starts from random weights",
     ] = ""

@@ -13,12 +13,28 @@ from segbook.text import one_line
 
 @click.command()
 @click.argument("run_name", metavar="RUN")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
-def report(run_name: str, out: Path) -> None:
-    """Write a finished RUN as Markdown and pictures, to publish."""
-    from segbook.reports.publish import write_summary
+@click.option("--out", type=click.Path(path_type=Path), help="The folder to write.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Write the best weights in float16, with their record, to this .safetensors file.",
+)
+@click.option("--licence", help="Of the weights: under what terms they may be used.")
+def report(run_name: str, out: Path | None, weights: Path | None, licence: str | None) -> None:
+    """Write a finished RUN to publish: Markdown and pictures, its weights, or both."""
+    if not (out or weights):
+        raise click.UsageError("give --out, --weights or both")
+    if bool(weights) != bool(licence):
+        raise click.UsageError("--weights and --licence go together")
+    folder = find(run_name)
+    if out:
+        from segbook.reports.publish import write_summary
 
-    click.echo(f"wrote {one_line(short(write_summary(find(run_name), out)))}")
+        click.echo(f"wrote {one_line(short(write_summary(folder, out)))}")
+    if weights and licence:
+        from segbook.reports.weights import write_weights
+
+        click.echo(f"wrote {one_line(short(write_weights(folder, weights, licence=licence)))}")
 
 
 @click.command()

@@ -19,7 +19,7 @@ from segbook.runs import recording
 from segbook.runs.folder import FINISHED, RunFolder
 from segbook.runs.stopping import format_duration
 from segbook.training.evaluation import best_model, evaluate
-from segbook.training.state import build
+from segbook.training.state import BEST, build
 from segkit import engine
 from segkit.data import catalog as data_catalog
 from segkit.doctor.finding import counted
@@ -48,13 +48,7 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     Raises:
         ValueError: the run is not finished, or its ``run.json`` lacks something.
     """
-    described = folder.read()
-    if (status := described.get("status")) != FINISHED:
-        raise ValueError(
-            f"run {text.one_line(folder.name)} is {status}; a summary is of a finished run: "
-            f"{text.shell('segbook', 'resume', folder.argument)}"
-        )
-    check_complete(folder, described, NEEDED, verdict="cannot be summed up")
+    described = read_finished(folder)
     recipe = Recipe.from_dict(described["recipe"])
     state = build(recipe, folder)
     out.mkdir(parents=True, exist_ok=True)
@@ -115,6 +109,22 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     results = json.dumps([result_of(folder.read())], indent=1)
     (out / "results.json").write_text(results + "\n", encoding="utf-8")
     return out / "README.md"
+
+
+def read_finished(folder: RunFolder) -> dict[str, Any]:
+    """The ``run.json`` of a finished run that has all that a summary is made of.
+
+    Raises:
+        ValueError: the run is not finished, or its ``run.json`` lacks something.
+    """
+    described = folder.read()
+    if (status := described.get("status")) != FINISHED:
+        raise ValueError(
+            f"run {text.one_line(folder.name)} is {status}; a summary is of a finished run: "
+            f"{text.shell('segbook', 'resume', folder.argument)}"
+        )
+    check_complete(folder, described, NEEDED, verdict="cannot be summed up")
+    return described
 
 
 def check_complete(
@@ -293,8 +303,15 @@ def watched_lines(watched: recording.Recording) -> list[str]:
 
 
 def start_of(recipe: Recipe) -> str:
-    """What a recipe starts from; of a file its name, for its folder is of one machine."""
-    weights = Path(recipe.weights).name if os.path.isabs(recipe.weights) else recipe.weights
+    """What a recipe starts from; of a file its name, for its folder is of one machine.
+
+    A run's file is called as those of all runs: its run's name says more.
+    """
+    weights = recipe.weights
+    if os.path.isabs(weights):
+        path = Path(weights)
+        in_run = path.name == BEST and path.parent.name == "checkpoints"
+        weights = path.parents[1].name if in_run else path.name
     return weights or recipe.weights_backbone or "random weights"
 
 

@@ -2,8 +2,22 @@
 
 from segbook.widgets.attention_pointer import AttentionPointer
 from segbook.widgets.crf_slider import CrfSlider
+from segbook.widgets.guess import Guess
+from segbook.widgets.iou_painter import IoUPainter
 from segbook.widgets.mask_explorer import MaskExplorer
+from segbook.widgets.quiz import Quiz
+from segbook.widgets.stride_explorer import StrideExplorer
 from segbook.widgets.training_scrubber import TrainingScrubber
 from segbook.widgets.wipe import Wipe
 
-__all__ = ["AttentionPointer", "CrfSlider", "MaskExplorer", "TrainingScrubber", "Wipe"]
+__all__ = [
+    "AttentionPointer",
+    "CrfSlider",
+    "Guess",
+    "IoUPainter",
+    "MaskExplorer",
+    "Quiz",
+    "StrideExplorer",
+    "TrainingScrubber",
+    "Wipe",
+]

@@ -106,11 +106,15 @@ class Widget(anywidget.AnyWidget):
         path.write_text(page, encoding="utf-8")
         return path
 
+    def still(self) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        """What is shown where no script runs, by MIME type, and the metadata of each."""
+        drawn = base64.b64encode(self.snapshot()).decode()
+        return {"image/png": drawn}, {"image/png": {"alt": self.alt()}}
+
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         data, metadata = cast(tuple[dict, dict], super()._repr_mimebundle_(**kwargs))
-        data["image/png"] = base64.b64encode(self.snapshot()).decode()
-        metadata = {**metadata, "image/png": {"alt": self.alt()}}
-        return data, metadata
+        shown, described = self.still()
+        return {**data, **shown}, {**metadata, **described}
 
 
 def png(image: Image.Image) -> bytes:

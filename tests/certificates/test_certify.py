@@ -16,6 +16,7 @@ from segbook.certificates.parity import load_pairs
 from segbook.cli import main
 from segkit.catalog import MODELS
 from segkit.outputs import SegOutput
+from segkit.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -207,3 +208,17 @@ def test_command_outside_a_checkout_says_so(tmp_path, monkeypatch):
     result = CliRunner().invoke(main, ["certify", "pp_liteseg_t"])
     assert result.exit_code == 2
     assert "not in a checkout of Segbook" in result.output
+
+
+def test_trained_weights_are_in_models_md(tmp_path):
+    header = {
+        "builder": "unet", "data": {"name": "isbi_em"}, "agreement": 0.99987, "licence": "mine",
+        "result": {"val": {"miou": 0.81239, "policy": "dataset"}}, "command": "segbook train a",
+    }  # fmt: skip
+    path = tmp_path / "lib" / "segkit" / "weights" / "bundled" / "small.safetensors"
+    save_weights({"weight": torch.zeros(600, 600)}, path, header=header)
+    _, found, section = models_md.render(tmp_path).partition("## Trained weights\n")
+    assert found
+    row = "| `small` | `unet` | isbi\\_em | 1.4 | val 81.2 (`dataset`) | 99.99 % | mine |\n"
+    assert row in section
+    assert section.endswith("- `small`: `segbook train a`\n")

@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from segbook.notebooks import executor
 from segbook.notebooks import run as notebook
+from segbook.notebooks.refresh import refresh
 from segbook.runs.lock import owner_of
 from segbook.runs.process_family import family
 
@@ -392,6 +393,18 @@ def test_only_a_file_that_lies_beside_the_notebook_is_pointed_to(tmp_path, messa
     for file in (beside / "beside.txt", beside / "both.txt", here / "both.txt"):
         file.touch()
     assert notebook._missing_file(message, here, beside) == found
+
+
+def test_an_output_folded_away_stays_so(make):
+    """The answer to a guess; a reader who runs the cell sees it, as JupyterLab unfolds it then."""
+    path = make("guess", "print(38.8)")
+    content = nbformat.read(path, as_version=4)
+    content.cells[0].metadata.jupyter = {"outputs_hidden": True}
+    nbformat.write(content, path)
+    refresh(path)
+    (cell,) = nbformat.read(path, as_version=4).cells
+    assert cell.metadata.jupyter == {"outputs_hidden": True}
+    assert cell.outputs[0].text == "38.8\n"
 
 
 def test_an_executed_notebook_keeps_the_values_of_its_last_run(make, capsys):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from segbook import recipes
-from segbook.reports.publish import credit_line, write_summary
+from segbook.reports.publish import credit_line, start_of, write_summary
 from segbook.runs.folder import RunFolder
 from segbook.runs.recording import open_recording
 from segbook.text import markdown
@@ -106,3 +106,17 @@ def test_a_record_that_lacks_a_field_is_refused_by_name(tmp_path, fields, missin
 def test_pictures_of_others_are_credited():
     assert credit_line("camvid").startswith("Images: CamVid, G. Brostow")
     assert credit_line("synthetic") == credit_line("folder") == ""
+
+
+@pytest.mark.parametrize(
+    ("weights", "start"),
+    [
+        ("", "random weights"),
+        ("/home/a/runs/streets-7/checkpoints/best.safetensors", "streets-7"),
+        ("/home/a/mine.safetensors", "mine.safetensors"),
+        ("pp_liteseg_t_camvid", "pp_liteseg_t_camvid"),
+    ],
+)
+def test_where_a_training_began_is_said_without_a_folder_of_this_machine(weights, start):
+    recipe = recipes.override(recipes.get("pp_liteseg_t_synthetic"), {"weights": weights})
+    assert start_of(recipe) == start

@@ -16,8 +16,6 @@ from segbook.widgets import CrfSlider  # noqa: E402
 from segbook.widgets.crf_slider import DEFAULTS  # noqa: E402
 from segkit.crf import refine  # noqa: E402
 
-from .script import evaluate  # noqa: E402
-
 KNOWN = {"classes": ("ground", "disc"), "palette": ((40, 60, 200), (200, 50, 40))}
 PRESETS = {"own": {}, "narrow": {"appearance_position": 9.0}}
 
@@ -110,13 +108,13 @@ def test_settings_are_checked(slider, disc):
             CrfSlider(*given, progress=False, **KNOWN, **more)
 
 
-def test_the_script_cuts_rounds():
-    found = evaluate(
+def test_the_script_cuts_rounds(computed):
+    found = computed(
         CrfSlider,
-        """
+        """await (async () => {
         const ids = Uint8Array.from([0, 1, 2, 2, 1, 1]);
         return [[...roundOf(ids, 0, 2)], [...roundOf(ids, 2, 2)],
           [...changedFrom(roundOf(ids, 0, 2), roundOf(ids, 2, 2))]];
-        """,
+        })()""",
     )
     assert found == [[0, 1], [1, 1], [1, 0]]

@@ -10,11 +10,13 @@ from segkit.data.cityscapes import Cityscapes
 from segkit.data.folder import FolderDataset
 from segkit.data.images import mask_from_colours, note_orientation, read_image, read_mask
 from segkit.data.loader import BadSample, LoaderError, batches, sequential
+from segkit.data.photographs import PHOTOGRAPHS, photograph
 from segkit.data.streets import SyntheticStreets
 from segkit.data.voc import VOC2012
 
 __all__ = [
     "ADE20K",
+    "PHOTOGRAPHS",
     "VOC2012",
     "BadSample",
     "CamVid",
@@ -25,6 +27,7 @@ __all__ = [
     "batches",
     "mask_from_colours",
     "note_orientation",
+    "photograph",
     "read_image",
     "read_mask",
     "sequential",

@@ -1,7 +1,18 @@
-"""Metrics: one int64 confusion matrix and the mIoU policies derived from it; fast label maps."""
+"""Metrics: one int64 confusion matrix and its mIoU policies; boundary IoU; fast label maps."""
 
+from segkit.metrics.boundary import boundary_iou, inner_boundary
 from segkit.metrics.confusion import ConfusionMatrix
 from segkit.metrics.labels import argmax, argmax_resized
+from segkit.metrics.oracle import oracle_labels, oracle_matrix
 from segkit.metrics.policies import POLICIES
 
-__all__ = ["POLICIES", "ConfusionMatrix", "argmax", "argmax_resized"]
+__all__ = [
+    "POLICIES",
+    "ConfusionMatrix",
+    "argmax",
+    "argmax_resized",
+    "boundary_iou",
+    "inner_boundary",
+    "oracle_labels",
+    "oracle_matrix",
+]

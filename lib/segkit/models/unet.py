@@ -27,6 +27,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Unpack
 
@@ -76,6 +77,10 @@ def mirror(images: Tensor, *, before: int, height: int, width: int) -> Tensor:
     return images
 
 
+CHANNELS = (64, 128, 256, 512, 1024)
+"""Channels of the paper's levels, from the top (figure 1)."""
+
+
 class UNet(nn.Module):
     """U-Net as in the paper, or with padded convolutions.
 
@@ -103,7 +108,7 @@ class UNet(nn.Module):
         *,
         num_classes: int,
         in_channels: int = 3,
-        channels: tuple[int, ...] = (64, 128, 256, 512, 1024),
+        channels: Sequence[int] = CHANNELS,
         padded: bool = False,
         batch_norm: bool = False,
         dropout: float = 0.5,
@@ -236,21 +241,28 @@ class BackboneUNet(nn.Module):
 def unet(
     *,
     backbone: str = "",
+    channels: Sequence[int] = CHANNELS,
     weights: Source | None = None,
     weights_backbone: BackboneWeights = None,
     **options: Unpack[Options],
 ) -> UNet | BackboneUNet:
     """The paper's U-Net: 31,030,658 parameters with one channel in and two classes out.
 
+    Other ``channels``, two or more, one for each level from the top, make it narrower or lower.
+
     With the name of a backbone its expansive path on that, `BackboneUNet`, which has a skip at
     stride 2 where the backbone has a stem.
     """
+    if len(channels) < 2 or min(channels) < 1:
+        raise ValueError(f"channels={channels!r}: give two levels or more, each of 1 or more")
     if backbone:
+        if tuple(channels) != CHANNELS:
+            raise ValueError(f"channels={channels!r}: with backbone={backbone!r} they are its own")
         own = {"weights": weights, "weights_backbone": weights_backbone}
         return on_backbone(BackboneUNet, backbone, stem=None, **own, **options)
     if weights_backbone is not None:
         raise ValueError(f"weights_backbone is {weights_backbone!r}, but no backbone is named")
-    return with_weights(UNet(**options), weights)
+    return with_weights(UNet(channels=channels, **options), weights)
 
 
 def unet_padded(

@@ -17,6 +17,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from segkit.files import open_regular
+from segkit.weights import bundled
 from segkit.weights.files import sync
 
 ATTEMPTS = 4  # without a new byte, before a download is given up
@@ -26,8 +27,9 @@ LONGEST = 3 * 3600.0
 """Seconds of one call; a server may send a byte now and then for ever."""
 
 Source = str | os.PathLike[str]
-"""A path, ``"https://host/file.safetensors#sha256=<64 digits>"``, or torchvision's weights of a
-whole network by name: ``"FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"``."""
+"""A path, ``"https://host/file.safetensors#sha256=<64 digits>"``, weights in the box by name, see
+`segkit.weights.bundled`, or torchvision's of a whole network by name:
+``"FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"``."""
 
 
 def cache_dir() -> Path:
@@ -36,7 +38,7 @@ def cache_dir() -> Path:
 
 
 def fetch(source: Source) -> Path:
-    """Give a local file for a source: a path as it is, or a download, checked against its sha256.
+    """Give a local file for a source: a path, what is in the box, or a download, checked.
 
     A download is resumed where it was cut, by this call or by a later one, and gets its name only
     when its checksum is right. A cached file is checked again at each use.
@@ -51,7 +53,8 @@ def fetch(source: Source) -> Path:
             it would no longer be encrypted; what arrived is kept for the next attempt.
     """
     if "://" not in str(source):
-        return _file(Path(source))
+        path = _file(Path(source))
+        return path if path.exists() else bundled.find(source) or path
     url, _, fragment = str(source).partition("#")
     sha256 = fragment.removeprefix("sha256=").lower()
     if urlsplit(url).scheme not in ("http", "https"):

@@ -20,7 +20,7 @@ function render({ model, el }) {
   let ids = null; // of all rounds
   let probe = null;
   let held = false; // the network's own is shown for as long
-  const change = changer(model);
+  const put = (key, value) => change(model, key, value);
 
   const canvas = make("canvas", { tabIndex: 0, role: "img" });
   const mark = make("div", { className: "mark", hidden: true });
@@ -28,10 +28,10 @@ function render({ model, el }) {
   const slider = make("input", { type: "range", min: 0, max: rounds, step: 1, "aria-label": "round" });
   const told = make("output");
   const hold = make("button", { type: "button", className: "hold" }, "hold: before");
-  const terms = choiceOf("kernels", Object.keys(KERNELS), (value) => change("terms", value), KERNELS);
-  const preset = choiceOf("settings", presets, (value) => change("preset", value));
+  const terms = choiceOf("kernels", Object.keys(KERNELS), (value) => put("terms", value), KERNELS);
+  const preset = choiceOf("settings", presets, (value) => put("preset", value));
   preset.node.hidden = presets.length < 2;
-  const layer = choiceOf("layer", layers, (value) => change("layer", value));
+  const layer = choiceOf("layer", layers, (value) => put("layer", value));
   const opacity = make("input", { type: "range", min: 0, max: 100, step: 1 });
   const settings = make("div", { className: "settings" });
   const readout = make("div", { className: "readout", "aria-live": "polite" });
@@ -147,14 +147,14 @@ function render({ model, el }) {
   fitCanvas(canvas, stage, width, height);
   root.style.maxWidth = "900px";
   canvas.setAttribute("aria-label", "labels over the image; arrow keys left and right go through the rounds");
-  const go = (round) => change("round", Math.min(Math.max(round, 0), rounds));
+  const go = (round) => put("round", Math.min(Math.max(round, 0), rounds));
   slider.addEventListener("input", () => go(Number(slider.value)));
-  opacity.addEventListener("input", () => change("opacity", opacity.value / 100));
+  opacity.addEventListener("input", () => put("opacity", opacity.value / 100));
   const holding = (value) => { if (held !== value) { held = value; show(); } };
   hold.addEventListener("pointerdown", () => holding(true));
   for (const event of ["pointerup", "pointerleave", "keyup", "blur"]) hold.addEventListener(event, () => holding(false));
   hold.addEventListener("keydown", (event) => { if (event.key === " " || event.key === "Enter") holding(true); });
-  canvas.addEventListener("pointermove", (event) => ask(pixelAt(canvas, event)));
+  canvas.addEventListener("pointermove", (event) => ask(pixelUnder(event, canvas, canvas.width, canvas.height)));
   for (const event of ["pointerleave", "blur"]) canvas.addEventListener(event, () => ask(null));
   canvas.addEventListener("keydown", (event) => {
     const move = { ArrowLeft: -1, ArrowRight: 1, Home: -rounds, End: rounds }[event.key];
@@ -163,7 +163,7 @@ function render({ model, el }) {
     go(model.get("round") + move);
   });
   open();
-  return listenTo(model, { round: show, layer: show, opacity: show, terms: open, preset: open });
+  return listen(model, { "change:round": show, "change:layer": show, "change:opacity": show, "change:terms": open, "change:preset": open });
 }
 
 export default { render };
