@@ -3,8 +3,19 @@
 from segbook.widgets.guess import Guess
 from segbook.widgets.mask_explorer import MaskExplorer
 from segbook.widgets.quiz import Quiz
+from segbook.widgets.receptive_field import ReceptiveField
+from segbook.widgets.stamper import Stamper
 from segbook.widgets.stride_explorer import StrideExplorer
 from segbook.widgets.training_scrubber import TrainingScrubber
 from segbook.widgets.wipe import Wipe
 
-__all__ = ["Guess", "MaskExplorer", "Quiz", "StrideExplorer", "TrainingScrubber", "Wipe"]
+__all__ = [
+    "Guess",
+    "MaskExplorer",
+    "Quiz",
+    "ReceptiveField",
+    "Stamper",
+    "StrideExplorer",
+    "TrainingScrubber",
+    "Wipe",
+]
