@@ -23,6 +23,9 @@ from .conftest import Visit
 from .scene import CLASSES, PALETTE, SOURCE, hover, pixels, scene
 
 nbformat = pytest.importorskip("nbformat", reason="the notebooks extra is not installed")
+views = pytest.importorskip(
+    "segbook.notebooks.views", reason="the notebooks extra is not installed"
+)
 widgets = pytest.importorskip("segbook.widgets", reason="the notebooks extra is not installed")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -41,6 +44,15 @@ def notebook() -> object:
     cells = [nbformat.v4.new_code_cell(source) for source in (SOURCE, SHOW, TELL)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def reopened() -> object:
+    """As it is saved by ``segbook run`` and the refresh of committed notebooks: no widget in it."""
+    explorer = widgets.MaskExplorer(*scene(), classes=CLASSES, palette=PALETTE)
+    data, metadata = explorer._repr_mimebundle_()
+    shown = nbformat.v4.new_output("display_data", data=data, metadata=metadata)
+    cell = nbformat.v4.new_code_cell("explorer", outputs=views.still([shown], {}, {}))
+    return nbformat.v4.new_notebook(cells=[cell], metadata=notebook().metadata)
 
 
 def surroundings(home: Path) -> dict[str, str]:
@@ -77,6 +89,7 @@ def lab(tmp_path: Path) -> Iterator[tuple[str, str]]:
     quiet = '{"fetchNews": "false", "checkForUpdates": false, "doNotDisturbMode": true}'
     (settings / "notification.jupyterlab-settings").write_text(quiet)
     nbformat.write(notebook(), root / "explorer.ipynb")
+    nbformat.write(reopened(), root / "reopened.ipynb")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -159,6 +172,16 @@ def test_moved_in_jupyterlab(lab: tuple[str, str], visit: Visit) -> None:
     page.get_by_text("python sees 0.7 prediction [1]").wait_for(timeout=30_000)
     visit.shot("lab_end")
 
+    # A notebook that is opened and not run shows the picture.
+    other = page.context.browser.new_page()
+    other.goto(f"{address}/lab/tree/reopened.ipynb?token={token}")
+    picture = other.locator("[data-mime-type='image/png'] img").last
+    picture.wait_for(timeout=60_000)
+    assert picture.evaluate("async node => (await node.decode(), node.naturalWidth)") > 600
+    said = "MaskExplorer(1 image of 48x64 pixels, 3 classes, truth, prediction, error)"
+    assert picture.get_attribute("alt") == said
+    other.close()
+
     assert visit.elsewhere(address) == []
     assert visit.errors == []
 
@@ -187,9 +210,9 @@ def test_page_without_a_kernel(tmp_path: Path, visit: Visit) -> None:
     assert (shown == (235, 235, 235)).all(2).tolist() == (prediction == truth).tolist()
     share = f"{100 * wrong.sum() / (truth != 255).sum():.1f} %"
     page.mouse.move(1, 1)
-    assert page.locator(".readout").inner_text().startswith(f"{share} of the labelled pixels")
+    assert page.locator(".readout").first.inner_text().startswith(f"{share} of the labelled pixels")
 
-    page.locator("canvas").focus()
+    page.locator("canvas.picture").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowDown")
     assert page.locator(".position").inner_text() == "x 33, y 34"
@@ -209,6 +232,91 @@ def test_page_without_a_kernel(tmp_path: Path, visit: Visit) -> None:
     page.get_by_role("button", name="next image").click()
     page.wait_for_selector("[data-ready='0']")
     assert visit.elsewhere(tmp_path.as_uri()) == []
+    assert visit.errors == []
+
+
+def test_zoom_pins_and_probabilities(tmp_path: Path, visit: Visit) -> None:
+    image, truth, prediction = scene()
+    probs = np.full((3, 48, 64), 0.1)
+    np.put_along_axis(probs, prediction[None].astype(int), 0.8, 0)
+    names = ("\u0633\u0645\u0627\u0621 A", "Road", "Car")
+    explorer = widgets.MaskExplorer(image, truth, probs=probs, classes=names, palette=PALETTE)
+    page = visit.page
+    page.goto(explorer.save_html(tmp_path / "page.html").as_uri())
+    page.wait_for_selector("[data-ready='0']")
+    root, canvas = page.locator(".segbook-explorer"), page.locator("canvas.picture")
+
+    told = hover(page, 22, 30).split()
+    assert told == ["truth", "Car", "predicted", "Road", "wrong", "x", "22,", "y", "30"]
+    assert page.locator(".odd").all_inner_texts()[0].split() == ["Road", "80", "%"]
+    assert page.locator(".odd bdi").last.inner_text() in names
+    page.mouse.down()
+    page.mouse.up()
+    pin = page.locator(".pinned li")
+    assert pin.inner_text().split()[:6] == ["1", "x", "22,", "y", "30", "truth"]
+    assert "80 %" in pin.inner_text()
+
+    # The pixel under the pointer stays there while the wheel turns, and when it is dragged.
+    page.mouse.wheel(0, -300)
+    page.wait_for_function("+document.querySelector('.segbook-explorer').dataset.zoom > 1.5")
+    assert page.locator(".position").inner_text() == "x 22, y 30"
+    page.mouse.down()
+    box = page.locator(".stage").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    assert page.locator(".position").inner_text() == "x 22, y 30"
+    assert pin.count() == 1  # a drag is no click
+    mark, cross = page.locator(".pin").bounding_box(), page.locator(".cross").bounding_box()
+    assert abs(mark["x"] + mark["width"] / 2 - cross["x"] - cross["width"] / 2) < 1.5
+    visit.shot("zoomed")
+    alphas = "node => node.getContext('2d').getImageData(0, 0, node.width, node.height).data"
+    lit = f"node => Array.from(({alphas})(node)).filter((value, i) => i % 4 == 3 && value).length"
+    edges = page.locator("canvas.edges")
+    assert 100 < edges.evaluate(lit) < 20_000
+
+    # The keyboard does all of it.
+    canvas.focus()
+    page.keyboard.press("0")
+    assert root.get_attribute("data-zoom") == "1.00"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert pin.count() == 2
+    for _ in range(30):
+        page.keyboard.press("+")
+    page.keyboard.press("Shift+ArrowLeft")
+    page.keyboard.press("Shift+ArrowLeft")
+    assert page.locator(".position").inner_text() == "x 3, y 30"
+    assert page.locator(".cross").is_visible()  # the view went with it
+    page.get_by_role("button", name="remove pin 1").click()
+    assert pin.count() == 1
+
+    page.get_by_role("button", name="all of it").click()
+    page.get_by_role("combobox", name="colours").select_option("distinct")
+    page.get_by_role("slider").focus()
+    page.keyboard.press("End")
+    labelled = truth != 255
+    assert (pixels(page)[labelled] == np.array(explorer.distinct)[truth[labelled]]).all()
+    page.get_by_role("checkbox", name="borders").uncheck()
+    assert edges.is_hidden()
+    page.get_by_role("checkbox", name="grey").check()
+    assert "grayscale" in page.locator(".stage").evaluate("node => getComputedStyle(node).filter")
+    assert visit.errors == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (400, 4), (5, 400)])
+def test_any_shape_is_seen(tmp_path: Path, visit: Visit, shape: tuple[int, int]) -> None:
+    mask = np.ones(shape, bool)
+    explorer = widgets.MaskExplorer(np.zeros((*shape, 4), np.uint8), mask, classes=("off", "on"))
+    page = visit.page
+    page.goto(explorer.save_html(tmp_path / "page.html").as_uri())
+    page.wait_for_selector("[data-ready='0']")
+    assert pixels(page).shape[:2] == shape
+    stage, picture = (page.locator(name).bounding_box() for name in (".stage", "canvas.picture"))
+    assert stage["height"] <= 1.3 * stage["width"]
+    assert min(picture["width"], picture["height"]) >= 60
+    page.locator("canvas.picture").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".readout").first.inner_text().startswith("truth on")
     assert visit.errors == []
 
 
