@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
@@ -348,7 +348,7 @@ def _fewer(
 ) -> tuple[NDArray[np.float32], tuple[int, int], tuple[int, int]]:
     """Weights (heads, N, M) that take no more bytes, and the two grids that are left."""
     height, width = grid
-    ask: Asked | None = attention if callable(attention) else None
+    ask = cast(Asked, attention) if callable(attention) else None
     if ask:
         first = array(ask(0, 0))
         keys = (first.shape[-2], first.shape[-1]) if first.ndim in (2, 3) else None
