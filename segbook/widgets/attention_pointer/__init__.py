@@ -362,7 +362,7 @@ def _fewer(
         expected = height * width, keys[0] * keys[1]
         if whole.ndim != 3 or whole.shape[1:] != expected:
             raise ValueError(
-                f"attention has shape {array(attention).shape}; with queries on {grid} and keys "
+                f"attention has shape {np.shape(cast(Any, attention))}; with queries on {grid} and keys "
                 f"on {keys} it must be {expected} or (heads, {expected[0]}, {expected[1]})"
             )
         heads = len(whole)
