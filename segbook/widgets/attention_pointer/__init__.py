@@ -357,12 +357,13 @@ def _fewer(
         heads = first.size // (keys[0] * keys[1])
     else:
         whole = _without_batch(attention, 0, "attention")
+        given = whole.shape
         whole = whole[None] if whole.ndim == 2 else whole
         keys = _checked_grid(keys or grid)
         expected = height * width, keys[0] * keys[1]
         if whole.ndim != 3 or whole.shape[1:] != expected:
             raise ValueError(
-                f"attention has shape {np.shape(cast(Any, attention))}; with queries on {grid} and keys "
+                f"attention has shape {given}; with queries on {grid} and keys "
                 f"on {keys} it must be {expected} or (heads, {expected[0]}, {expected[1]})"
             )
         heads = len(whole)
