@@ -12,15 +12,18 @@ from segbook.figures.gallery import worst_images
 from segbook.figures.history import curves
 from segbook.figures.oracles import oracle_table
 from segbook.figures.overlays import comparison, overlay
+from segbook.figures.palettes import colour_difference, distinct_palette
 from segbook.figures.pictures import error_picture, label_picture, picture
 from segbook.figures.rates import learning_rates
 from segbook.figures.scores import confusion, iou_bars
 from segbook.figures.style import use_style
 
 __all__ = [
+    "colour_difference",
     "comparison",
     "confusion",
     "curves",
+    "distinct_palette",
     "diagram",
     "error_picture",
     "filmstrip",

@@ -36,6 +36,7 @@ def worst_images(
     count: int = 4,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    borders: bool = True,
 ) -> Figure:
     """The images with the lowest mIoU, worst first: image, truth, prediction and error.
 
@@ -47,6 +48,7 @@ def worst_images(
         count: how many to show.
         mean: of the normalisation, if the images were normalised.
         std: of the normalisation.
+        borders: part the classes by thin white lines.
 
     Returns:
         A figure of ``count`` rows, fewer where there are fewer images. The score is each image's
@@ -77,4 +79,5 @@ def worst_images(
         raise ValueError("no image with a labelled pixel; give (name, image, truth, prediction)")
     rows = [row for _, _, row in sorted(worst, key=lambda entry: entry[:2], reverse=True)]
     title = f"{len(rows)} worst of {scored} images, by each image's own mIoU "
-    return comparison_grid(rows, classes, palette, title + "(classes absent from it left out)")
+    title += "(classes absent from it left out)"
+    return comparison_grid(rows, classes, palette, title, borders)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
@@ -19,13 +20,14 @@ from segbook.figures.pictures import (
     Colour,
     Picture,
     check_classes,
+    class_borders,
     error_picture,
     label_map,
     label_picture,
     picture,
     wrong_share,
 )
-from segbook.figures.style import GREY, panel, sized, styled
+from segbook.figures.style import GREY, drawable, panel, sized, styled
 from segkit.outputs import IGNORE
 
 
@@ -51,7 +53,7 @@ def legend_patches(
             facecolor=hexed(palette[k]),
             edgecolor=GREY,
             linewidth=0.5,
-            label=text.figure(classes[k]),
+            label=text.figure(drawable(classes[k], int(k))),
         )
         for k in present
         if k != IGNORE
@@ -68,13 +70,43 @@ def longest(patches: Sequence[Patch]) -> int:
     return max((len(str(patch.get_label())) for patch in patches), default=0)
 
 
-def show(axes: Axes, shown: Picture, title: str = "") -> None:
-    """Put a picture on axes that keep no ticks and no frame."""
+def show(axes: Axes, shown: Picture, title: str = "", borders: NDArray | None = None) -> None:
+    """Put a picture on axes that keep no ticks and no frame.
+
+    Args:
+        axes: where to.
+        shown: uint8 RGB, shape (H, W, 3).
+        title: above it.
+        borders: class ids, shape (H, W), to be parted by thin white lines.
+    """
     # Small pictures keep their pixels: what a label map is made of should be seen.
     smooth = "auto" if max(shown.shape[:2]) > 400 else "nearest"
     axes.imshow(shown, interpolation=smooth)
     axes.set(xticks=[], yticks=[], title=text.figure(title))
     axes.spines[:].set_visible(False)
+    if borders is not None:
+        axes.add_collection(ClassBorders(borders), autolim=False)
+
+
+class ClassBorders(LineCollection):
+    """White lines between the classes of a map, (H, W), at most a third of its pixels wide.
+
+    They are drawn over the edges between pixels at the size at which the map is shown, so that a
+    pole of one pixel keeps two thirds of its width; in a map that is shown small they fade.
+    """
+
+    def __init__(self, labels: NDArray) -> None:
+        super().__init__(list(class_borders(labels)), colors="white", capstyle="projecting")
+
+    def draw(self, renderer: Any) -> None:
+        """Draw the lines in the width that fits the pixels as they are shown."""
+        axes = self.axes
+        if axes is None:
+            return
+        (left, _), (right, _) = axes.transData.transform([(0, 0), (1, 0)])
+        pixel = abs(right - left) * 72 / axes.figure.dpi  # in points
+        self.set_linewidth(min(0.6, pixel / 3))
+        super().draw(renderer)
 
 
 @styled
@@ -86,6 +118,7 @@ def overlay(
     *,
     alpha: float = 0.5,
     legend: bool = True,
+    borders: bool = True,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     title: str = "",
@@ -99,6 +132,7 @@ def overlay(
         palette: K colours, RGB in 0..255.
         alpha: how much of the labels is seen, 0..1.
         legend: name the classes beside the picture.
+        borders: part the classes by thin white lines.
         mean: of the normalisation, if the image was normalised.
         std: of the normalisation.
         title: above the picture.
@@ -121,7 +155,8 @@ def overlay(
     columns = -(-len(patches) // max(1, int(tall / 0.19)))
     wide = max(1.6, 0.075 * longest(patches) - 0.2)
     figure = sized(6.4 + wide * columns, tall, layout="compressed")
-    show(figure.subplots(), blend(seen, ids, palette, alpha), title)
+    shown = blend(seen, ids, palette, alpha)
+    show(figure.subplots(), shown, title, ids if borders and alpha else None)
     if legend:
         figure.legend(handles=patches, loc="outside right upper", ncols=columns)
     return figure
@@ -168,7 +203,11 @@ def compared(
 
 
 def comparison_grid(
-    rows: Sequence[Compared], classes: Sequence[str], palette: Sequence[Colour], title: str
+    rows: Sequence[Compared],
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    title: str,
+    borders: bool = True,
 ) -> Figure:
     """Image, truth, prediction and error in each row, under them one legend."""
     maps = [ids for row in rows for ids in (row.truth, row.prediction)]
@@ -190,8 +229,9 @@ def comparison_grid(
             label_picture(row.prediction, palette, hatch=True),
             error_picture(row.image, row.truth, row.prediction),
         )
-        for axis, one, name in zip(axes, shown, (*row.titles, wrong), strict=True):
-            show(axis, one, name)
+        maps = (None, row.truth, row.prediction, None) if borders else (None,) * 4
+        for axis, one, name, ids in zip(axes, shown, (*row.titles, wrong), maps, strict=True):
+            show(axis, one, name, ids)
     if title:
         figure.suptitle(text.figure(title), x=0.005, ha="left")
     figure.legend(handles=patches, loc="outside lower center", ncols=columns)
@@ -209,6 +249,7 @@ def comparison(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     title: str = "",
+    borders: bool = True,
 ) -> Figure:
     """Image, truth, prediction and error in one row.
 
@@ -224,6 +265,7 @@ def comparison(
         mean: of the normalisation, if the image was normalised.
         std: of the normalisation.
         title: above the row.
+        borders: part the classes by thin white lines.
 
     Returns:
         A figure of four pictures; the share is not told where no pixel is labelled.
@@ -234,4 +276,4 @@ def comparison(
     """
     check_classes(classes, palette)
     row = compared(image, truth, prediction, len(classes), mean=mean, std=std)
-    return comparison_grid([row], classes, palette, title)
+    return comparison_grid([row], classes, palette, title, borders)

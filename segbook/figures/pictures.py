@@ -39,7 +39,8 @@ def picture(
 
     Args:
         image: tensor or array of shape (3, H, W), (H, W, 3), (1, H, W) or (H, W); uint8, or float
-            in 0..1, or float that was normalised with ``mean`` and ``std``.
+            in 0..1, or float that was normalised with ``mean`` and ``std``. A fourth channel is
+            alpha: the image is laid over white.
         mean: what the normalisation subtracted, one number a channel, of images in 0..1.
         std: what it divided by.
 
@@ -57,13 +58,15 @@ def picture(
         values = values[None]
     if values.ndim == 3 and (
         (values.shape[0] not in (1, 3) and values.shape[2] in (1, 3))
-        or (values.shape[0] == 1 and values.shape[2] == 3)  # a single row of pixels
+        or (values.shape[0] not in (1, 3, 4) and values.shape[2] == 4)
+        or (values.shape[0] == 1 and values.shape[2] in (3, 4))  # a single row of pixels
     ):
         values = values.transpose(2, 0, 1)
-    if values.ndim != 3 or values.shape[0] not in (1, 3):
+    if values.ndim != 3 or values.shape[0] not in (1, 3, 4):
         raise ValueError(
             f"image has shape {tuple(array(image).shape)}; allowed are (3, H, W), (H, W, 3), "
-            "(1, H, W) and (H, W): take one image out of a batch with images[0]"
+            "(1, H, W) and (H, W), or four channels with alpha: take one image out of a batch "
+            "with images[0]"
         )
     if values.dtype.kind == "f":
         if mean is not None and std is not None:
@@ -78,6 +81,9 @@ def picture(
         values = (values.clip(0, 1) * 255).round().astype(np.uint8)
     if values.dtype != np.uint8:
         raise ValueError(f"image has dtype {values.dtype}; allowed are uint8 and floats")
+    if len(values) == 4:
+        alpha = values[3:].astype(np.uint32)
+        values = ((values[:3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     values = np.broadcast_to(values, (3, *values.shape[1:]))
     return np.ascontiguousarray(values.transpose(1, 2, 0))
 
@@ -148,6 +154,27 @@ def label_picture(labels: ArrayLike, palette: Sequence[Colour], *, hatch: bool =
         void = ids == IGNORE
         coloured[void] = stripes(*ids.shape)[void]
     return coloured
+
+
+def class_borders(labels: NDArray) -> NDArray[np.float64]:
+    """The lines between pixels of different classes, as long as they run straight.
+
+    Args:
+        labels: class ids, shape (H, W); void is a class like any other.
+
+    Returns:
+        Shape (N, 2, 2): from (x, y) to (x, y), in pixels, where the middle of the first pixel is 0
+        and its edges are -0.5 and 0.5.
+    """
+    lines = []
+    for axis, (one, two) in enumerate(((labels[1:], labels[:-1]), (labels.T[1:], labels.T[:-1]))):
+        differ = np.pad(one != two, ((0, 0), (1, 1))).astype(np.int8)
+        turns = np.diff(differ, axis=1)
+        (row, start), (_, end) = np.nonzero(turns == 1), np.nonzero(turns == -1)
+        across = row + 0.5
+        ends = [np.stack([along - 0.5, across], -1) for along in (start, end)]
+        lines.append(np.stack(ends, 1)[..., ::-1] if axis else np.stack(ends, 1))
+    return np.concatenate(lines)
 
 
 def error_picture(image: Picture, truth: NDArray, prediction: NDArray) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -11,6 +12,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 P = ParamSpec("P")
 
@@ -72,6 +74,24 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def sized(width: float, height: float, **options: Any) -> Figure:
     """A new figure of so many inches, or what a page can hold of it."""
     return Figure(figsize=(min(width, WIDEST), float(np.clip(height, 0.5, TALLEST))), **options)
+
+
+@functools.lru_cache
+def _letters(font: str) -> frozenset[int]:
+    return frozenset(get_font(font).get_charmap())
+
+
+def drawable(name: str, k: int) -> str:
+    """A class's name, or ``class k`` where matplotlib would draw boxes or letters out of order.
+
+    Args:
+        name: in any script; the font has few, and matplotlib writes all from left to right.
+        k: the class's id.
+    """
+    known = _letters(findfont(FontProperties()))
+    plain = all(ord(letter) in known and unicodedata.bidirectional(letter) not in ("R", "AL")
+                for letter in name)  # fmt: skip
+    return name if plain else f"class {k}"
 
 
 def panel(*shapes: tuple[int, int]) -> float:

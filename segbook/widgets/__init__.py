@@ -1,6 +1,8 @@
 """Widgets: things to move in a notebook, which leave a picture behind where nothing moves."""
 
+from segbook.widgets.attention_pointer import AttentionPointer
 from segbook.widgets.guess import Guess
+from segbook.widgets.iou_painter import IoUPainter
 from segbook.widgets.mask_explorer import MaskExplorer
 from segbook.widgets.quiz import Quiz
 from segbook.widgets.receptive_field import ReceptiveField
@@ -10,7 +12,9 @@ from segbook.widgets.training_scrubber import TrainingScrubber
 from segbook.widgets.wipe import Wipe
 
 __all__ = [
+    "AttentionPointer",
     "Guess",
+    "IoUPainter",
     "MaskExplorer",
     "Quiz",
     "ReceptiveField",

@@ -32,7 +32,7 @@ READ = """canvas => Array.from(
     canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)"""
 
 
-def pixels(page: object, selector: str = ".segbook-explorer canvas") -> np.ndarray:
+def pixels(page: object, selector: str = ".segbook-explorer canvas.picture") -> np.ndarray:
     """What a widget's canvas shows: int (H, W, 3); it must be opaque everywhere."""
     canvas = page.locator(selector)
     width, height = canvas.evaluate("canvas => [canvas.width, canvas.height]")
@@ -43,11 +43,11 @@ def pixels(page: object, selector: str = ".segbook-explorer canvas") -> np.ndarr
 
 def hover(page: object, x: int, y: int, widget: str = ".segbook-explorer") -> str:
     """Point at the middle of a pixel of the picture and read what is told about it."""
-    canvas = page.locator(f"{widget} canvas")
+    canvas = page.locator(f"{widget} canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     width, height = canvas.evaluate("canvas => [canvas.width, canvas.height]")
     page.mouse.move(
         box["x"] + (x + 0.5) * box["width"] / width, box["y"] + (y + 0.5) * box["height"] / height
     )
-    return page.locator(f"{widget} .readout").inner_text()
+    return page.locator(f"{widget} .readout").first.inner_text()

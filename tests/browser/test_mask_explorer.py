@@ -187,9 +187,9 @@ def test_page_without_a_kernel(tmp_path: Path, visit: Visit) -> None:
     assert (shown == (235, 235, 235)).all(2).tolist() == (prediction == truth).tolist()
     share = f"{100 * wrong.sum() / (truth != 255).sum():.1f} %"
     page.mouse.move(1, 1)
-    assert page.locator(".readout").inner_text().startswith(f"{share} of the labelled pixels")
+    assert page.locator(".readout").first.inner_text().startswith(f"{share} of the labelled pixels")
 
-    page.locator("canvas").focus()
+    page.locator("canvas.picture").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowDown")
     assert page.locator(".position").inner_text() == "x 33, y 34"
@@ -209,6 +209,92 @@ def test_page_without_a_kernel(tmp_path: Path, visit: Visit) -> None:
     page.get_by_role("button", name="next image").click()
     page.wait_for_selector("[data-ready='0']")
     assert visit.elsewhere(tmp_path.as_uri()) == []
+    assert visit.errors == []
+
+
+def test_zoom_pins_and_probabilities(tmp_path: Path, visit: Visit) -> None:
+    image, truth, prediction = scene()
+    probs = np.full((3, 48, 64), 0.1)
+    np.put_along_axis(probs, prediction[None].astype(int), 0.8, 0)
+    names = ("\u0633\u0645\u0627\u0621 A", "Road", "Car")
+    explorer = widgets.MaskExplorer(image, truth, probs=probs, classes=names, palette=PALETTE)
+    page = visit.page
+    page.goto(explorer.save_html(tmp_path / "page.html").as_uri())
+    page.wait_for_selector("[data-ready='0']")
+    root, canvas = page.locator(".segbook-explorer"), page.locator("canvas.picture")
+
+    told = hover(page, 22, 30).split()
+    assert told == ["truth", "Car", "predicted", "Road", "wrong", "x", "22,", "y", "30"]
+    assert page.locator(".odd").all_inner_texts()[0].split() == ["Road", "80", "%"]
+    assert page.locator(".odd bdi").last.inner_text() in names
+    page.mouse.down()
+    page.mouse.up()
+    pin = page.locator(".pinned li")
+    assert pin.inner_text().split()[:6] == ["1", "x", "22,", "y", "30", "truth"]
+    assert "80 %" in pin.inner_text()
+
+    # The pixel under the pointer stays there while the wheel turns, and when it is dragged.
+    page.mouse.wheel(0, -300)
+    page.wait_for_function("+document.querySelector('.segbook-explorer').dataset.zoom > 1.5")
+    assert page.locator(".position").inner_text() == "x 22, y 30"
+    page.mouse.down()
+    box = page.locator(".stage").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    assert page.locator(".position").inner_text() == "x 22, y 30"
+    assert pin.count() == 1  # a drag is no click
+    mark, cross = page.locator(".mark").bounding_box(), page.locator(".cross").bounding_box()
+    assert abs(mark["x"] + mark["width"] / 2 - cross["x"] - cross["width"] / 2) < 1.5
+    visit.shot("zoomed")
+    alphas = "node => node.getContext('2d').getImageData(0, 0, node.width, node.height).data"
+    lit = f"node => Array.from(({alphas})(node)).filter((value, i) => i % 4 == 3 && value).length"
+    edges = page.locator("canvas.edges")
+    assert 100 < edges.evaluate(lit) < 20_000
+
+    # The keyboard does all of it.
+    canvas.focus()
+    page.keyboard.press("0")
+    assert root.get_attribute("data-zoom") == "1.00"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert pin.count() == 2
+    for _ in range(30):
+        page.keyboard.press("+")
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowLeft")
+    shown = page.locator(".position").inner_text()
+    assert shown.startswith("x 3,") or shown.startswith("x 2,")
+    assert page.locator(".cross").is_visible()  # the view went with it
+    page.get_by_role("button", name="remove pin 1").click()
+    assert pin.count() == 1
+
+    page.get_by_role("button", name="all of it").click()
+    page.get_by_role("combobox", name="colours").select_option("distinct")
+    page.get_by_role("slider").focus()
+    page.keyboard.press("End")
+    labelled = truth != 255
+    assert (pixels(page)[labelled] == np.array(explorer.distinct)[truth[labelled]]).all()
+    page.get_by_role("checkbox", name="borders").uncheck()
+    assert edges.is_hidden()
+    page.get_by_role("checkbox", name="grey").check()
+    assert "grayscale" in page.locator(".stage").evaluate("node => getComputedStyle(node).filter")
+    assert visit.errors == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (400, 4), (5, 400)])
+def test_any_shape_is_seen(tmp_path: Path, visit: Visit, shape: tuple[int, int]) -> None:
+    mask = np.ones(shape, bool)
+    explorer = widgets.MaskExplorer(np.zeros((*shape, 4), np.uint8), mask, classes=("off", "on"))
+    page = visit.page
+    page.goto(explorer.save_html(tmp_path / "page.html").as_uri())
+    page.wait_for_selector("[data-ready='0']")
+    assert pixels(page).shape[:2] == shape
+    stage, picture = (page.locator(name).bounding_box() for name in (".stage", "canvas.picture"))
+    assert stage["height"] <= 1.3 * stage["width"]
+    assert min(picture["width"], picture["height"]) >= 60
+    page.locator("canvas.picture").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".readout").first.inner_text().startswith("truth on")
     assert visit.errors == []
 
 

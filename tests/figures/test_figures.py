@@ -55,6 +55,35 @@ def test_overlay_blends_and_names_the_present_classes():
     assert bare.legends == []
 
 
+def test_borders_part_classes_and_hide_no_thin_one():
+    """At 56 pixels of the screen a pixel they are white lines; at 0.4 they are hardly there."""
+    for scale, least_white, most_white in ((1, 200, 255), (60, 0, 190)):
+        truth = np.zeros((12 * scale, 10 * scale), np.uint8)
+        truth[:, 5] = 1
+        image = np.zeros((*truth.shape, 3), np.uint8)
+        options = {"alpha": 1, "legend": False}
+        drawn, plain = (
+            written(figures.overlay(image, truth, CLASSES, PALETTE, borders=borders, **options))
+            for borders in (True, False)
+        )
+        changed = drawn[(drawn != plain).any(-1)]
+        assert 0 < len(changed) < 0.05 * plain[..., 0].size
+        assert least_white <= changed.min(1).max() <= most_white
+        pole = (plain == PALETTE[1]).all(-1).sum()
+        assert scale > 1 or (drawn == PALETTE[1]).all(-1).sum() > 0.9 * pole
+    bare = written(figures.overlay(image, truth, CLASSES, PALETTE, alpha=0, legend=False))
+    assert (bare == 255).any()
+    assert len(np.unique(bare.reshape(-1, 3), axis=0)) == 2  # no labels seen, so no borders
+
+
+def test_a_legend_names_what_the_font_cannot_write_by_number():
+    image, truth, _ = scene()
+    names = ("Straße", "\u9053\u8def")
+    assert legend(figures.overlay(image, truth, names, PALETTE[:2]))[:2] == ["Straße", "class 1"]
+    names = ("\u0633\u0645\u0627\u0621", "Road")  # the font has Arabic, but not its order
+    assert legend(figures.overlay(image, truth, names, PALETTE[:2]))[:2] == ["class 0", "Road"]
+
+
 def test_overlay_refuses_what_it_cannot_mean():
     image, truth, _ = scene()
     with pytest.raises(ValueError, match="alpha is 50"):

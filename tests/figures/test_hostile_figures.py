@@ -84,6 +84,7 @@ def drawings(names, shape=(24, 32), tmp_path=None):
 def test_every_public_figure_is_drawn_here(tmp_path):
     drawn = set(drawings(["a"], tmp_path=tmp_path))
     pictures = {"picture", "label_picture", "error_picture", "use_style"}  # arrays, no text
+    pictures |= {"colour_difference", "distinct_palette"}
     assert drawn | pictures == set(figures.__all__)
 
 

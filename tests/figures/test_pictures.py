@@ -11,6 +11,7 @@ from segbook.figures.pictures import (
     VOID_LIGHT,
     WRONG,
     check_classes,
+    class_borders,
     error_picture,
     label_map,
     label_picture,
@@ -49,7 +50,7 @@ def test_one_channel_becomes_grey(shape):
     ("values", "options", "words"),
     [
         (np.zeros((2, 3, 4, 4), np.uint8), {}, "images\\[0\\]"),
-        (np.zeros((2, 4, 4), np.uint8), {}, "shape \\(2, 4, 4\\)"),
+        (np.zeros((2, 4, 5), np.uint8), {}, "shape \\(2, 4, 5\\)"),
         (np.zeros((3, 4, 4), np.int64), {}, "int64"),
         (np.full((3, 4, 4), -2.0), {}, "mean and std"),
         (np.full((3, 4, 4), np.nan), {}, "mean and std"),
@@ -113,3 +114,24 @@ def test_one_colour_for_each_class():
         check_classes(("a", "b", "c"), PALETTE)
     with pytest.raises(ValueError, match="0 classes"):
         check_classes((), ())
+
+
+def test_class_borders_run_between_pixels():
+    lines = class_borders(np.array([[0, 0, 1], [0, 0, 1], [2, 2, 1]]))
+    found = {tuple(map(tuple, np.sort(line, axis=0))) for line in lines}
+    assert found == {((-0.5, 1.5), (1.5, 1.5)), ((1.5, -0.5), (1.5, 2.5))}
+    assert len(class_borders(np.zeros((4, 1), int))) == 0
+    board = np.indices((5, 7)).sum(0) % 2
+    assert len(class_borders(board)) == 4 + 6  # straight lines are drawn in one go
+
+
+def test_alpha_lies_over_white():
+    rgba = np.zeros((2, 5, 4), np.uint8)
+    rgba[..., 0] = 200
+    rgba[0, :, 3] = 255
+    rgba[1, :, 3] = 51
+    over = picture(rgba)
+    assert (over[0] == (200, 0, 0)).all()
+    assert (over[1] == (244, 204, 204)).all()
+    assert (picture(torch.from_numpy(rgba).permute(2, 0, 1)) == over).all()
+    assert np.abs(picture(rgba / 255).astype(int) - over).max() <= 1

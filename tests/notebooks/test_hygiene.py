@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
+import road
 
 from segbook.notebooks.views import VIEW
 
@@ -16,6 +18,12 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.i
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def notebook(request):
     return nbformat.read(request.param, as_version=4)
+
+
+OLD = {"00_start", "09_pp_liteseg", "20_before_step_zero"}
+"""Chapters over the limits, as long as they are not written anew."""
+LONG_CELLS = {"parameters", "setup", "solution", "check"}
+"""Tags of code cells that may have more than fifteen lines."""
 
 
 def tagged(notebook, tag):
@@ -97,3 +105,62 @@ def test_small_and_without_timing_or_widget_state(notebook, request):
         for output in cell.get("outputs", []):
             assert len(str(output)) < 300_000
             assert VIEW not in output.get("data", {})  # whoever opens it has no model for it
+
+
+def code_lines(cell):
+    """Lines that are read as code: neither blank nor only a comment; a docstring counts."""
+    lines = (line.strip() for line in cell.source.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+def over_the_limits(cells):
+    """What a reader would find too long; words are those outside of code, tags and addresses."""
+    code = [(n, cell) for n, cell in enumerate(cells, 1) if cell.cell_type == "code"]
+    words = [
+        word
+        for cell in cells
+        if cell.cell_type == "markdown"
+        for word in road.prose(cell.source).split()
+        if re.search(r"\w", word)
+    ]
+    total = sum(code_lines(cell) for _, cell in code)
+    for what, number, most in (
+        ("words of Markdown", len(words), 1000),
+        ("lines of code", total, 220),
+        ("cells", len(cells), 35),
+    ):
+        if number > most:
+            yield f"{number} {what}, at most {most}"
+    for number, cell in code:
+        lines = code_lines(cell)
+        if lines > 15 and not LONG_CELLS & set(cell.metadata.get("tags", [])):
+            yield f"cell {number}: {lines} lines of code, at most 15 (tags free of it: {LONG_CELLS})"
+
+
+@road.each(OLD)
+def test_a_chapter_can_be_read_in_forty_minutes(chapter):
+    assert not (wrong := list(over_the_limits(road.cells(chapter)))), "\n".join(wrong)
+
+
+def test_a_chapter_over_the_limits_is_found():
+    new = nbformat.v4
+    cells = [
+        new.new_code_cell("x = 1\n\n# a comment\n" * 16),
+        new.new_markdown_cell("a - b " * 501),
+    ]
+    assert [line[:30] for line in over_the_limits(cells)] == [
+        "1002 words of Markdown, at mos", "cell 1: 16 lines of code, at m",
+    ]  # fmt: skip
+    cells = [new.new_code_cell("x = 1\n" * 7) for _ in range(36)]
+    assert [line[:9] for line in over_the_limits(cells)] == ["252 lines", "36 cells,"]
+
+
+@pytest.mark.parametrize("chapter", road.written())
+def test_every_picture_in_markdown_has_words_for_it(chapter):
+    for number, cell in enumerate(road.cells(chapter), 1):
+        if cell.cell_type == "markdown":
+            bare = re.findall(r"!\[\s*\]\([^)]*\)", cell.source)
+            bare += [
+                i for i in re.findall(r"<img\b[^>]*>", cell.source) if not re.search(r"alt=.\S", i)
+            ]
+            assert not bare, f"{chapter}, cell {number}: no alternative text: {bare}"

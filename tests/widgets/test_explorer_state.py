@@ -120,3 +120,63 @@ def test_a_page_of_its_own_asks_for_nothing(scene, tmp_path):
     text = one.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.count("<script") == text.count("</script>") == 1
     assert not re.search(r"https?://|src=|@import", text)
+
+
+def test_the_likeliest_classes_are_sent(scene):
+    image, truth, _ = scene
+    rng = np.random.default_rng(1)
+    probs = torch.from_numpy(rng.normal(size=(3, 20, 30))).softmax(0)
+    one = explorer(image, truth, probs=probs)
+    assert one.layers == ["truth", "prediction", "error"]
+    (sample,) = one.samples
+    assert (ids(sample, "prediction") == probs.argmax(0).numpy()).all()
+    sent = np.frombuffer(zlib.decompress(sample["probs"]), np.uint8).reshape(2, 3, 20, 30)
+    assert (sent[0, 0] == probs.argmax(0).numpy()).all()
+    told = np.take_along_axis(probs.numpy(), sent[0].astype(int), 0)
+    assert np.abs(sent[1] / 255 - told).max() <= 0.5 / 255 + 1e-9
+    for wrong, message in (
+        (probs[:2], r"shape \(2, 20, 30\); it must be \(3, 20, 30\)"),
+        (probs * 2, "floats in 0..1"),
+        (probs.round().long(), "floats in 0..1"),
+        ([probs, probs], "1 images but 2 in probs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explorer(image, truth, probs=wrong)
+
+
+def test_the_state_stays_small():
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(19), (360, 480)).transpose(2, 0, 1).astype(np.float32)
+    truth = np.repeat(np.repeat(rng.integers(0, 19, (36, 48)), 10, 0), 10, 1)
+    image = np.zeros((3, 360, 480), np.uint8)
+    one = MaskExplorer(image, truth, probs=probs, classes=[f"class {k}" for k in range(19)])
+    size = sum(len(value) for value in one.samples[0].values() if isinstance(value, bytes))
+    assert size < 2_000_000, "noise is the worst case"
+
+
+def test_pins_and_colours(scene):
+    one = explorer(*scene, pins=[[0, 29, 19]])
+    assert one.palette == [list(colour) for colour in PALETTE] != one.distinct
+    given = one.snapshot()
+    one.colours = "distinct"
+    assert one.snapshot() != given
+    one.grey = True
+    grey = Image.open(io.BytesIO(one.snapshot())).convert("RGB")
+    assert (np.ptp(np.asarray(grey).astype(int), axis=2) == 0).all()
+    one.pins = []
+    with pytest.raises(ValueError, match="no pixel x 30, y 0 in image 0"):
+        one.pins = [[0, 30, 0]]
+    with pytest.raises(ValueError, match="no pixel x 0, y 0 in image 1"):
+        one.pins = [[1, 0, 0]]
+    with pytest.raises(anywidget.widget.t.TraitError):
+        one.colours = "loud"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (400, 4), (5, 400)])
+def test_any_shape_and_any_script(shape):
+    names = ("\u0633\u0645\u0627\u0621", "\u9053\u8def", "\U0001f697 car")
+    image = np.full((*shape, 4), 128, np.uint8)
+    one = MaskExplorer(image, np.ones(shape, bool), np.zeros(shape, bool), classes=names)
+    assert one.palette == one.distinct
+    assert one.classes == list(names)
+    assert max(Image.open(io.BytesIO(one.snapshot())).size) < 2000

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit import data
-from segkit.data import ade20k, camvid, cityscapes, voc
+from segkit.data import ade20k, camvid, cityscapes, streets, voc
 from segkit.data.classes import void_ids
 from segkit.data.layout import find_splits
 from segkit.outputs import IGNORE
@@ -126,7 +126,7 @@ DATA: dict[str, Entry] = {
             open=lambda split, **drawn: data.SyntheticStreets(split, **drawn),
             splits=_ALL,
             classes=camvid.CLASSES,
-            palette=camvid.PALETTE,
+            palette=streets.PALETTE,
             cached=True,
             root="",
         ),

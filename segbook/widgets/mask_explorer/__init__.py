@@ -7,32 +7,42 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from segbook import text
 from segbook.figures.overlays import comparison, overlay
+from segbook.figures.palettes import distinct_palette
 from segbook.figures.pictures import Colour, Picture, array, check_classes, label_map, picture
 from segbook.widgets.widget import Widget, png, sources
 from segkit.outputs import IGNORE
 
 LAYERS = ("truth", "prediction", "error")
+COLOURS = ("given", "distinct")
+
+LIKELIEST = 4
+"""Classes of a pixel whose probabilities are sent: of 480x360 pixels 1.4 MB before compression."""
 
 
 class MaskExplorer(Widget):
-    """An image under its labels: layers, opacity, classes on and off, the class under the pointer.
+    """An image under its labels: zoom, layers, classes on and off, what is under the pointer.
 
     Everything happens in the browser, so it answers at once and goes on working without a kernel.
     Where no script runs (GitHub, an executed notebook) it leaves a picture.
 
     Args:
         image: an image, shape (3, H, W) or (H, W, 3), uint8 or float, or a sequence or batch of
-            images, which then may be paged through.
-        truth: class ids, shape (H, W), 255 for void; as many as there are images.
-        prediction: class ids, shape (H, W); as many as there are images. None shows the truth only.
-        classes: the K class names.
-        palette: K colours, RGB in 0..255.
+            images, which then may be paged through. With four channels it is laid over white.
+        truth: class ids, shape (H, W), 255 for void, or bool; as many as there are images.
+        prediction: class ids, shape (H, W), or bool; as many as there are images. None shows the
+            likeliest classes of ``probs``, or without these the truth only.
+        probs: a probability for each class, shape (K, H, W), 0..1, or one such map for each image;
+            the four likeliest of a pixel are shown, to half a percent.
+        classes: the K class names, in any script.
+        palette: K colours, RGB in 0..255; None takes `figures.distinct_palette`, which may be
+            chosen beside a given palette, too.
         mean: of the normalisation, if the images were normalised.
         std: of the normalisation.
         names: a name for each image.
@@ -43,10 +53,15 @@ class MaskExplorer(Widget):
         opacity: of the layer, 0..1.
         hidden: ids of the classes that are switched off.
         index: which of the images is shown, from 0.
+        pins: pinned pixels, ``[index, x, y]`` each.
+        colours: ``"given"`` or ``"distinct"``.
+        grey: see it without colours.
+        borders: part the classes by thin white lines.
 
     Raises:
         ValueError: no image, different numbers of images and labels, sizes that differ, an id
-            without a class, a normalised image without mean and std.
+            without a class, a normalised image without mean and std, probabilities outside 0..1, a
+            pin outside the image.
 
     Example:
         >>> import numpy as np
@@ -57,18 +72,23 @@ class MaskExplorer(Widget):
 
     _esm, _css = sources("mask_explorer")
     title = "Mask explorer"
-    state = ("samples", "classes", "palette", "layers", "ignore")
-    state += ("layer", "opacity", "hidden", "index")
+    state = ("samples", "classes", "palette", "distinct", "layers", "ignore")
+    state += ("layer", "opacity", "hidden", "index", "pins", "colours", "grey", "borders")
 
     samples = traitlets.List(traitlets.Dict(), read_only=True).tag(sync=True)
     classes = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
     palette = traitlets.List(traitlets.List(traitlets.Int()), read_only=True).tag(sync=True)
+    distinct = traitlets.List(traitlets.List(traitlets.Int()), read_only=True).tag(sync=True)
     layers = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
     ignore = traitlets.Int(IGNORE, read_only=True).tag(sync=True)
     layer = traitlets.Enum(LAYERS, "truth").tag(sync=True)
     opacity = traitlets.Float(0.5, min=0, max=1).tag(sync=True)
     hidden = traitlets.List(traitlets.Int()).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
+    pins = traitlets.List(traitlets.List(traitlets.Int(), minlen=3, maxlen=3)).tag(sync=True)
+    colours = traitlets.Enum(COLOURS, "given").tag(sync=True)
+    grey = traitlets.Bool(False).tag(sync=True)
+    borders = traitlets.Bool(True).tag(sync=True)
 
     def __init__(
         self,
@@ -77,21 +97,32 @@ class MaskExplorer(Widget):
         prediction: ArrayLike | Sequence[ArrayLike] | None = None,
         *,
         classes: Sequence[str],
-        palette: Sequence[Colour],
+        palette: Sequence[Colour] | None = None,
+        probs: ArrayLike | Sequence[ArrayLike] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         names: Sequence[str] | None = None,
         **settings: Any,
     ) -> None:
+        distinct = distinct_palette(classes)
+        palette = distinct if palette is None else palette
         check_classes(classes, palette)
         images, truths = _listed(image, 3), _listed(truth, 2)
         predictions = None if prediction is None else _listed(prediction, 2)
-        for what, given in (("truth", truths), ("prediction", predictions), ("names", names)):
+        maps = None if probs is None else _listed(probs, 3)
+        labels = ("truth", truths), ("prediction", predictions), ("probs", maps)
+        for what, given in (*labels, ("names", names)):
             if given is not None and len(given) != len(images):
                 raise ValueError(f"{len(images)} images but {len(given)} in {what}; give one each")
         if not images:
             raise ValueError("no image to explore; give at least one")
         self._pictures: list[Picture] = [picture(one, mean=mean, std=std) for one in images]
+        shares = [
+            _probabilities(one, (len(classes), *seen.shape[:2]))
+            for one, seen in zip(maps or [], self._pictures, strict=maps is not None)
+        ]
+        if predictions is None and shares:
+            predictions = [one.argmax(0) for one in shares]
         self._truths = self._checked(truths, len(classes), "truth")
         self._predictions: list[NDArray] = (
             self._checked(predictions, len(classes), "prediction") if predictions else []
@@ -99,6 +130,7 @@ class MaskExplorer(Widget):
         super().__init__(**settings)
         self.set_trait("classes", [text.one_line(name) for name in classes])
         self.set_trait("palette", [[int(value) for value in colour] for colour in palette])
+        self.set_trait("distinct", [list(colour) for colour in distinct])
         self.set_trait("layers", list(LAYERS if self._predictions else LAYERS[:1]))
         self.set_trait(
             "samples",
@@ -112,15 +144,22 @@ class MaskExplorer(Widget):
                     "prediction": (
                         zlib.compress(self._predictions[i].tobytes()) if self._predictions else None
                     ),
+                    "probs": zlib.compress(_likeliest(shares[i])) if shares else None,
                 }
                 for i, seen in enumerate(self._pictures)
             ],
         )
 
     def _checked(self, given: list[ArrayLike], num_classes: int, what: str) -> list[NDArray]:
+        maps = [array(labels) for labels in given]
         return [
-            label_map(labels, num_classes, size=seen.shape[:2], what=what)
-            for labels, seen in zip(given, self._pictures, strict=True)
+            label_map(
+                ids.astype(np.uint8) if ids.dtype == bool else ids,
+                num_classes,
+                size=seen.shape[:2],
+                what=what,
+            )
+            for ids, seen in zip(maps, self._pictures, strict=True)
         ]
 
     @traitlets.validate("layer")
@@ -134,6 +173,17 @@ class MaskExplorer(Widget):
         if not 0 <= proposal["value"] < len(self._pictures):
             allowed = f"0..{len(self._pictures) - 1}"
             raise ValueError(f"there is no image {proposal['value']}; allowed are {allowed}")
+        return proposal["value"]
+
+    @traitlets.validate("pins")
+    def _pixels_exist(self, proposal: dict) -> list[list[int]]:
+        for index, x, y in proposal["value"]:
+            shapes = [seen.shape[:2] for seen in self._pictures]
+            height, width = shapes[index] if 0 <= index < len(shapes) else (0, 0)
+            if not (0 <= x < width and 0 <= y < height):
+                raise ValueError(
+                    f"there is no pixel x {x}, y {y} in image {index}; a pin is [index, x, y]"
+                )
         return proposal["value"]
 
     def __repr__(self) -> str:
@@ -153,18 +203,41 @@ class MaskExplorer(Widget):
             where there is no prediction.
         """
         i = self.index
-        args = self.classes, [(red, green, blue) for red, green, blue in self.palette]
+        palette = self.distinct if self.colours == "distinct" else self.palette
+        args = self.classes, [(red, green, blue) for red, green, blue in palette]
+        borders = self.borders
         title = self.samples[i]["name"]
         if self._predictions:
             pair = self._truths[i], self._predictions[i]
-            figure = comparison(self._pictures[i], *pair, *args, title=title)
+            figure = comparison(self._pictures[i], *pair, *args, title=title, borders=borders)
         else:
-            figure = overlay(self._pictures[i], self._truths[i], *args, title=title)
+            figure = overlay(
+                self._pictures[i], self._truths[i], *args, title=title, borders=borders
+            )
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", bbox_inches="tight")
+        if self.grey:
+            return png(Image.open(drawn).convert("L"))
         # 256 colours are enough to look at, and keep an executed notebook small. Without k-means
         # the photograph's colours push those of rare classes together.
         return png(Image.open(drawn).convert("RGB").quantize(256, kmeans=3))
+
+
+def _probabilities(given: ArrayLike, shape: tuple[int, int, int]) -> NDArray:
+    """Checked probabilities, (K, H, W)."""
+    values = array(given)
+    if values.shape != shape:
+        raise ValueError(f"probs have shape {values.shape}; it must be {shape}, classes first")
+    if values.dtype.kind != "f" or not (values.min() >= 0 and values.max() <= 1 + 1e-3):
+        raise ValueError("probs must be floats in 0..1: use logits.softmax(1)[0]")
+    return values
+
+
+def _likeliest(probs: NDArray) -> bytes:
+    """Ids of the likeliest classes, then their probabilities in 0..255: both (k, H, W), uint8."""
+    order = np.argsort(-probs, axis=0, kind="stable")[:LIKELIEST]
+    shares = np.take_along_axis(probs, order, 0) * 255
+    return order.astype(np.uint8).tobytes() + shares.round().clip(0, 255).astype(np.uint8).tobytes()
 
 
 def _listed(values: Any, dimensions: int) -> list[Any]:

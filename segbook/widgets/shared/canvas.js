@@ -43,6 +43,9 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 /** A name from data: in any script, its direction of writing does not spill over to its neighbours. */
 const nameOf = (text) => make("bdi", {}, text);
 
+/** The same for a text that is no element, such as a title or a label: isolated by characters. */
+const isolated = (text) => `\u2068${text}\u2069`;
+
 /** The classes of a widget: names, colours and void. `palette` may be set anew at any time. */
 class ClassList {
   constructor(names, palette, ignore = 255) {
@@ -91,6 +94,39 @@ function paintIds(ids, width, height, table) {
   }
   context.putImageData(picture, 0, 0);
   return canvas;
+}
+
+/**
+ * White lines between the classes of a map of ids, over a picture that lies on a stage at
+ * {scale, left, top} (CSS pixels). One pixel of the screen wide, and fainter where that is more than
+ * a third of a pixel of the map: a pole of two pixels stays seen. `canvas` covers the stage.
+ */
+function paintBorders(canvas, stage, ids, width, height, { scale, left, top }) {
+  const dense = window.devicePixelRatio || 1;
+  const [wide, high] = [Math.round(stage.clientWidth * dense), Math.round(stage.clientHeight * dense)];
+  if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
+  if (!wide || !high) return;
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(wide, high);
+  const pixels = new Uint32Array(picture.data.buffer);
+  const size = scale * dense;
+  const white = ((Math.round(255 * Math.min(0.9, size / 3)) << 24) | 0xffffff) >>> 0;
+  const columns = Int32Array.from({ length: width + 1 }, (_, x) => clamp(Math.round(left * dense + x * size), 0, wide));
+  const rows = Int32Array.from({ length: height + 1 }, (_, y) => clamp(Math.round(top * dense + y * size), 0, high));
+  for (let y = 0; y < height; y++) {
+    const r = rows[y + 1];
+    if (r === 0 || rows[y] === high) continue; // above or below the stage
+    for (let x = 0, i = y * width; x < width; x++, i++) {
+      const c = columns[x + 1];
+      if (c === 0) continue;
+      if (columns[x] === wide) break;
+      if (x + 1 < width && ids[i] !== ids[i + 1] && c < wide)
+        for (let at = rows[y]; at < r; at++) pixels[at * wide + c] = white;
+      if (y + 1 < height && ids[i] !== ids[i + width] && r < high)
+        pixels.fill(white, r * wide + columns[x], r * wide + c);
+    }
+  }
+  context.putImageData(picture, 0, 0);
 }
 
 /** The pixel [x, y] of a picture of width × height under the pointer, when `node` shows all of it. */

@@ -168,7 +168,7 @@ class StrideExplorer(Widget):
             figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01)
             axes = list(figure.subplots(rows, columns, squeeze=False).flat)
             for axis, (ids, name) in zip(axes, panels, strict=False):
-                show(axis, label_picture(ids, palette, hatch=True), name)
+                show(axis, label_picture(ids, palette, hatch=True), name, ids)
             for axis in axes[len(panels) :]:
                 axis.set_axis_off()
             figure.legend(handles=patches, loc="outside lower center", ncols=across)

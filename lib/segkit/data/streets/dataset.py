@@ -1,6 +1,6 @@
 """The embedded data set: synthetic street scenes with exact labels, drawn from a seed.
 
-The classes, their order and their palette are CamVid's. A scene is composed in metres and painted
+The classes and their order are CamVid's. A scene is composed in metres and painted
 from far to near, so that things shrink with distance and hide one another, and labels are exact to
 the pixel. As in CamVid a fence counts as one region although one sees through it, a bus counts as a
 Car, a hedge and a lawn as Tree. Void (255) are things of no class: litter bins, and the bonnet of
@@ -16,9 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.data.camvid import CLASSES, PALETTE
+from segkit.data.camvid import CLASSES
 from segkit.data.pairs import PairDataset, Transform
 from segkit.data.streets.scene import draw_street
+
+PALETTE: tuple[tuple[int, int, int], ...] = (
+    (146, 200, 250), (116, 61, 50), (255, 234, 127), (77, 78, 81), (217, 191, 206), (61, 136, 68),
+    (255, 132, 32), (167, 157, 142), (17, 31, 139), (206, 9, 114), (39, 161, 173),
+)  # fmt: skip
+"""The RGB colour of each class, 0..255, in the order of the ids.
+
+Not CamVid's, in which a deuteranope cannot tell a pedestrian from a building: any two differ for
+every kind of sight, and in grey those that touch often do; see `segbook.figures.palettes`.
+"""
 
 SPLITS = {"train": 400, "val": 100, "test": 100}
 """The splits, and how many scenes each has unless told otherwise."""
