@@ -1,6 +1,7 @@
 """Widgets: things to move in a notebook, which leave a picture behind where nothing moves."""
 
 from segbook.widgets.attention_pointer import AttentionPointer
+from segbook.widgets.crf_slider import CrfSlider
 from segbook.widgets.guess import Guess
 from segbook.widgets.iou_painter import IoUPainter
 from segbook.widgets.mask_explorer import MaskExplorer
@@ -13,6 +14,7 @@ from segbook.widgets.wipe import Wipe
 
 __all__ = [
     "AttentionPointer",
+    "CrfSlider",
     "Guess",
     "IoUPainter",
     "MaskExplorer",

@@ -219,6 +219,6 @@ def test_trained_weights_are_in_models_md(tmp_path):
     save_weights({"weight": torch.zeros(600, 600)}, path, header=header)
     _, found, section = models_md.render(tmp_path).partition("## Trained weights\n")
     assert found
-    row = "| `small` | `unet` | isbi\\_em | 1.4 | val 81.2 (`dataset`) | 99.99 % | mine |\n"
+    row = "| `small` | `unet` | isbi_em | 1.4 | val 81.2 (`dataset`) | 99.99 % | mine |\n"
     assert row in section
     assert section.endswith("- `small`: `segbook train a`\n")

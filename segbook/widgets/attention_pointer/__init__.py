@@ -265,11 +265,12 @@ class AttentionPointer(Widget):
             for pixel in self._pixels:
                 weights = self.asked(pixel)
                 if self.kind == "pairs":
-                    title = f"up to {100 * weights.max():.2g} % of the weight on a cell"
+                    title = f"at most {100 * weights.max():.2g} % on a cell"
                     panels.append((title, weights, pixel))
                 else:
                     best = np.argsort(-weights, kind="stable")[:2]
-                    title = ", ".join(f"{100 * weights[k]:.0f} % {self.names[k]}" for k in best)
+                    named = [f"{100 * weights[k]:.0f} % {self.names[k]}" for k in best]
+                    title = ", ".join(named[: 1 + bool(weights[best[-1]] >= 0.01)])
                     panels.append((title, _weighted(weights, self._maps), pixel))
         columns = min(len(panels) + 1, 4)
         rows = -(-(len(panels) + 1) // columns)
@@ -287,10 +288,12 @@ class AttentionPointer(Widget):
             for axis in (axes, grid[0]) if pixel else ():
                 axis.plot(*pixel, "o", markersize=8, mfc="none", mec="white", markeredgewidth=2)
                 axis.plot(*pixel, "o", markersize=10, mfc="none", mec="black", markeredgewidth=0.8)
+        box = {"boxstyle": "round,pad=0.15", "facecolor": "black", "alpha": 0.6, "linewidth": 0}
+        label: dict[str, Any] = {"color": "white", "fontsize": 8, "bbox": box}
         for axes, pixel in zip(grid[1:], self._pixels, strict=False):
             if self.kind != "maps":
                 number = self._pixels.index(pixel) + 1
-                grid[0].annotate(str(number), pixel, (7, 5), textcoords="offset points", color="w")
+                grid[0].annotate(str(number), pixel, (7, 5), textcoords="offset points", **label)
                 axes.set_title(f"{number}: {axes.get_title(loc='left')}", fontsize=8.5)
         scale = ScalarMappable(Normalize(low, high), HEAT)
         named = "value" if self.kind == "maps" else "share of the largest weight in each picture"
