@@ -302,11 +302,11 @@ def _arrays(got: Any, want: Any, *, tolerance: float | None, dtype: bool) -> tup
         if given.size == wanted.size == 1 and wanted.ndim == 0:
             given = given.reshape(())
         elif given.size == wanted.size and close(given.reshape(-1), wanted.reshape(-1)).all():
-            return "half", f"the values are right, but yours is {shape}, which is another"
+            return "half", f"the values are right, but yours is {shape}; another shape is wanted"
         elif given.ndim > 1 and given.T.shape == wanted.shape and close(given.T, wanted).all():
             return "half", "the values are right, but yours is transposed"
         else:
-            return "wrong", f"yours is {shape}, which is another than is wanted"
+            return "wrong", f"yours is {shape}, and another shape is wanted"
     equal = close(given, wanted)
     if equal.all():
         own = hasattr(got, "dtype")  # numbers and lists have none
@@ -360,16 +360,15 @@ def _verdict(
     failed = next(n for n, word in enumerate(words) if word != "right")
     note = verdicts[failed][1] or ("it returns None" if words[failed] == "none" else "")
     if callable(right):
-        said.append(f"{good} of {count} pass" if good else f"none of {count} passes")
-        said.append(
-            f"{table[failed].name} ({_described(table[failed], right)}){note and ': '}{note}"
-        )
+        if not enough or good:
+            said.append(f"{good} of {count} pass" if good else f"none of {count} passes")
+        where = f"in {table[failed].name} ({_described(table[failed], right)})"
+        said.append(f"{where}: {note}" if note else f"the first that fails is {where[3:]}")
     elif note:
         said.append(note)
-    if mistakes:
-        said.append(f"It looks like this: {mistakes[0]}")
-    line = ". ".join(part.rstrip(".") for part in said)
-    return Verdict(word, f"{SHOWN[word]}: {line}." if line else f"{SHOWN[word]}.")
+    line = "; ".join(said)
+    guess = f" It looks like this: {mistakes[0].rstrip('.')}." if mistakes else ""
+    return Verdict(word, (f"{SHOWN[word]}: {line}." if line else f"{SHOWN[word]}.") + guess)
 
 
 def _is_stub(function: Any) -> bool:

@@ -161,8 +161,7 @@ def unet_nuclei_lesson() -> Recipe:
         name="unet_nuclei_lesson",
         model="unet",
         model_options={"channels": (16, 32, 64)},
-        data="folder",  # `segkit.data.nuclei.ROOT` comes with the package
-        data_root="data/nuclei",
+        data="nuclei_sample",
         mean=(0.06, 0.06, 0.06),  # of its six images to train on
         std=(0.07, 0.07, 0.07),
         crop=(128, 128),

@@ -66,7 +66,7 @@ def test_quiz(tmp_path: Path, visit: Visit) -> None:
     page.keyboard.press("b")
     assert groups.nth(1).locator(".said").inner_text() == "Right now. Count."
     page.keyboard.press("c")  # too late
-    assert groups.nth(1).locator(".mark").all_inner_texts() == ["✗ wrong", "✓ right"]
+    assert groups.nth(1).locator(".note").all_inner_texts() == ["✗ wrong", "✓ right"]
     groups.nth(2).get_by_role("button", name="Show the answer").click()
     assert page.locator(".score").inner_text() == "1 of 3 right at the first try."
     visit.shot("quiz")

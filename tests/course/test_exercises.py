@@ -90,6 +90,8 @@ def test_the_stubs_of_a_chapter_are_no_answers_and_ours_are_right(chapter):
         )
         assert "course.check(" in check.source.strip(), where
         assert verdict(chapter, exercise.number).word == "none", where
+        if check.execution_count is None:
+            continue  # test_hygiene.py says so
         lines = repr(verdict(chapter, exercise.number))
         shown = [o.data.get("text/plain") for o in check.outputs if "data" in o]
         assert shown == [lines], f"{where}: the notebook shows another line; execute it again"

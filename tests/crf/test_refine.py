@@ -154,6 +154,16 @@ def test_what_does_nothing():
     torch.testing.assert_close(refine(image, probs, compatibility=0), probs)
 
 
+def test_every_round_is_what_so_many_rounds_give():
+    image, _, probs = street(0, noise=1)
+    rounds = refine(image, probs, iterations=2, every_round=True)
+    assert rounds.shape == (3, *probs.shape)
+    assert rounds.is_contiguous()
+    for count, found in enumerate(rounds):
+        assert found.equal(refine(image, probs, iterations=count))
+    assert refine(image, probs, iterations=0, every_round=True).shape == (1, *probs.shape)
+
+
 def test_labels_that_go_together_cost_less():
     image = torch.full((3, 12, 12), 70, dtype=torch.uint8)
     probs = torch.tensor([0.40, 0.35, 0.25])[:, None, None].repeat(1, 12, 12)

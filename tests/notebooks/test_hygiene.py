@@ -1,4 +1,8 @@
-"""What a committed notebook has to be, so that nbval compares and papermill can run it."""
+"""What a committed notebook has to be, so that nbval compares, papermill runs and people read it.
+
+A chapter has at most 1,000 words of Markdown, 220 lines of code and 35 cells, and a code cell 15
+lines, but for parameters, imports, solutions and checks.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ def notebook(request):
     return nbformat.read(request.param, as_version=4)
 
 
-OLD = {"00_start", "09_pp_liteseg", "20_before_step_zero"}
+OLD = {"09_pp_liteseg", "20_before_step_zero"}
 """Chapters over the limits, as long as they are not written anew."""
 LONG_CELLS = {"parameters", "setup", "solution", "check"}
 """Tags of code cells that may have more than fifteen lines."""
@@ -134,7 +138,7 @@ def over_the_limits(cells):
     for number, cell in code:
         lines = code_lines(cell)
         if lines > 15 and not LONG_CELLS & set(cell.metadata.get("tags", [])):
-            yield f"cell {number}: {lines} lines of code, at most 15 (tags free of it: {LONG_CELLS})"
+            yield f"cell {number}: {lines} lines of code, at most 15 but for {sorted(LONG_CELLS)}"
 
 
 @road.each(OLD)

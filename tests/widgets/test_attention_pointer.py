@@ -15,8 +15,6 @@ pytest.importorskip("anywidget", reason="the notebooks extra is not installed")
 from segbook.widgets import AttentionPointer  # noqa: E402
 from segbook.widgets.attention_pointer import _fewer  # noqa: E402
 
-from .script import evaluate  # noqa: E402
-
 IMAGE = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
 GRID = (4, 6)
 
@@ -114,14 +112,14 @@ def test_what_does_not_fit_is_refused():
             AttentionPointer(IMAGE, **given)
 
 
-def test_the_script_looks_up_what_python_does():
+def test_the_script_looks_up_what_python_does(computed):
     attention = weights(2, 24, 24)
     one = AttentionPointer(IMAGE, attention, grid=GRID)
     sent = list(zlib.decompress(one.weights))
     scales = np.frombuffer(zlib.decompress(one.scales), np.float32).tolist()
-    found = evaluate(
+    found = computed(
         AttentionPointer,
-        f"""
+        f"""await (async () => {{
         const data = {{ weights: Uint8Array.from({sent}), scales: Float32Array.from({scales}),
           heads: 2, keys: 24, queries: 24 }};
         const size = [24, 36], grid = [4, 6];
@@ -132,10 +130,11 @@ def test_the_script_looks_up_what_python_does():
           there: [0, 7, 23].map((cell) => cellAt(middleOf(cell, size, grid), size, grid)),
           half: [cellsOfHalf(even), cellsOfHalf([0.9, 0.1]), cellsOfHalf([1])],
           share: shareByClass([0.5, 0.25, 0.25], [0, 1, 255], 2, 255),
-          sum: [...weightedSum([0.5, 0.5], [{{ values: [2, 0], high: 2 }}, {{ values: [0, 1], high: 4 }}])],
+          sum: [...weightedSum([0.5, 0.5],
+            [{{ values: [2, 0], high: 2 }}, {{ values: [0, 1], high: 4 }}])],
           digits: [digits(0.000123456), digits(12.345), digits(1)],
         }};
-        """,
+        }})()""",
     )
     np.testing.assert_allclose(found["mean"], one.asked((35, 23)).ravel(), atol=1e-6)
     one.head = 1

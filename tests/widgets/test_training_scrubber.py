@@ -14,8 +14,6 @@ pytest.importorskip("anywidget", reason="the notebooks extra is not installed")
 from segbook.runs.recording import Photograph, Recording, publish  # noqa: E402
 from segbook.widgets import TrainingScrubber  # noqa: E402
 
-from .script import evaluate  # noqa: E402
-
 CLASSES = ["Sky", "Road", "Car"]
 PALETTE = [(128, 128, 128), (128, 64, 128), (64, 0, 128)]
 
@@ -85,10 +83,10 @@ def test_the_strip(path):
     assert drawn != one.snapshot()
 
 
-def test_the_script_finds_steps():
-    found = evaluate(
+def test_the_script_finds_steps(computed):
+    found = computed(
         TrainingScrubber,
-        """
+        """await (async () => {
         const steps = [1, 10, 100, 1000];
         return {
           ends: [along(1, 1000), along(1000, 1000), along(0, 1000), along(1, 1)],
@@ -99,7 +97,7 @@ def test_the_script_finds_steps():
           round: [roundUp(2.6), roundUp(0.42), roundUp(1), roundUp(0)],
           smooth: smoothed([[1, 1], [2, 3], [3, 8]], 3).map(([, value]) => value),
         };
-        """,
+        })()""",
     )
     assert found["ends"] == [0, 1, 0, 0]
     assert found["near"] == [0, 1, 1, 3, 3]

@@ -15,8 +15,6 @@ pytest.importorskip("anywidget", reason="the notebooks extra is not installed")
 from segbook.widgets import Wipe  # noqa: E402
 from segkit.metrics import ConfusionMatrix  # noqa: E402
 
-from .script import evaluate  # noqa: E402
-
 CLASSES = ("Sky", "Road", "Car")
 PALETTE = ((128, 128, 128), (128, 64, 128), (64, 0, 128))
 KNOWN = {"classes": CLASSES, "palette": PALETTE}
@@ -85,17 +83,17 @@ def test_the_picture_shows_both_sides(maps):
     assert "FCN-32s beside FCN-8s" in one.alt()
 
 
-def test_the_script_scores_as_the_library_does(maps):
+def test_the_script_scores_as_the_library_does(maps, computed):
     left, right, truth = maps
     left[left == 2] = 0  # the third class is in neither, so it is left out of the mean
     truth[truth == 2] = 1
-    found = evaluate(
+    found = computed(
         Wipe,
-        f"""
+        f"""await (async () => {{
         const [left, right, truth] = [{left.ravel().tolist()}, {right.ravel().tolist()},
           {truth.ravel().tolist()}];
         return [scoreLabels(left, truth, 3, 255), countDifferent(left, right), hundredth(NaN)];
-        """,
+        }})()""",
     )
     counts = ConfusionMatrix(3)
     counts.update(torch.tensor(left)[None].long(), torch.tensor(truth)[None].long())

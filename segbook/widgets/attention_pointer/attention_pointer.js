@@ -99,7 +99,7 @@ function render({ model, el }) {
   const [height, width] = size;
   let data = null;
   let hovered = null; // the pixel under the pointer, which asks for as long as it is there
-  const change = changer(model);
+  const put = (key, value) => change(model, key, value);
   const ofMaps = kind === "maps";
 
   const canvas = make("canvas", { tabIndex: 0, role: "img" });
@@ -109,11 +109,11 @@ function render({ model, el }) {
   const opacity = make("input", { type: "range", min: 0, max: 100, step: 1 });
   const amount = make("output");
   const options = heads > 1 ? ["-1", ...Array(heads).keys()].map(String) : [];
-  const head = choiceOf("head", options, (value) => change("head", Number(value)),
+  const head = choiceOf("head", options, (value) => put("head", Number(value)),
     Object.fromEntries(options.map((value) => [value, value < 0 ? "mean" : `head ${Number(value) + 1}`])));
   head.node.hidden = !options.length;
   const chosen = ofMaps && names.length > 1 ? names.map((_, k) => String(k)) : [];
-  const map = choiceOf("map", chosen, (value) => change("shown", Number(value)), { ...names });
+  const map = choiceOf("map", chosen, (value) => put("shown", Number(value)), { ...names });
   map.node.hidden = !chosen.length;
   const bar = make("div", { className: "bar" }, head.node, map.node,
     make("label", { className: "slide" }, "heat ", opacity, amount));
@@ -191,7 +191,7 @@ function render({ model, el }) {
     const focused = table.contains(document.activeElement) && document.activeElement.dataset.k;
     bars(order.map((k) => {
       const button = make("button", { type: "button", "data-k": k, "aria-pressed": String(k === shown) }, names[k]);
-      button.addEventListener("click", () => change("shown", k === model.get("shown") ? -1 : k));
+      button.addEventListener("click", () => put("shown", k === model.get("shown") ? -1 : k));
       const swatch = palette.length === names.length ? [classSwatch(k, palette, ignore)] : [];
       return [[...swatch, button], weights[k]];
     }), ["region", "", "weight, %"]);
@@ -245,20 +245,18 @@ function render({ model, el }) {
     root.dataset.ready = 0;
   }
 
-  canvas.addEventListener("pointermove", (event) => { hovered = pixelAt(canvas, event); show(); });
-  canvas.addEventListener("pointerdown", (event) => change("pixel", pixelAt(canvas, event)));
+  canvas.addEventListener("pointermove", (event) => { hovered = pixelUnder(event, canvas, canvas.width, canvas.height); show(); });
+  canvas.addEventListener("pointerdown", (event) => put("pixel", pixelUnder(event, canvas, canvas.width, canvas.height)));
   canvas.addEventListener("pointerleave", () => { hovered = null; show(); });
   canvas.addEventListener("keydown", (event) => {
-    const move = arrowOf(event);
-    if (!move) return;
-    event.preventDefault();
-    const [x, y] = hovered ?? model.get("pixel");
+    const moved = keyMove(event, hovered ?? model.get("pixel"), width, height);
+    if (!moved) return;
     hovered = null;
-    change("pixel", [Math.min(Math.max(x + move[0], 0), width - 1), Math.min(Math.max(y + move[1], 0), height - 1)]);
+    put("pixel", moved);
   });
-  opacity.addEventListener("input", () => change("opacity", opacity.value / 100));
+  opacity.addEventListener("input", () => put("opacity", opacity.value / 100));
   open();
-  return listenTo(model, { pixel: show, head: show, shown: show, opacity: show });
+  return listen(model, { "change:pixel": show, "change:head": show, "change:shown": show, "change:opacity": show });
 }
 
 export default { render };

@@ -29,7 +29,7 @@ function render({ model, el }) {
   const form = make("form", {});
   const options = choices.map((choice) => {
     const input = make("input", { type: "radio", name: group, value: choice });
-    const mark = make("span", { className: "mark" });
+    const mark = make("span", { className: "note" });
     return { choice, input, mark, label: make("label", {}, input, make("span", {}, ...prose(choice)), mark) };
   });
   const slider = low !== null;

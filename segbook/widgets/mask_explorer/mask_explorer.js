@@ -273,7 +273,7 @@ function render({ model, el }) {
       if (scene.probs) said.push(...oddsOf(pixel));
       return make("li", {}, go, make("span", { className: "at" }, `x ${x}, y ${y}`), ...said, away);
     }));
-    marks.replaceChildren(...here().map(([k]) => make("div", { className: "mark" }, String(k + 1))));
+    marks.replaceChildren(...here().map(([k]) => make("div", { className: "pin" }, String(k + 1))));
     placePins();
   }
 

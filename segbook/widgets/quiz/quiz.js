@@ -53,8 +53,8 @@ function render({ model, el }) {
         button.setAttribute("aria-disabled", String(done || Boolean(mark)));
         button.classList.toggle("right", mark.startsWith("✓"));
         button.classList.toggle("wrong", mark.startsWith("✗"));
-        button.querySelector(".mark")?.remove();
-        if (mark) button.append(make("span", { className: "mark" }, mark));
+        button.querySelector(".note")?.remove();
+        if (mark) button.append(make("span", { className: "note" }, mark));
       });
       show.hidden = done;
       verdict.replaceChildren(...(stands === "open" ? [] : [make("b", {}, WORDS[stands]), " "]),

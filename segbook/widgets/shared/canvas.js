@@ -214,7 +214,7 @@ function borders(ids, width, height) {
 }
 
 /** Stroke such a path on a canvas that shows each pixel `zoom` wide. */
-function strokeBorders(context, path, zoom, colour = "#fff", width = 1) {
+function strokeBorders(context, path, zoom, colour = "#fff", width = 2) {
   context.save();
   context.scale(zoom, zoom);
   Object.assign(context, { strokeStyle: colour, lineWidth: width / zoom, lineCap: "square" });

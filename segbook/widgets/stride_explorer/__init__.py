@@ -79,9 +79,10 @@ class StrideExplorer(Widget):
     ) -> None:
         check_classes(classes, palette)
         # Maps of different sizes are a list, of which numpy could make no array.
-        several = isinstance(mask, list | tuple) and len(mask) and array(mask[0]).ndim == 2
-        given: Any = mask if several else array(mask)
-        given = [given] if not several and given.ndim == 2 else list(given)
+        given: Any = mask
+        if not (isinstance(given, list | tuple) and given and array(given[0]).ndim == 2):
+            given = array(mask)
+            given = [given] if given.ndim == 2 else list(given)
         self._masks = [label_map(one, len(classes), what="masks") for one in given]
         if not self._masks or not all(ids.size for ids in self._masks):
             raise ValueError("there is no mask, or no pixel in one; give at least one of each")

@@ -50,7 +50,7 @@ function render({ model, el }) {
     const grid = new Path2D();
     for (let x = stride; x < width; x += stride) grid.moveTo(x, 0), grid.lineTo(x, height);
     for (let y = stride; y < height; y += stride) grid.moveTo(0, y), grid.lineTo(width, y);
-    strokeBorders(context, grid, zoom, "rgb(0 0 0 / 55%)");
+    strokeBorders(context, grid, zoom, "rgb(0 0 0 / 55%)", 1);
   }
 
   function tabulate() {

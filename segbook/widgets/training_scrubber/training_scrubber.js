@@ -60,7 +60,7 @@ function render({ model, el }) {
   let seen = null; // the photograph that is shown
   let probe = null;
   let playing = null;
-  const change = changer(model);
+  const put = (key, value) => change(model, key, value);
 
   const canvas = make("canvas", { tabIndex: 0, role: "img" });
   const mark = make("div", { className: "mark", hidden: true });
@@ -68,10 +68,9 @@ function render({ model, el }) {
   const slider = make("input", { type: "range", min: 0, max: steps.length - 1, step: 1, "aria-label": "step" });
   const told = make("output");
   const play = make("button", { type: "button", className: "play" }, "▶ play");
-  const layer = choiceOf("layer", ["prediction", "error", "truth", "photograph"], (value) => change("layer", value));
+  const layer = choiceOf("layer", ["prediction", "error", "truth", "photograph"], (value) => put("layer", value));
   const opacity = make("input", { type: "range", min: 0, max: 100, step: 1 });
-  const pager = pagerOf("photograph", (by) =>
-    change("index", (model.get("index") + by + photographs.length) % photographs.length));
+  const pages = pager(photographs.length, (index) => put("index", index), "photograph");
   const chart = vector("svg", {
     viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img",
     "aria-label": "training loss and mIoU over the steps; a click goes to the nearest recorded step",
@@ -82,7 +81,7 @@ function render({ model, el }) {
   const root = make("div", { className: "segbook-widget segbook-scrubber" },
     make("div", { className: "heading" }, model.get("heading")),
     make("div", { className: "bar" }, layer.node,
-      make("label", { className: "slide" }, "opacity ", opacity), pager.node),
+      make("label", { className: "slide" }, "opacity ", opacity), pages),
     make("div", { className: "time" }, play, slider, told),
     readout,
     make("div", { className: "beside" }, make("div", { className: "pictured" }, stage),
@@ -207,7 +206,7 @@ function render({ model, el }) {
     root.style.maxWidth = "1000px";
     canvas.setAttribute("aria-label", `${photographs[index].name}; arrow keys left and right go through the steps, `
       + "the space bar plays them");
-    pager.show(index, photographs.length, photographs[index].name);
+    pages.show(index, photographs[index].name);
     probe = null;
     plot();
     settings();
@@ -215,7 +214,7 @@ function render({ model, el }) {
     root.dataset.ready = index;
   }
 
-  const go = (frame) => change("frame", Math.min(Math.max(frame, 0), steps.length - 1));
+  const go = (frame) => put("frame", Math.min(Math.max(frame, 0), steps.length - 1));
   const stop = () => {
     clearInterval(playing);
     playing = null;
@@ -232,7 +231,7 @@ function render({ model, el }) {
   }
   play.addEventListener("click", start);
   slider.addEventListener("input", () => { stop(); go(Number(slider.value)); });
-  opacity.addEventListener("input", () => change("opacity", opacity.value / 100));
+  opacity.addEventListener("input", () => put("opacity", opacity.value / 100));
   const point = (event) => {
     const box = chart.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * CHART.width;
@@ -244,7 +243,7 @@ function render({ model, el }) {
     point(event);
   });
   chart.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
-  canvas.addEventListener("pointermove", (event) => ask(pixelAt(canvas, event)));
+  canvas.addEventListener("pointermove", (event) => ask(pixelUnder(event, canvas, canvas.width, canvas.height)));
   for (const name of ["pointerleave", "blur"]) canvas.addEventListener(name, () => ask(null));
   canvas.addEventListener("keydown", (event) => {
     const move = { ArrowLeft: -1, ArrowRight: 1, Home: -steps.length, End: steps.length }[event.key];
@@ -253,7 +252,7 @@ function render({ model, el }) {
     else return;
     event.preventDefault();
   });
-  const unlisten = listenTo(model, { frame: show, layer: settings, opacity: draw, index: open });
+  const unlisten = listen(model, { "change:frame": show, "change:layer": settings, "change:opacity": draw, "change:index": open });
   open();
   return () => {
     stop();

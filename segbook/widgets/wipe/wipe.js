@@ -39,7 +39,7 @@ function render({ model, el }) {
   let probe = null;
   let row = null; // that the keyboard asks about
   let dragged = false;
-  const change = changer(model);
+  const put = (key, value) => change(model, key, value);
 
   const canvas = make("canvas", { tabIndex: 0, role: "img" });
   const line = make("div", { className: "line" });
@@ -50,12 +50,11 @@ function render({ model, el }) {
   const opacity = make("input", { type: "range", min: 0, max: 100, step: 1 });
   const amount = make("output");
   const strength = make("label", { className: "slide" }, "opacity ", opacity, amount);
-  const layer = choiceOf("layer", model.get("layers"), (value) => change("layer", value));
+  const layer = choiceOf("layer", model.get("layers"), (value) => put("layer", value));
   layer.node.hidden = model.get("layers").length < 2;
-  const pager = pagerOf("pair", (by) =>
-    change("index", (model.get("index") + by + pairs.length) % pairs.length));
+  const pages = pager(pairs.length, (index) => put("index", index), "pair");
   const bar = make("div", { className: "bar" }, layer.node,
-    make("label", { className: "slide" }, "line ", slider), strength, pager.node);
+    make("label", { className: "slide" }, "line ", slider), strength, pages);
   const readout = make("div", { className: "readout", "aria-live": "polite" });
   const table = make("table", { className: "scores" });
   const shown = make("div", { className: "pictured" }, stage);
@@ -147,14 +146,14 @@ function render({ model, el }) {
     canvas.setAttribute("aria-label", `${names[0]} left of a line, ${names[1]} right of it; arrow keys left and `
       + "right move the line, up and down the pixel asked about on it");
     strength.hidden = !pair.image;
-    pager.show(index, pairs.length, pairs[index].name);
+    pages.show(index, pairs[index].name);
     draw();
     list();
     ask(null);
     root.dataset.ready = index;
   }
 
-  const moveTo = (share) => change("position", Math.min(Math.max(share, 0), 1));
+  const moveTo = (share) => put("position", Math.min(Math.max(share, 0), 1));
   const drag = (event) => {
     const box = canvas.getBoundingClientRect();
     moveTo((event.clientX - box.left) / box.width);
@@ -166,25 +165,26 @@ function render({ model, el }) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (dragged) drag(event);
-    ask(pixelAt(canvas, event));
+    ask(pixelUnder(event, canvas, canvas.width, canvas.height));
   });
   for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { dragged = false; });
   canvas.addEventListener("pointerleave", () => ask(null));
   canvas.addEventListener("blur", () => ask(null));
   canvas.addEventListener("keydown", (event) => {
-    const move = arrowOf(event) ?? { Home: [-100, 0], End: [100, 0] }[event.key];
-    if (!move || !pair) return;
+    const [across, down] = MOVES[event.key] ?? { Home: [-100, 0], End: [100, 0] }[event.key] ?? [];
+    if (across === undefined || !pair) return;
     event.preventDefault();
-    if (move[0]) moveTo(model.get("position") + move[0] / 100);
-    row = Math.min(Math.max((row ?? pair.height >> 1) + move[1], 0), pair.height - 1);
+    const step = event.shiftKey ? 10 : 1;
+    if (across) moveTo(model.get("position") + (step * across) / 100);
+    row = clamp((row ?? pair.height >> 1) + step * down, 0, pair.height - 1);
     ask([Math.min(Math.floor(model.get("position") * pair.width), pair.width - 1), row]);
   });
   slider.addEventListener("input", () => moveTo(slider.value / 100));
-  opacity.addEventListener("input", () => change("opacity", opacity.value / 100));
+  opacity.addEventListener("input", () => put("opacity", opacity.value / 100));
   settings();
   open();
-  return listenTo(model, {
-    position: draw, opacity: () => { settings(); draw(); }, layer: () => { settings(); draw(); }, index: open,
+  return listen(model, {
+    "change:position": draw, "change:opacity": () => { settings(); draw(); }, "change:layer": () => { settings(); draw(); }, "change:index": open,
   });
 }
 
