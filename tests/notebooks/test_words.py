@@ -194,7 +194,7 @@ def test_the_checks_find_what_they_are_for(monkeypatch):
         "cell 2: ASPP", "cell 4: XYZ",
     ]  # fmt: skip
     assert any("New Word" in line for line in not_in_the_glossary("00_start"))
-    assert any("'stride'" in line for line in not_explained("02_fcn"))
+    assert any("'stride'" in line for line in not_explained("01_labels_and_metrics"))
     cells[3] = road.Text(4, "", "At stride 32 a pole is gone.")
     assert ["cell 4: 'stride'"] == [
         line.split(" comes")[0] for line in early_terms("00_start") if "stride" in line
