@@ -66,6 +66,7 @@ def plant(
     (path,) = found
     number = len(find_classes(Path(root)).names)
     mask = read_mask(path).numpy()
+    last = mask[mask != IGNORE].max(initial=0)  # the last class that is there
     match fault:
         case "image_without_mask":
             path.unlink()
@@ -77,11 +78,9 @@ def plant(
             height, width = mask.shape
             return _save(mask[: height * 3 // 4, : width * 3 // 4], path)
         case "zero_and_255_masks":
-            thing = np.unique(mask[mask != IGNORE])[-1]  # the last class that is there
-            return _save(np.where(mask == thing, 255, 0), path)
+            return _save(np.where(mask == last, 255, 0), path)
         case "values_out_of_range":
-            rarest = min(np.unique(mask[mask != IGNORE]), key=lambda k: (mask == k).sum())
-            return _save(np.where(mask == rarest, min(number + 26, IGNORE - 1), mask), path)
+            return _save(np.where(mask == last, min(number + 26, IGNORE - 1), mask), path)
         case "off_by_one":
             return _save(np.where(mask == IGNORE, IGNORE, mask + 1), path)
         case "colour_masks":
