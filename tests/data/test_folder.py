@@ -303,10 +303,11 @@ def test_membranes_of_the_electron_microscope():
 
 def test_what_is_written_is_read_again(tmp_path):
     streets = SyntheticStreets("val", size=(16, 20), length=3)
-    for split in (None, "val"):
-        write_folder(tmp_path / "new", streets, streets.classes, split=split)
+    for split, palette in ((None, None), ("val", streets.palette)):
+        write_folder(tmp_path / "new", streets, streets.classes, palette, split=split)
         again = FolderDataset(tmp_path / "new", split)
         assert again.classes == streets.classes
+        assert (again.palette == streets.palette) is bool(palette)
         assert [again.stem(index) for index in range(3)] == ["000", "001", "002"]
         for index in range(3):
             assert all(map(torch.equal, again.raw(index), streets.raw(index)))

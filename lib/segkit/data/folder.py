@@ -183,6 +183,7 @@ def write_folder(
     root: str | Path,
     pairs: Iterable[tuple[Tensor, Tensor]],
     classes: Sequence[str],
+    palette: Sequence[tuple[int, int, int]] | None = None,
     *,
     split: str | None = None,
 ) -> None:
@@ -193,6 +194,7 @@ def write_folder(
         pairs: uint8 (3, H, W) and uint8 (H, W), such as the raw pairs of any data set. The files
             are called 000.png, 001.png and so on.
         classes: names in the order of the ids.
+        palette: RGB of each class, 0..255; None leaves the colours to whoever reads it.
         split: a folder in ``root``; None for ``root`` itself.
 
     Raises:
@@ -200,7 +202,7 @@ def write_folder(
 
     Example:
         >>> streets = SyntheticStreets("val", length=3)  # doctest: +SKIP
-        >>> write_folder("streets", streets, streets.classes, split="val")  # doctest: +SKIP
+        >>> write_folder("val", streets, streets.classes, streets.palette)  # doctest: +SKIP
     """
     folders = [Path(root) / (split or "") / part for part in ("images", "masks")]
     for folder in folders:
@@ -210,7 +212,8 @@ def write_folder(
     for number, (image, mask) in enumerate(pairs):
         for folder, values in zip(folders, (image.permute(1, 2, 0), mask), strict=True):
             Image.fromarray(values.numpy()).save(folder / f"{number:03d}.png")
-    (Path(root) / "classes.txt").write_text("\n".join(classes), encoding="utf-8")
+    said = {"classes": list(classes)} | ({"palette": palette} if palette else {})
+    (Path(root) / "classes.json").write_text(json.dumps(said), encoding="utf-8")
 
 
 def meaning_of(num_classes: int, void: Sequence[int]) -> dict[int, int]:
