@@ -26,7 +26,8 @@ NAMES = set(
     "DeepLab DeepLabV OCRNet HRNet SegNet PSPNet RefineNet BiSeNet EfficientNet SegFormer LiteSeg "
     "FastFCN ParseNet LaTeX macOS VOC COCO ADE BSD PASCAL ISBI MNIST VGG TensorFlow PaddleSeg "
     "OpenCV CPU CPUs GPU GPUs RAM GB MB KB PNG JPEG SVG HTML RGB RGBA JSON URL AMX CUDA ONNX DIY "
-    "PDF API TPU MIT OK IDs CVPR ECCV ICCV ICLR NeurIPS MICCAI NIPS PAMI BMVC WACV arXiv NaN PP".split()
+    "PDF API TPU MIT OK IDs CVPR ECCV ICCV ICLR NeurIPS MICCAI NIPS PAMI BMVC WACV arXiv NaN "
+    "PP".split()
 )
 """Names and abbreviations of every day that no chapter explains."""
 BOLD = re.compile(r"\*\*(?P<term>[^*\n]+?)\*\*")
