@@ -140,8 +140,8 @@ DATA: dict[str, Entry] = {
             palette=nuclei.PALETTE,
             cached=True,
             root="",  # it comes with the package
-            credit="2018 Data Science Bowl, J. Caicedo et al., *Nucleus segmentation across imaging "
-            "experiments: the 2018 Data Science Bowl*, Nature Methods 2019",
+            credit="2018 Data Science Bowl, J. Caicedo et al., *Nucleus segmentation across "
+            "imaging experiments: the 2018 Data Science Bowl*, Nature Methods 2019",
             licence="Public domain (CC0)",
         ),
         Entry(
