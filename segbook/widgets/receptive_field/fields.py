@@ -39,12 +39,13 @@ class View:
     @property
     def size(self) -> tuple[float, float]:
         """Height and width in pixels; infinite where a unit sees the whole image."""
-        return tuple(last - first + 1 for first, last in (self.rows, self.columns))
+        (top, bottom), (left, right) = self.rows, self.columns
+        return bottom - top + 1, right - left + 1
 
 
 EVERYTHING = (-math.inf, math.inf)
 WINDOWS = ("convolution", "max_pool", "avg_pool2d")
-GLOBAL = ("mean", "adaptive", "softmax", "bmm", "matmul", "sum", "scaled_dot", "native_layer_norm_")
+GLOBAL = ("mean", "adaptive", "softmax", "bmm", "matmul", "sum", "scaled_dot")
 
 
 class _Tracer(TorchDispatchMode):
