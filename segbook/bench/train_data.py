@@ -42,7 +42,7 @@ def compare_data(rounds: int, data_root: Path | None) -> list[Row]:
             make: Callable[..., Any] = functools.partial(data.CamVid, data_root, "train")
         else:
             streets = data.SyntheticStreets("train", size=SIZE, length=IMAGES)
-            data.write_folder(folder, streets, streets.classes)
+            data.write_folder(folder, map(streets.raw, range(IMAGES)), streets.classes)
             make = functools.partial(data.FolderDataset, folder)
         return [_measure(make, rounds, cached, workers) for cached, workers in WAYS]
 

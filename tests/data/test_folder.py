@@ -304,7 +304,8 @@ def test_membranes_of_the_electron_microscope():
 def test_what_is_written_is_read_again(tmp_path):
     streets = SyntheticStreets("val", size=(16, 20), length=3)
     for split, palette in ((None, None), ("val", streets.palette)):
-        write_folder(tmp_path / "new", streets, streets.classes, palette, split=split)
+        pairs = map(streets.raw, range(3))
+        write_folder(tmp_path / "new", pairs, streets.classes, palette, split=split)
         again = FolderDataset(tmp_path / "new", split)
         assert again.classes == streets.classes
         assert (again.palette == streets.palette) is bool(palette)
@@ -312,4 +313,4 @@ def test_what_is_written_is_read_again(tmp_path):
         for index in range(3):
             assert all(map(torch.equal, again.raw(index), streets.raw(index)))
     with pytest.raises(ValueError, match="not empty"):
-        write_folder(tmp_path / "new", streets, streets.classes)
+        write_folder(tmp_path / "new", [], streets.classes)

@@ -202,7 +202,8 @@ def write_folder(
 
     Example:
         >>> streets = SyntheticStreets("val", length=3)  # doctest: +SKIP
-        >>> write_folder("val", streets, streets.classes, streets.palette)  # doctest: +SKIP
+        >>> pairs = map(streets.raw, range(3))  # doctest: +SKIP
+        >>> write_folder("val", pairs, streets.classes, streets.palette)  # doctest: +SKIP
     """
     folders = [Path(root) / (split or "") / part for part in ("images", "masks")]
     for folder in folders:

@@ -107,6 +107,5 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _save(values: np.ndarray, path: Path) -> Path:
-    options = {"quality": 90} if path.suffix == ".jpg" else {}
-    Image.fromarray(values.astype(np.uint8)).save(path, **options)
+    Image.fromarray(values.astype(np.uint8)).save(path, quality=90)  # PNG has none
     return path
