@@ -19,7 +19,8 @@ def test_every_recipe(name):
 
     recipe = recipes.get(name)
     assert recipe.name == name
-    assert recipe.model in segkit.list_models()
+    # A builder that must be given its backbone is not listed.
+    assert recipe.model in segkit.list_models() or recipe.backbone
     assert set(recipe.model_options) <= set(segkit.catalog.options_of(recipe.model))
     assert recipe.note, "where do the numbers come from?"
     assert Recipe.from_dict(recipe.to_dict()) == recipe
