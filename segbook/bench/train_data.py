@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch.utils.data import Subset
 
 from segbook.bench.clock import Row
@@ -25,18 +24,6 @@ WARM_UP = 2
 WAYS = list(itertools.product((True, False), (0, 1, 2)))
 """Whether images are cached, and the number of loader processes."""
 SIZE, IMAGES, BATCH = (360, 480), 16, 4
-
-
-def write_streets(folder: Path) -> None:
-    """Write synthetic streets as PNG files: images/, masks/ and classes.txt."""
-    streets = data.SyntheticStreets("train", size=SIZE, length=IMAGES)
-    for part in ("images", "masks"):
-        (folder / part).mkdir()
-    for index in range(IMAGES):
-        image, mask = streets[index]
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"images/{index:02}.png")
-        Image.fromarray(mask.numpy()).save(folder / f"masks/{index:02}.png")
-    (folder / "classes.txt").write_text("\n".join(streets.classes), encoding="utf-8")
 
 
 def compare_data(rounds: int, data_root: Path | None) -> list[Row]:
@@ -54,7 +41,8 @@ def compare_data(rounds: int, data_root: Path | None) -> list[Row]:
         if data_root:
             make: Callable[..., Any] = functools.partial(data.CamVid, data_root, "train")
         else:
-            write_streets(Path(folder))
+            streets = data.SyntheticStreets("train", size=SIZE, length=IMAGES)
+            data.write_folder(folder, map(streets.raw, range(IMAGES)), streets.classes)
             make = functools.partial(data.FolderDataset, folder)
         return [_measure(make, rounds, cached, workers) for cached, workers in WAYS]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import textwrap
@@ -15,7 +16,8 @@ from matplotlib.figure import Figure
 from torch.nn import functional as F
 
 from segbook import text
-from segbook.figures.pictures import WRONG, Picture, label_picture
+from segbook.figures.palettes import distinct_palette
+from segbook.figures.pictures import WRONG, Colour, Picture, label_picture
 from segbook.figures.style import GREY, INK, PALE, VERMILION, YELLOW, sized, styled
 from segkit.data.classes import distinct
 from segkit.data.images import PictureFile
@@ -26,7 +28,6 @@ _LARGEST = 480
 """Pictures are shown with at most so many pixels a side."""
 _IDS = 64
 """A grey picture with more values than these is a photograph, one with fewer a mask."""
-_PALETTE = [distinct(index) for index in range(255)]
 _TEXT, _WIDE, _TALL = 6.2, 1.75, 1.3
 """Inches: the width of the text, the width and height of a picture."""
 _LETTERS = 82
@@ -197,6 +198,12 @@ def _draw(axes: Axes, tile: _Tile) -> None:
     axes.set(xlim=(0, wide), ylim=(tall, 0))
 
 
+@functools.cache
+def _palette() -> list[Colour]:
+    """A colour for each id; what the classes are called, and so theirs, no finding knows."""
+    return [*distinct_palette(20), *map(distinct, range(20, 255))]
+
+
 def _picture(path: Path) -> Picture | None:
     """A file as RGB; few grey values are class ids and get colours. None: it cannot be read."""
     try:
@@ -204,7 +211,7 @@ def _picture(path: Path) -> Picture | None:
             if file.mode in ("1", "L", "I", "I;16"):
                 values = np.asarray(file.pixels).astype(np.int64)
                 if len(np.unique(values)) <= _IDS:
-                    return label_picture(values % 256, _PALETTE, hatch=True)
+                    return label_picture(values % 256, _palette(), hatch=True)
             return np.array(file.pixels.convert("RGB"))
     except (OSError, ValueError):
         return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from segbook.recipes.recipe import Recipe, variant
+from segbook.recipes.unet import unet_synthetic
 
 
 def deeplab_v2_vgg16_voc() -> Recipe:
@@ -46,4 +49,16 @@ def deeplab_v2_resnet101_voc() -> Recipe:
         "model_options={'scales': (0.5, 0.75, 1.0)} is the multi-scale form, 76.35 in table 4 from "
         "weights of COCO and 77.69 with CRF",
         paper_miou=None,  # table 4 has ASPP in the multi-scale form alone, from weights of COCO
+    )
+
+
+def deeplab_v2_synthetic() -> Recipe:
+    """DeepLabV2 on a MobileNetV3-Small on the embedded streets: minutes on two CPU cores."""
+    return replace(
+        unet_synthetic(),
+        name="deeplab_v2_synthetic",
+        model="deeplab_v2",
+        backbone="mobilenet_v3_small",  # at stride 8 a step of it costs a third of a ResNet-18's
+        note="ours, with the paper's rates: on a map of 16x20 the branch of rate 24 is a 1x1 "
+        "convolution, and that of 18 nearly one",
     )

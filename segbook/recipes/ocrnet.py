@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from segbook.recipes.fcn import fcn8s_synthetic
 from segbook.recipes.recipe import Recipe, variant
 from segbook.recipes.unet import unet_resnet18_camvid_cpu
 
@@ -104,3 +105,13 @@ def ocrnet_hrnet_w48_ade20k() -> Recipe:
 def ocrnet_hrnet_w18_small_camvid_cpu() -> Recipe:
     """OCRNet on the small HRNet-W18 on CamVid by the CPU recipe of U-Net."""
     return variant(unet_resnet18_camvid_cpu(), "ocrnet_hrnet_w18_small")
+
+
+def ocrnet_synthetic() -> Recipe:
+    """OCRNet on the small HRNet-W18 on the embedded streets, from scratch: for two CPU cores."""
+    return replace(
+        fcn8s_synthetic(),
+        name="ocrnet_synthetic",
+        model="ocrnet_hrnet_w18_small",
+        note="ours: fcn8s_synthetic with another network",
+    )

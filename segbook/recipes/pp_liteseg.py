@@ -145,7 +145,7 @@ def pp_liteseg_b_cityscapes_release() -> Recipe:
 
 
 def pp_liteseg_t_streets() -> Recipe:
-    """PP-LiteSeg-T on large painted streets: the first of three trainings, see the next two.
+    """PP-LiteSeg-T on large painted streets: the first of two trainings, see the next.
 
     All numbers are ours. Nothing but CamVid's classes is taken from CamVid. A sixth of all pixels:
     1300 crops of 8 x 192 x 256 are 0.51e9.
@@ -180,7 +180,6 @@ def pp_liteseg_t_camvid_cpu() -> Recipe:
 
         segbook train pp_liteseg_t_streets
         segbook train pp_liteseg_t_camvid_cpu --set weights=runs/…/checkpoints/best.safetensors
-        segbook train pp_liteseg_t_camvid_cpu_iou --set weights=runs/…/checkpoints/best.safetensors
 
     The levers, all ours: low resolution first, since the number of steps a second is what counts;
     AdamW with class weights, so that poles and signs are learned at all; a moving average of the
@@ -215,29 +214,6 @@ def pp_liteseg_t_camvid_cpu() -> Recipe:
         save_every=100,
         note="ours, for CPU; see docs/runs for what it reached",
         paper_miou=0.733,
-    )
-
-
-def pp_liteseg_t_camvid_cpu_iou() -> Recipe:
-    """The end of `pp_liteseg_t_camvid_cpu`: from its weights, by the loss that is the IoU's own.
-
-    Cross-entropy with class weights finds poles and people by seeing too many of them; Berman et
-    al. (CVPR 2018, section 5) train ENet on with their Lovász-softmax, which minds both errors
-    alike. 0.36e9 pixels of crops; with streets and CamVid before 3.1e9 in all.
-    """
-    return replace(
-        pp_liteseg_t_camvid_cpu(),
-        name="pp_liteseg_t_camvid_cpu_iou",
-        phases=(),
-        crop=(256, 352),
-        scale=(0.6, 1.4),
-        steps=500,
-        lr=5e-4,  # ours: a quarter
-        warmup=20,
-        loss="lovasz_softmax",
-        class_weights="none",
-        ema=0.99,
-        evaluate_every=100,
     )
 
 

@@ -129,7 +129,7 @@ def test_a_published_page(hostile):
     classes = described["result"]["classes"]
     counts = ConfusionMatrix(len(classes))
     counts.update(torch.zeros(1, 4, 4, dtype=torch.int64), torch.zeros(1, 4, 4, dtype=torch.int64))
-    page = markdown(described, recipe, {"val": counts, "test": counts}, folder)
+    page = markdown(described, recipe, {"val": counts, "test": counts}, folder, None)
     check_markdown(page)
     assert page.count("```") == 2 or re.findall("^```", page, re.M) == ["```", "```"]
     shown = [row[0] for row in cells(page) if len(row) == 3]

@@ -77,7 +77,7 @@ def test_fused_steps_are_those_of_plain_ones(optimizer):
         ({"model_options": {"weights": "x.safetensors"}}, r"--set weights=x\.safetensors"),
         ({"model_options": {"weights_backbone": "IMAGENET1K_V1"}}, "--set weights_backbone=IMAGE"),
         ({"weights": "."}, "is a folder, not a weights file: give a .safetensors file"),
-        ({"weights": "nowhere.safetensors"}, "no such file.*or torchvision's weights by name"),
+        ({"weights": "nowhere.safetensors"}, "no such file.*weights by name.*or torchvision's"),
         ({"weights": "FCN_ResNet50_Weights.DEFAULT"}, "for the model fcn_resnet50, not for pp_"),
         ({"weights": "FCN_ResNet50_Weights.COCO"}, "no segmentation weights named"),
     ],

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from segkit import transforms
-from segkit.data import FolderDataset
+from segkit.data import FolderDataset, SyntheticStreets, write_folder
 from segkit.outputs import IGNORE
 
 CLASSES = ("cell", "wall", "gap")
@@ -299,3 +299,18 @@ def test_membranes_of_the_electron_microscope():
     shares = [float((data[index][1] == 1).float().mean()) for index in range(0, 30, 5)]
     assert data[0][0].shape == (3, 512, 512)
     assert 0.18 < sum(shares) / len(shares) < 0.26  # 22.0 % of all pixels
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    streets = SyntheticStreets("val", size=(16, 20), length=3)
+    for split, palette in ((None, None), ("val", streets.palette)):
+        pairs = map(streets.raw, range(3))
+        write_folder(tmp_path / "new", pairs, streets.classes, palette, split=split)
+        again = FolderDataset(tmp_path / "new", split)
+        assert again.classes == streets.classes
+        assert (again.palette == streets.palette) is bool(palette)
+        assert [again.stem(index) for index in range(3)] == ["000", "001", "002"]
+        for index in range(3):
+            assert all(map(torch.equal, again.raw(index), streets.raw(index)))
+    with pytest.raises(ValueError, match="not empty"):
+        write_folder(tmp_path / "new", [], streets.classes)

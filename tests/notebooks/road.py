@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
-import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 ROAD = (
@@ -58,12 +57,3 @@ def texts(chapter: str) -> list[Text]:
 def written() -> list[str]:
     """The chapters of the road that are there."""
     return [name for name in ROAD if (FOLDER / f"{name}.ipynb").exists()]
-
-
-def each(old: set[str]) -> pytest.MarkDecorator:
-    """A test for every chapter; those of `old` fail, until they are written anew."""
-    waits = pytest.mark.xfail(strict=True, reason="is written anew: take it from the list")
-    return pytest.mark.parametrize(
-        "chapter",
-        [pytest.param(name, marks=[waits] if name in old else []) for name in written()],
-    )

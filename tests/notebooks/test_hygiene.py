@@ -24,8 +24,6 @@ def notebook(request):
     return nbformat.read(request.param, as_version=4)
 
 
-OLD = {"00_start", "20_before_step_zero"}
-"""Chapters over the limits, as long as they are not written anew."""
 LONG_CELLS = {"parameters", "setup", "solution", "check"}
 """Tags of code cells that may have more than fifteen lines."""
 
@@ -141,7 +139,7 @@ def over_the_limits(cells):
             yield f"cell {number}: {lines} lines of code, at most 15 but for {sorted(LONG_CELLS)}"
 
 
-@road.each(OLD)
+@pytest.mark.parametrize("chapter", road.written())
 def test_a_chapter_can_be_read_in_forty_minutes(chapter):
     assert not (wrong := list(over_the_limits(road.cells(chapter)))), "\n".join(wrong)
 

@@ -24,8 +24,6 @@ from collections.abc import Callable
 import pytest
 import road
 
-OLD = {"02_fcn", "20_before_step_zero"}
-"""Chapters that are written anew: they quote numbers without saying whose."""
 RECOMPUTED: dict[str, dict[str, Callable[[], float]]] = {}
 """By chapter, figures as they stand in its prose, and what computes each, unrounded."""
 PLAIN = {"0.0", "0.5", "1.0", "0 %", "50 %", "100 %"}
@@ -139,7 +137,7 @@ def without_source(chapter):
             yield f"cell {cell.number}: {written} stands in no output{where}: …{around}…"
 
 
-@road.each(OLD)
+@pytest.mark.parametrize("chapter", road.written())
 def test_a_figure_quoted_in_prose_stands_somewhere(chapter):
     wrong = list(without_source(chapter))
     assert not wrong, "\n".join([f"{chapter} ({__file__} says what holds a figure):", *wrong])

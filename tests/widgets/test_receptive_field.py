@@ -16,8 +16,6 @@ from segbook.widgets import ReceptiveField  # noqa: E402
 from segbook.widgets.receptive_field import _layers, _maps, _placed, fields  # noqa: E402
 from segkit.backbones.resnet import resnet18  # noqa: E402
 
-from .script import evaluate  # noqa: E402
-
 IMAGE = np.zeros((60, 90, 3), np.uint8)
 
 
@@ -110,14 +108,14 @@ def test_the_inner_share_of_an_even_field_is_a_quarter():
     assert np.isnan(fields.inner_share(np.zeros((8, 8)), (0, 0, 8, 8)))
 
 
-def test_the_script_finds_the_same_unit():
+def test_the_script_finds_the_same_unit(computed):
     layers = STACKS["strided"]()
     field = ReceptiveField(layers, IMAGE, images=1)
     entry = {key: value for key, value in field.fields[-1].items() if key != "stamp"}
     points = [[0, 0], [44, 29], [89, 59], [45, 30]]
-    found = evaluate(
+    found = computed(
         ReceptiveField,
-        f"return {points}.map((point) => placeUnit({json.dumps(entry)}, point));",
+        f"{points}.map((point) => placeUnit({json.dumps(entry)}, point))",
     )
     assert found == [list(_placed(field.fields[-1], point)) for point in points]
 

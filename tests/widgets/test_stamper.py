@@ -14,8 +14,6 @@ pytest.importorskip("anywidget", reason="the notebooks extra is not installed")
 from segbook.widgets import Stamper  # noqa: E402
 from segkit.models.fcn import bilinear_kernel  # noqa: E402
 
-from .script import evaluate  # noqa: E402
-
 VALUES = [[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]]
 
 
@@ -32,19 +30,19 @@ def test_the_sum_is_the_transposed_convolution(stride, name):
     np.testing.assert_allclose(stamper.output(), expected, atol=1e-6)
 
 
-def test_the_script_gives_the_same_and_stamps_one_by_one():
+def test_the_script_gives_the_same_and_stamps_one_by_one(computed):
     stamper = Stamper("learned 3", VALUES)
     kernels = {name: stamper.kernels[name] for name in ("learned 3", "ones 2", "tent")}
-    found = evaluate(
+    found = computed(
         Stamper,
-        f"""const values = {json.dumps(VALUES)}, kernels = {json.dumps(kernels)};
+        f"""(() => {{ const values = {json.dumps(VALUES)}, kernels = {json.dumps(kernels)};
         const all = {{}};
         for (const name of Object.keys(kernels)) for (const stride of [1, 2, 3, 4]) {{
           const kernel = kernelOf(kernels, name, stride);
           all[`${{name}} ${{stride}}`] = [stampAll(values, kernel, stride),
             stampAll(values, kernel, stride, 2), countStamps(values, kernel, stride)];
         }}
-        return all;""",
+        return all; }})()""",
     )
     assert len(found) == 12
     for key, (whole, two, meet) in found.items():
@@ -56,12 +54,12 @@ def test_the_script_gives_the_same_and_stamps_one_by_one():
         np.testing.assert_allclose(two, other.output(), atol=1e-6)
 
 
-def test_a_checkerboard_where_the_size_is_no_multiple_of_the_stride():
+def test_a_checkerboard_where_the_size_is_no_multiple_of_the_stride(computed):
     inside = Stamper("ones 3", np.ones((5, 5)), stride=2).count()[3:-3, 3:-3]
     assert set(inside.ravel()) == {1, 2, 4}
     inside = Stamper("ones 4", np.ones((5, 5)), stride=2).count()[3:-3, 3:-3]
     assert set(inside.ravel()) == {4}
-    texts = evaluate(Stamper, "return [verdictOn(3, 2), verdictOn(4, 2), verdictOn(2, 3)];")
+    texts = computed(Stamper, "[verdictOn(3, 2), verdictOn(4, 2), verdictOn(2, 3)]")
     assert texts[0].endswith("1 or 2 stamps meet in turn, a checkerboard.")
     assert "2 stamps meet everywhere" in texts[1]
     assert "leaves gaps" in texts[2]

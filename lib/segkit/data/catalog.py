@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit import data
-from segkit.data import ade20k, camvid, cityscapes, streets, voc
+from segkit.data import ade20k, camvid, cityscapes, nuclei, streets, voc
 from segkit.data.classes import void_ids
 from segkit.data.layout import find_splits
 from segkit.outputs import IGNORE
@@ -22,13 +22,14 @@ class Entry:
     Attributes:
         name: by which recipes ask for it.
         open: ``(root, split, *, cache) -> data set``; where it needs no root,
-            ``(split, *, size, length) -> data set``.
+            ``(split, *, size, length) -> data set``, of which only what is drawn uses the last two.
         splits: the data set's own name of "train", "val" and, where its labels are public, "test";
             none where the folder says which there are.
         classes: names in the order of the ids; none where the folder says.
         palette: RGB of each class, 0..255; none where the folder says.
         cached: whether decoded images stay in memory, H*W*4 bytes a pair.
-        root: the folder where recipes look for it; empty where it is drawn from a seed.
+        root: the folder where recipes look for it; empty where it is drawn from a seed, or comes
+            with the package.
         script: what fetches it into that folder; empty where nothing does.
         credit: whose images they are, in Markdown; empty where nobody needs to be named.
         licence: under what terms, a sentence; empty where nobody has looked it up.
@@ -131,6 +132,18 @@ DATA: dict[str, Entry] = {
             root="",
         ),
         Entry(name="folder", open=data.FolderDataset, cached=True, root="data/mine"),
+        Entry(
+            name="nuclei_sample",
+            open=lambda split, **_: data.FolderDataset(nuclei.ROOT, split),
+            splits=_LABELLED,
+            classes=nuclei.CLASSES,
+            palette=nuclei.PALETTE,
+            cached=True,
+            root="",  # it comes with the package
+            credit="2018 Data Science Bowl, J. Caicedo et al., *Nucleus segmentation across "
+            "imaging experiments: the 2018 Data Science Bowl*, Nature Methods 2019",
+            licence="Public domain (CC0)",
+        ),
         Entry(
             name="camvid",
             open=data.CamVid,

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from segkit.data.classes import find_classes, void_ids
@@ -176,6 +177,44 @@ class FolderDataset(PairDataset):
             f"but the {self.num_classes} classes have the ids 0 to {self.num_classes - 1} and void "
             f"is {void}: {hint}"
         )
+
+
+def write_folder(
+    root: str | Path,
+    pairs: Iterable[tuple[Tensor, Tensor]],
+    classes: Sequence[str],
+    palette: Sequence[tuple[int, int, int]] | None = None,
+    *,
+    split: str | None = None,
+) -> None:
+    """Write images and masks as PNG files, and the names of the classes, for `FolderDataset`.
+
+    Args:
+        root: the folder; it is made where there is none.
+        pairs: uint8 (3, H, W) and uint8 (H, W), such as the raw pairs of any data set. The files
+            are called 000.png, 001.png and so on.
+        classes: names in the order of the ids.
+        palette: RGB of each class, 0..255; None leaves the colours to whoever reads it.
+        split: a folder in ``root``; None for ``root`` itself.
+
+    Raises:
+        ValueError: something lies in the folder's images/ or masks/ already.
+
+    Example:
+        >>> streets = SyntheticStreets("val", length=3)  # doctest: +SKIP
+        >>> pairs = map(streets.raw, range(3))  # doctest: +SKIP
+        >>> write_folder("val", pairs, streets.classes, streets.palette)  # doctest: +SKIP
+    """
+    folders = [Path(root) / (split or "") / part for part in ("images", "masks")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ValueError(f"{shown(folder)} is not empty: give another folder, or empty it")
+    for number, (image, mask) in enumerate(pairs):
+        for folder, values in zip(folders, (image.permute(1, 2, 0), mask), strict=True):
+            Image.fromarray(values.numpy()).save(folder / f"{number:03d}.png")
+    said = {"classes": list(classes)} | ({"palette": palette} if palette else {})
+    (Path(root) / "classes.json").write_text(json.dumps(said), encoding="utf-8")
 
 
 def meaning_of(num_classes: int, void: Sequence[int]) -> dict[int, int]:

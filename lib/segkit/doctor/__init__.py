@@ -5,6 +5,7 @@ for finding in inspect_folder("data/mine"):
 """
 
 from segkit.doctor.data.diagnosis import Record, Scan
+from segkit.doctor.data.faults import FAULTS, plant
 from segkit.doctor.data.inspection import CHECKS, inspect, inspect_folder
 from segkit.doctor.data.scan import scan_data, scan_folder
 from segkit.doctor.finding import Finding, Place, by_severity
@@ -13,6 +14,7 @@ from segkit.doctor.model.sanity_checks import run_sanity_checks
 
 __all__ = [
     "CHECKS",
+    "FAULTS",
     "Finding",
     "Place",
     "Record",
@@ -22,6 +24,7 @@ __all__ = [
     "dry_run",
     "inspect",
     "inspect_folder",
+    "plant",
     "run_sanity_checks",
     "scan_data",
     "scan_folder",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
@@ -143,7 +143,9 @@ class AttentionPointer(Widget):
         self._maps: list[NDArray[np.float32]] = []
         fields: dict[str, Any] = {}
         if maps is not None:
-            given = maps if isinstance(maps, list | tuple) and _is_list_of_maps(maps) else [maps]
+            given: Any = (
+                maps if isinstance(maps, list | tuple) and _is_list_of_maps(maps) else [maps]
+            )
             self._maps = [_map(one) for one in given]
             kind = "maps"
         elif regions is not None:
@@ -285,7 +287,9 @@ class AttentionPointer(Widget):
         for axes, (title, values, pixel) in zip(grid[1:], panels, strict=False):
             top = high if self.kind == "maps" else values.max()
             show(axes, self._heated(values, low, top), title)
-            for axis in (axes, grid[0]) if pixel else ():
+            if pixel is None:
+                continue
+            for axis in (axes, grid[0]):
                 axis.plot(*pixel, "o", markersize=8, mfc="none", mec="white", markeredgewidth=2)
                 axis.plot(*pixel, "o", markersize=10, mfc="none", mec="black", markeredgewidth=0.8)
         box = {"boxstyle": "round,pad=0.15", "facecolor": "black", "alpha": 0.6, "linewidth": 0}
@@ -344,20 +348,22 @@ def _fewer(
 ) -> tuple[NDArray[np.float32], tuple[int, int], tuple[int, int]]:
     """Weights (heads, N, M) that take no more bytes, and the two grids that are left."""
     height, width = grid
-    if callable(attention):
-        first = array(attention(0, 0))
+    ask = cast(Asked, attention) if callable(attention) else None
+    if ask:
+        first = array(ask(0, 0))
         keys = (first.shape[-2], first.shape[-1]) if first.ndim in (2, 3) else None
         if keys is None:
             raise ValueError(f"attention(0, 0) has shape {first.shape}; needed is (h', w')")
         heads = first.size // (keys[0] * keys[1])
     else:
         whole = _without_batch(attention, 0, "attention")
+        given = whole.shape
         whole = whole[None] if whole.ndim == 2 else whole
         keys = _checked_grid(keys or grid)
         expected = height * width, keys[0] * keys[1]
         if whole.ndim != 3 or whole.shape[1:] != expected:
             raise ValueError(
-                f"attention has shape {array(attention).shape}; with queries on {grid} and keys "
+                f"attention has shape {given}; with queries on {grid} and keys "
                 f"on {keys} it must be {expected} or (heads, {expected[0]}, {expected[1]})"
             )
         heads = len(whole)
@@ -369,9 +375,7 @@ def _fewer(
     found = []
     for row, column in itertools.product(rows, columns):
         one = (
-            array(attention(row, column)).astype(np.float32)
-            if callable(attention)
-            else whole[:, row * width + column]
+            array(ask(row, column)).astype(np.float32) if ask else whole[:, row * width + column]
         ).reshape(heads, *keys)
         for axis in (1, 2):
             one = np.add.reduceat(one, np.arange(0, one.shape[axis], side), axis)
