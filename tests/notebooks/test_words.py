@@ -20,12 +20,12 @@ PLAIN = set(
 )
 """Terms that are also words of every day: they may be used before they are explained."""
 NAMES = set(
-    "CamVid ImageNet PyTorch NumPy JupyterLab GitHub BatchNorm ResNet AlexNet GoogLeNet MobileNet "
-    "DeepLab DeepLabV OCNet OCRNet HRNet SegNet PSPNet RefineNet BiSeNet EfficientNet SegFormer LiteSeg "
-    "FastFCN ParseNet LaTeX macOS VOC COCO ADE BSD PASCAL ISBI MNIST VGG TensorFlow PaddleSeg "
-    "OpenCV CPU CPUs GPU GPUs RAM GB MB KB PNG JPEG SVG HTML RGB RGBA JSON URL AMX CUDA ONNX DIY "
-    "PDF API TPU MIT OK IDs CVPR ECCV ICCV ICLR NeurIPS MICCAI NIPS PAMI BMVC WACV arXiv NaN "
-    "PP".split()
+    "CamVid ImageNet PyTorch NumPy JupyterLab GitHub BatchNorm ResNet AlexNet GoogLeNet "
+    "MobileNet DeepLab DeepLabV OCNet OCRNet HRNet SegNet PSPNet RefineNet BiSeNet "
+    "EfficientNet SegFormer LiteSeg FastFCN ParseNet LaTeX macOS VOC COCO ADE BSD PASCAL ISBI "
+    "MNIST VGG TensorFlow PaddleSeg OpenCV CPU CPUs GPU GPUs RAM GB MB KB PNG JPEG SVG HTML "
+    "RGB RGBA JSON URL AMX CUDA ONNX DIY PDF API TPU MIT OK IDs CVPR ECCV ICCV ICLR NeurIPS "
+    "MICCAI NIPS PAMI BMVC WACV arXiv NaN PP".split()
 )
 """Names and abbreviations of every day that no chapter explains."""
 BOLD = re.compile(r"\*\*(?P<term>[^*\n]+?)\*\*")
