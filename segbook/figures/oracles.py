@@ -1,4 +1,4 @@
-"""The oracle table: what each stride can reach at best, class by class."""
+"""The oracle table: what each stride can hope to reach, class by class."""
 
 from __future__ import annotations
 

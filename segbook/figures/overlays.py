@@ -53,7 +53,7 @@ def legend_patches(
             facecolor=hexed(palette[k]),
             edgecolor=GREY,
             linewidth=0.5,
-            label=text.figure(drawable(str(classes[int(k)]), int(k))),
+            label=text.figure(drawable(text.one_line(classes[int(k)]), int(k))),
         )
         for k in present
         if k != IGNORE
