@@ -296,7 +296,7 @@ def test_zoom_pins_and_probabilities(tmp_path: Path, visit: Visit) -> None:
     labelled = truth != 255
     assert (pixels(page)[labelled] == np.array(explorer.distinct)[truth[labelled]]).all()
     page.get_by_role("checkbox", name="borders").uncheck()
-    assert edges.is_hidden()
+    edges.wait_for(state="hidden")  # borders are drawn with the next frame
     page.get_by_role("checkbox", name="grey").check()
     assert "grayscale" in page.locator(".stage").evaluate("node => getComputedStyle(node).filter")
     assert visit.errors == []
