@@ -36,6 +36,7 @@ from segkit.data import catalog as data_catalog
 
 INDEX = "watched.json"
 FOLDER = "watched"
+"""In a run's folder, and in a published one."""
 MOST = (180, 240)
 """Height and width in pixels of what is kept of a photograph; a script holds all steps of it."""
 PUBLISHED = Path(segbook.__file__).parents[1] / "docs/runs"
@@ -147,7 +148,7 @@ def _of_published(path: Path) -> Recording:
                 name=name,
                 image=_read(path / FOLDER / f"image_{i}.jpg", "RGB"),
                 truth=_read(path / FOLDER / f"truth_{i}.png"),
-                predictions=[_read(path / FOLDER / f"{step:06d}_{i}.png") for step in steps],
+                predictions=[_read(path / FOLDER / frame(step, i)) for step in steps],
             )
             for i, name in enumerate(names)
         ]
@@ -183,7 +184,7 @@ def _of_run(folder: RunFolder) -> Recording:
     frames: dict[int, list[Labels]] = {}
     for step in steps:
         try:
-            frames[step] = [_read(place / f"{step:06d}_{i}.png") for i in range(len(names))]
+            frames[step] = [_read(place / frame(step, i)) for i in range(len(names))]
         except OSError as error:
             if step != steps[-1]:
                 raise ValueError(f"step {step} of {one_line(place)} is damaged: {error}") from None
@@ -301,15 +302,21 @@ def _pictures(recording: Recording, steps: Sequence[int]) -> dict[str, bytes]:
     written = {}
     for i, one in enumerate(recording.photographs):
         written[f"image_{i}.jpg"] = _bytes(Image.fromarray(one.image), "jpeg", quality=82)
-        written[f"truth_{i}.png"] = _bytes(_coloured(one.truth, recording.palette), "png")
+        written[f"truth_{i}.png"] = _bytes(coloured(one.truth, recording.palette), "png")
         for step, ids in zip(recording.steps, one.predictions, strict=True):
             if step in steps:
-                picture = _coloured(ids, recording.palette)
-                written[f"{step:06d}_{i}.png"] = _bytes(picture, "png")
+                picture = coloured(ids, recording.palette)
+                written[frame(step, i)] = _bytes(picture, "png")
     return written
 
 
-def _coloured(ids: Labels, palette: Sequence[Sequence[int]]) -> Image.Image:
+def frame(step: int, image: int) -> str:
+    """The file of what was said of the I-th photograph after a step."""
+    return f"{step:06d}_{image}.png"
+
+
+def coloured(ids: Labels, palette: Sequence[Sequence[int]]) -> Image.Image:
+    """Class ids (H, W) as a picture of palette colours, whose pixels are the ids."""
     # A palette of few colours is written with few bits a pixel, of which void needs all eight.
     table = np.zeros((256 if ids.max() >= len(palette) else len(palette), 3), np.uint8)
     table[: len(palette)] = palette

@@ -10,19 +10,14 @@ from __future__ import annotations
 import stat
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from segbook.builders.data import build_normalisation, watched_indices
 from segbook.recipes.recipe import Recipe
-from segbook.runs import files
+from segbook.runs import files, recording
 from segbook.runs.folder import RunFolder
 from segbook.training.evaluation import is_due
 from segbook.training.state import TrainingState
 from segkit import engine
 from segkit.engine import distributed
-
-FOLDER = "watched"
 
 
 def is_watched(recipe: Recipe, step: int) -> bool:
@@ -39,15 +34,11 @@ def watch(state: TrainingState, folder: RunFolder) -> None:
     if distributed.rank():
         return
     val_set: Any = state.sets["val"].with_transform(build_normalisation(state.recipe))
-    folder_of_files = folder.path / FOLDER
-    files.check(folder_of_files, form=stat.S_IFDIR)
-    folder_of_files.mkdir(exist_ok=True)
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(val_set.palette)] = val_set.palette
+    place = folder.path / recording.FOLDER
+    files.check(place, form=stat.S_IFDIR)
+    place.mkdir(exist_ok=True)
     for i, index in enumerate(watched_indices(state.recipe, val_set)):
         labels = engine.predict(state.averaged, val_set[index][0][None].to(state.device))[0]
-        kept = Image.fromarray(labels.cpu().numpy())
-        kept.putpalette(colours.tobytes())
-        path = folder_of_files / f"{state.step:06d}_{i}.png"
-        with open(path, "wb", opener=files.regular) as file:
+        kept = recording.coloured(labels.cpu().numpy(), val_set.palette)
+        with open(place / recording.frame(state.step, i), "wb", opener=files.regular) as file:
             kept.save(file, format="png", optimize=True)

@@ -8,7 +8,8 @@ from PIL import Image
 from segbook import recipes, training
 from segbook.builders.data import build_normalisation
 from segbook.runs.folder import RunFolder
-from segbook.training.watched import FOLDER, is_watched
+from segbook.runs.recording import FOLDER
+from segbook.training.watched import is_watched
 from segkit import engine
 
 NAMES = ("val_0_00003", "val_0_00000")
