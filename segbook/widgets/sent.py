@@ -28,6 +28,13 @@ def jpeg(image: Picture, quality: int = 85) -> bytes:
     return written.getvalue()
 
 
+def check_index(index: int, count: int, what: str) -> int:
+    """An index that is one of so many things, from 0; a ValueError names the thing otherwise."""
+    if not 0 <= index < count:
+        raise ValueError(f"there is no {what} {index}; allowed are 0..{count - 1}")
+    return index
+
+
 def plain(palette: Sequence[Colour]) -> list[list[int]]:
     """A palette as JSON takes it."""
     return [[int(value) for value in colour] for colour in palette]

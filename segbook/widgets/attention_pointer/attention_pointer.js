@@ -99,12 +99,13 @@ function render({ model, el }) {
   const [height, width] = size;
   let data = null;
   let hovered = null; // the pixel under the pointer, which asks for as long as it is there
+  const known = new ClassList(classes, palette, ignore);
   const put = (key, value) => change(model, key, value);
   const ofMaps = kind === "maps";
 
   const canvas = make("canvas", { tabIndex: 0, role: "img" });
-  const mark = make("div", { className: "mark" });
-  const most = make("div", { className: "mark most", hidden: true });
+  const mark = make("div", { className: "cross" });
+  const most = make("div", { className: "cross most", hidden: true });
   const stage = make("div", { className: "stage" }, canvas, most, mark);
   const opacity = make("input", { type: "range", min: 0, max: 100, step: 1 });
   const amount = make("output");
@@ -116,7 +117,7 @@ function render({ model, el }) {
   const map = choiceOf("map", chosen, (value) => put("shown", Number(value)), { ...names });
   map.node.hidden = !chosen.length;
   const bar = make("div", { className: "bar" }, head.node, map.node,
-    make("label", { className: "slide" }, "heat ", opacity, amount));
+    make("label", { className: "range" }, "heat ", opacity, amount));
   const readout = make("div", { className: "readout", "aria-live": "polite" });
   const ramp = make("div", { className: "ramp" });
   const [lowest, highest, unit] = [make("span"), make("span"), make("span", { className: "unit" })];
@@ -172,7 +173,7 @@ function render({ model, el }) {
     if (!data.places.length) return;
     const shares = shareByClass(weights, data.places, classes.length, ignore);
     const rows = [...shares.keys()].filter((k) => data.even[k] > 0).sort((a, b) => shares[b] - shares[a]);
-    bars(rows.map((k) => [[classSwatch(k, palette, ignore), classes[k]], shares[k], data.even[k]]),
+    bars(rows.map((k) => [[known.swatch(k), classes[k]], shares[k], data.even[k]]),
       ["class", "", "weight, %", "area, %"]);
   }
 
@@ -192,7 +193,7 @@ function render({ model, el }) {
     bars(order.map((k) => {
       const button = make("button", { type: "button", "data-k": k, "aria-pressed": String(k === shown) }, names[k]);
       button.addEventListener("click", () => put("shown", k === model.get("shown") ? -1 : k));
-      const swatch = palette.length === names.length ? [classSwatch(k, palette, ignore)] : [];
+      const swatch = palette.length === names.length ? [known.swatch(k)] : [];
       return [[...swatch, button], weights[k]];
     }), ["region", "", "weight, %"]);
     if (focused) table.querySelector(`[data-k="${focused}"]`)?.focus();
@@ -225,7 +226,7 @@ function render({ model, el }) {
   async function open() {
     try {
       const [image, weights, scales, places, ...maps] = await Promise.all([
-        openPicture(model.get("image"), "image/jpeg"), inflate(model.get("weights")),
+        decodeImage(model.get("image"), "image/jpeg"), inflate(model.get("weights")),
         inflate(model.get("scales")), inflate(model.get("places")), ...model.get("maps").map(openMap),
       ]);
       const keyCount = kind === "pairs" ? keys[0] * keys[1] : names.length;

@@ -20,10 +20,11 @@ function render({ model, el }) {
   let ids = null; // of all rounds
   let probe = null;
   let held = false; // the network's own is shown for as long
+  const known = new ClassList(classes, palette, ignore);
   const put = (key, value) => change(model, key, value);
 
   const canvas = make("canvas", { tabIndex: 0, role: "img" });
-  const mark = make("div", { className: "mark", hidden: true });
+  const mark = make("div", { className: "cross", hidden: true });
   const stage = make("div", { className: "stage" }, canvas, mark);
   const slider = make("input", { type: "range", min: 0, max: rounds, step: 1, "aria-label": "round" });
   const told = make("output");
@@ -38,11 +39,10 @@ function render({ model, el }) {
   const table = make("table", { className: "scores" });
   const root = make("div", { className: "segbook-widget segbook-crf" },
     make("div", { className: "bar" }, terms.node, preset.node),
-    make("div", { className: "bar" }, layer.node, make("label", { className: "slide" }, "opacity ", opacity)),
+    make("div", { className: "bar" }, layer.node, make("label", { className: "range" }, "opacity ", opacity)),
     settings, make("div", { className: "time" }, slider, told, hold), readout,
     make("div", { className: "beside" }, make("div", { className: "pictured" }, stage), table));
   el.append(root);
-  const title = (id) => (id === ignore ? "void" : classes[id]);
   const now = () => (held ? 0 : model.get("round"));
 
   function draw() {
@@ -77,7 +77,7 @@ function render({ model, el }) {
     const parts = [["network", before[i]], [`round ${now()}`, after[i]]];
     if (truth) parts.push(["truth", truth[i]]);
     for (const [name, id] of parts) {
-      readout.append(classSwatch(id, palette, ignore), make("span", {}, `${name} `, make("b", {}, title(id))));
+      readout.append(known.swatch(id), make("span", {}, `${name} `, make("b", {}, known.title(id))));
     }
   }
 
@@ -90,7 +90,7 @@ function render({ model, el }) {
     const area = (one, id) => one.reduce((sum, each) => sum + (each === id), 0) / pixels;
     const numbers = (pair) => pair.map((value, k) => make("td",
       { className: k && Number(hundredth(value)) > Number(hundredth(pair[0])) ? "better" : "" }, hundredth(value)));
-    const rows = present.map((id) => make("tr", {}, make("td", {}, classSwatch(id, palette, ignore), classes[id]),
+    const rows = present.map((id) => make("tr", {}, make("td", {}, known.swatch(id), classes[id]),
       ...numbers(scores ? scores.map((one) => one.iou[id]) : maps.map((one) => area(one, id)))));
     if (scores) rows.push(make("tr", { className: "mean" }, make("td", {}, "mean"),
       ...numbers(scores.map((one) => one.miou))));
@@ -130,7 +130,7 @@ function render({ model, el }) {
   async function open() {
     const key = `${model.get("preset")}/${model.get("terms")}`;
     try {
-      image ??= await openPicture(model.get("image"), "image/jpeg");
+      image ??= await decodeImage(model.get("image"), "image/jpeg");
       if (!truth && model.get("truth")) truth = await inflate(model.get("truth"));
       if (!opened.has(key)) opened.set(key, inflate(model.get("maps")[key]));
       const ready = await opened.get(key);

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +23,7 @@ from segbook.figures.pictures import (
     wrong_share,
 )
 from segbook.figures.style import STYLE, panel, sized
+from segbook.widgets.sent import drawn, packed, plain
 from segbook.widgets.widget import Widget, png, sources
 from segkit.losses import cross_entropy, dice
 from segkit.metrics import POLICIES, ConfusionMatrix
@@ -108,12 +107,12 @@ class IoUPainter(Widget):
             )
         super().__init__()
         given = dict(
-            truth=zlib.compress(self._truth.tobytes()),
+            truth=packed(self._truth),
             image=b"" if self._image is None else png(Image.fromarray(self._image)),
             width=width,
             height=height,
             classes=[text.one_line(name) for name in classes],
-            palette=[[int(value) for value in colour] for colour in palette],
+            palette=plain(palette),
             policies=list(OF_ONE_IMAGE.items()),
         )
         for name, value in given.items():
@@ -208,9 +207,7 @@ class IoUPainter(Widget):
                 told.text(0.04, high, what, va="top", weight=weight)
                 told.text(1, high, value, va="top", ha="right", weight=weight)
             figure.legend(handles=patches, loc="outside lower center", ncols=across)
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format="png", bbox_inches="tight")
-        return png(Image.open(drawn).convert("RGB").quantize(256, kmeans=3))
+            return drawn(figure)
 
 
 def _percent(value: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from segbook import text
 from segbook.figures.overlays import comparison, overlay
 from segbook.figures.palettes import distinct_palette
 from segbook.figures.pictures import Colour, Picture, array, check_classes, label_map, picture
+from segbook.widgets.sent import check_index, drawn, listed, packed, plain
 from segbook.widgets.widget import Widget, png, sources
 from segkit.outputs import IGNORE
 
@@ -107,9 +107,9 @@ class MaskExplorer(Widget):
         distinct = distinct_palette(classes)
         palette = distinct if palette is None else palette
         check_classes(classes, palette)
-        images, truths = _listed(image, 3), _listed(truth, 2)
-        predictions = None if prediction is None else _listed(prediction, 2)
-        maps = None if probs is None else _listed(probs, 3)
+        images, truths = listed(image, 3), listed(truth, 2)
+        predictions = None if prediction is None else listed(prediction, 2)
+        maps = None if probs is None else listed(probs, 3)
         labels = ("truth", truths), ("prediction", predictions), ("probs", maps)
         for what, given in (*labels, ("names", names)):
             if given is not None and len(given) != len(images):
@@ -129,7 +129,7 @@ class MaskExplorer(Widget):
         )
         super().__init__(**settings)
         self.set_trait("classes", [text.one_line(name) for name in classes])
-        self.set_trait("palette", [[int(value) for value in colour] for colour in palette])
+        self.set_trait("palette", plain(palette))
         self.set_trait("distinct", [list(colour) for colour in distinct])
         self.set_trait("layers", list(LAYERS if self._predictions else LAYERS[:1]))
         self.set_trait(
@@ -140,11 +140,9 @@ class MaskExplorer(Widget):
                     "height": seen.shape[0],
                     "width": seen.shape[1],
                     "image": png(Image.fromarray(seen)),
-                    "truth": zlib.compress(self._truths[i].tobytes()),
-                    "prediction": (
-                        zlib.compress(self._predictions[i].tobytes()) if self._predictions else None
-                    ),
-                    "probs": zlib.compress(_likeliest(shares[i])) if shares else None,
+                    "truth": packed(self._truths[i]),
+                    "prediction": (packed(self._predictions[i]) if self._predictions else None),
+                    "probs": packed(_likeliest(shares[i])) if shares else None,
                 }
                 for i, seen in enumerate(self._pictures)
             ],
@@ -170,10 +168,7 @@ class MaskExplorer(Widget):
 
     @traitlets.validate("index")
     def _index_exists(self, proposal: dict) -> int:
-        if not 0 <= proposal["value"] < len(self._pictures):
-            allowed = f"0..{len(self._pictures) - 1}"
-            raise ValueError(f"there is no image {proposal['value']}; allowed are {allowed}")
-        return proposal["value"]
+        return check_index(proposal["value"], len(self._pictures), "image")
 
     @traitlets.validate("pins")
     def _pixels_exist(self, proposal: dict) -> list[list[int]]:
@@ -214,13 +209,8 @@ class MaskExplorer(Widget):
             figure = overlay(
                 self._pictures[i], self._truths[i], *args, title=title, borders=borders
             )
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", bbox_inches="tight")
-        if self.grey:
-            return png(Image.open(drawn).convert("L"))
-        # 256 colours are enough to look at, and keep an executed notebook small. Without k-means
-        # the photograph's colours push those of rare classes together.
-        return png(Image.open(drawn).convert("RGB").quantize(256, kmeans=3))
+        shown = drawn(figure)
+        return png(Image.open(io.BytesIO(shown)).convert("L")) if self.grey else shown
 
 
 def _probabilities(given: ArrayLike, shape: tuple[int, int, int]) -> NDArray:
@@ -233,15 +223,8 @@ def _probabilities(given: ArrayLike, shape: tuple[int, int, int]) -> NDArray:
     return values
 
 
-def _likeliest(probs: NDArray) -> bytes:
+def _likeliest(probs: NDArray) -> NDArray[np.uint8]:
     """Ids of the likeliest classes, then their probabilities in 0..255: both (k, H, W), uint8."""
     order = np.argsort(-probs, axis=0, kind="stable")[:LIKELIEST]
     shares = np.take_along_axis(probs, order, 0) * 255
-    return order.astype(np.uint8).tobytes() + shares.round().clip(0, 255).astype(np.uint8).tobytes()
-
-
-def _listed(values: Any, dimensions: int) -> list[Any]:
-    """A list of images or maps from one, a list of them, or a batch."""
-    if isinstance(values, list | tuple):
-        return list(values)
-    return list(array(values)) if array(values).ndim > dimensions else [values]
+    return np.stack([order, shares.round().clip(0, 255)]).astype(np.uint8)

@@ -30,9 +30,9 @@ async function inflate(view) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** A bitmap to draw out of PNG bytes. Numbers come by `inflate`: a browser may change colours. */
-const decodeImage = (view) =>
-  createImageBitmap(new Blob([toBytes(view)], { type: "image/png" }), { colorSpaceConversion: "none" });
+/** A bitmap to draw out of a picture's bytes. Numbers come by `inflate`: a browser may change colours. */
+const decodeImage = (view, type = "image/png") =>
+  createImageBitmap(new Blob([toBytes(view)], { type }), { colorSpaceConversion: "none" });
 
 /** A share in percent, one digit; "none" of nothing. */
 const percent = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "none");

@@ -34,12 +34,6 @@ function scoreLabels(prediction, truth, classes, ignore) {
 /** A share as a reader sees it; a dash where there is none. */
 const hundredth = (share) => (Number.isNaN(share) ? "–" : (100 * share).toFixed(1));
 
-const openPicture = (view, type = "image/png") =>
-  createImageBitmap(new Blob([toBytes(view)], { type }), { colorSpaceConversion: "none" });
-
-/** The colour of a class beside its name. */
-const classSwatch = (id, palette, ignore) => new ClassList([], palette, ignore).swatch(id);
-
 /** One of several, as buttons in a row: `{node, show(value)}`. */
 function choiceOf(label, values, pick, names = {}) {
   const node = segments(values.map((value) => [value, names[value] ?? value]), pick, label);

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +11,13 @@ import torch
 import traitlets
 from matplotlib import rc_context
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from segbook import text
 from segbook.figures.overlays import legend_patches, longest, show
 from segbook.figures.pictures import Colour, array, check_classes, label_map, label_picture
 from segbook.figures.style import STYLE, panel, sized
-from segbook.widgets.widget import Widget, png, sources
+from segbook.widgets.sent import check_index, drawn, packed, plain
+from segbook.widgets.widget import Widget, sources
 from segkit.metrics import ConfusionMatrix, oracle_labels
 from segkit.outputs import IGNORE
 
@@ -109,15 +107,15 @@ class StrideExplorer(Widget):
         super().__init__()
         self.set_trait("strides", steps)
         self.set_trait("classes", [text.one_line(name) for name in classes])
-        self.set_trait("palette", [[int(value) for value in colour] for colour in palette])
+        self.set_trait("palette", plain(palette))
         self.set_trait("overall", [_scores(every) for every in all_of])
         samples = [
             {
                 "name": "" if names is None else text.one_line(names[i]),
                 "height": ids.shape[0],
                 "width": ids.shape[1],
-                "truth": zlib.compress(ids.tobytes()),
-                "oracles": [zlib.compress(labels.tobytes()) for labels in self._oracles[i]],
+                "truth": packed(ids),
+                "oracles": [packed(labels) for labels in self._oracles[i]],
                 "scores": scores[i],
             }
             for i, ids in enumerate(self._masks)
@@ -135,10 +133,7 @@ class StrideExplorer(Widget):
 
     @traitlets.validate("index")
     def _index_exists(self, proposal: dict) -> int:
-        if not 0 <= proposal["value"] < len(self._masks):
-            allowed = f"0..{len(self._masks) - 1}"
-            raise ValueError(f"there is no mask {proposal['value']}; allowed are {allowed}")
-        return proposal["value"]
+        return check_index(proposal["value"], len(self._masks), "mask")
 
     def __repr__(self) -> str:
         """What is in it, the same in every run, so that executed notebooks can be compared."""
@@ -173,9 +168,7 @@ class StrideExplorer(Widget):
             for axis in axes[len(panels) :]:
                 axis.set_axis_off()
             figure.legend(handles=patches, loc="outside lower center", ncols=across)
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format="png", bbox_inches="tight")
-        return png(Image.open(drawn).convert("RGB").quantize(256, kmeans=3))
+            return drawn(figure)
 
 
 def _scores(matrix: ConfusionMatrix) -> dict[str, Any]:

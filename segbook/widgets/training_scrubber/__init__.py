@@ -12,7 +12,7 @@ from segbook.figures.filmstrip import filmstrip, image_miou
 from segbook.figures.pictures import check_classes, label_map
 from segbook.runs.folder import RunFolder
 from segbook.runs.recording import open_recording
-from segbook.widgets.sent import drawn, jpeg, packed, plain
+from segbook.widgets.sent import check_index, drawn, jpeg, packed, plain
 from segbook.widgets.widget import Widget, sources
 from segkit.outputs import IGNORE
 
@@ -104,9 +104,7 @@ class TrainingScrubber(Widget):
         found = self._recording
         name, value = proposal["trait"].name, proposal["value"]
         count = len(found.steps if name == "frame" else found.photographs)
-        if not 0 <= value < count:
-            raise ValueError(f"there is no {name} {value}; allowed are 0..{count - 1}")
-        return value
+        return check_index(value, count, name)
 
     def __repr__(self) -> str:
         """What is in it, the same in every run, so that executed notebooks can be compared."""

@@ -42,7 +42,7 @@ function roundUp(value) {
 async function openPhotograph(one, { classes, palette, ignore }) {
   const { width, height } = one;
   const [image, truth, ...frames] = await Promise.all([
-    openPicture(one.image, "image/jpeg"), inflate(one.truth), ...one.frames.map(inflate),
+    decodeImage(one.image, "image/jpeg"), inflate(one.truth), ...one.frames.map(inflate),
   ]);
   return {
     width, height, image, truth, frames,
@@ -60,10 +60,11 @@ function render({ model, el }) {
   let seen = null; // the photograph that is shown
   let probe = null;
   let playing = null;
+  const known = new ClassList(classes, palette, ignore);
   const put = (key, value) => change(model, key, value);
 
   const canvas = make("canvas", { tabIndex: 0, role: "img" });
-  const mark = make("div", { className: "mark", hidden: true });
+  const mark = make("div", { className: "cross", hidden: true });
   const stage = make("div", { className: "stage" }, canvas, mark);
   const slider = make("input", { type: "range", min: 0, max: steps.length - 1, step: 1, "aria-label": "step" });
   const told = make("output");
@@ -81,13 +82,12 @@ function render({ model, el }) {
   const root = make("div", { className: "segbook-widget segbook-scrubber" },
     make("div", { className: "heading" }, model.get("heading")),
     make("div", { className: "bar" }, layer.node,
-      make("label", { className: "slide" }, "opacity ", opacity), pages),
+      make("label", { className: "range" }, "opacity ", opacity), pages),
     make("div", { className: "time" }, play, slider, told),
     readout,
     make("div", { className: "beside" }, make("div", { className: "pictured" }, stage),
       make("div", { className: "measured" }, chart, curves, table)));
   el.append(root);
-  const title = (id) => (id === ignore ? "void" : classes[id]);
 
   const across = (step) => CHART.left + along(step, total) * (CHART.width - CHART.left - CHART.right);
   const up = (share) => CHART.height - CHART.bottom - share * (CHART.height - CHART.bottom - CHART.top);
@@ -146,10 +146,10 @@ function render({ model, el }) {
     }
     const i = probe[1] * seen.width + probe[0];
     for (const [name, id] of [["truth", seen.truth[i]], ["predicted", seen.frames[model.get("frame")][i]]]) {
-      readout.append(classSwatch(id, palette, ignore), make("span", {}, `${name} `, make("b", {}, title(id))));
+      readout.append(known.swatch(id), make("span", {}, `${name} `, make("b", {}, known.title(id))));
     }
     const since = settledSince(seen.frames.map((ids) => ids[i]));
-    readout.append(make("span", {}, `called ${title(seen.frames.at(-1)[i])} since step ${steps[since]}`));
+    readout.append(make("span", {}, `called ${known.title(seen.frames.at(-1)[i])} since step ${steps[since]}`));
   }
 
   /** All that hangs on the step: picture, marker, numbers, the classes' bars. */
@@ -177,7 +177,7 @@ function render({ model, el }) {
       make("tbody", {}, ...there.map((id) => {
         const measure = make("div", { className: "measure" });
         measure.style.width = `${100 * (score.iou[id] || 0)}%`;
-        return make("tr", {}, make("td", {}, classSwatch(id, palette, ignore), classes[id]), make("td", {}, measure),
+        return make("tr", {}, make("td", {}, known.swatch(id), classes[id]), make("td", {}, measure),
           make("td", {}, hundredth(score.iou[id])));
       })));
     draw();

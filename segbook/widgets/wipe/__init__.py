@@ -23,7 +23,7 @@ from segbook.figures.pictures import (
     wrong_share,
 )
 from segbook.figures.style import panel, sized, styled
-from segbook.widgets.sent import drawn, listed, packed, plain
+from segbook.widgets.sent import check_index, drawn, listed, packed, plain
 from segbook.widgets.widget import Widget, png, sources
 from segkit.outputs import IGNORE
 
@@ -161,11 +161,7 @@ class Wipe(Widget):
 
     @traitlets.validate("index")
     def _index_exists(self, proposal: dict) -> int:
-        if not 0 <= proposal["value"] < len(self._left):
-            raise ValueError(
-                f"there is no pair {proposal['value']}; allowed are 0..{len(self._left) - 1}"
-            )
-        return proposal["value"]
+        return check_index(proposal["value"], len(self._left), "pair")
 
     def __repr__(self) -> str:
         """What is in it, the same in every run, so that executed notebooks can be compared."""

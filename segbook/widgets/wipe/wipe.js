@@ -4,11 +4,11 @@
 async function openPair(pair, { palette, ignore, classes }) {
   const { width, height } = pair;
   if (!classes.length) {
-    const sides = await Promise.all([openPicture(pair.left), openPicture(pair.right)]);
+    const sides = await Promise.all([decodeImage(pair.left), decodeImage(pair.right)]);
     return { width, height, sides, layers: { prediction: sides } };
   }
   const [image, truth, ...ids] = await Promise.all([
-    pair.image ? openPicture(pair.image) : null,
+    pair.image ? decodeImage(pair.image) : null,
     pair.truth ? inflate(pair.truth) : null,
     inflate(pair.left), inflate(pair.right),
   ]);
@@ -39,29 +39,29 @@ function render({ model, el }) {
   let probe = null;
   let row = null; // that the keyboard asks about
   let dragged = false;
+  const known = new ClassList(classes, palette, ignore);
   const put = (key, value) => change(model, key, value);
 
   const canvas = make("canvas", { tabIndex: 0, role: "img" });
   const line = make("div", { className: "line" });
-  const mark = make("div", { className: "mark", hidden: true });
+  const mark = make("div", { className: "cross", hidden: true });
   const sides = ["left", "right"].map((side, k) => make("div", { className: `side ${side}` }, names[k]));
   const stage = make("div", { className: "stage" }, canvas, line, ...sides, mark);
   const slider = make("input", { type: "range", min: 0, max: 100, step: 1, "aria-label": "line" });
   const opacity = make("input", { type: "range", min: 0, max: 100, step: 1 });
   const amount = make("output");
-  const strength = make("label", { className: "slide" }, "opacity ", opacity, amount);
+  const strength = make("label", { className: "range" }, "opacity ", opacity, amount);
   const layer = choiceOf("layer", model.get("layers"), (value) => put("layer", value));
   layer.node.hidden = model.get("layers").length < 2;
   const pages = pager(pairs.length, (index) => put("index", index), "pair");
   const bar = make("div", { className: "bar" }, layer.node,
-    make("label", { className: "slide" }, "line ", slider), strength, pages);
+    make("label", { className: "range" }, "line ", slider), strength, pages);
   const readout = make("div", { className: "readout", "aria-live": "polite" });
   const table = make("table", { className: "scores" });
   const shown = make("div", { className: "pictured" }, stage);
   const root = make("div", { className: "segbook-widget segbook-wipe" }, bar, readout,
     make("div", { className: "beside" }, shown, table));
   el.append(root);
-  const title = (id) => (id === ignore ? "void" : classes[id]);
 
   function draw() {
     if (!pair) return;
@@ -105,10 +105,10 @@ function render({ model, el }) {
       return;
     }
     const i = probe[1] * pair.width + probe[0];
-    pair.ids.forEach((ids, k) => readout.append(classSwatch(ids[i], palette, ignore),
-      make("span", {}, `${names[k]} `, make("b", {}, title(ids[i])))));
-    if (pair.truth) readout.append(classSwatch(pair.truth[i], palette, ignore),
-      make("span", {}, "truth ", make("b", {}, title(pair.truth[i]))));
+    pair.ids.forEach((ids, k) => readout.append(known.swatch(ids[i]),
+      make("span", {}, `${names[k]} `, make("b", {}, known.title(ids[i])))));
+    if (pair.truth) readout.append(known.swatch(pair.truth[i]),
+      make("span", {}, "truth ", make("b", {}, known.title(pair.truth[i]))));
     readout.append(make("span", {}, `x ${probe[0]}, y ${probe[1]}`));
   }
 
@@ -123,7 +123,7 @@ function render({ model, el }) {
     const numbers = (values) => values.map((value, k) => make("td",
       { className: Number(hundredth(value)) > Number(hundredth(values[1 - k])) ? "better" : "" }, hundredth(value)));
     const rows = [...present].sort((a, b) => a - b).map((id) => make("tr", {},
-      make("td", {}, classSwatch(id, palette, ignore), id === ignore ? "void (not counted)" : title(id)),
+      make("td", {}, known.swatch(id), id === ignore ? "void (not counted)" : known.title(id)),
       ...(pair.scores ? (id === ignore ? [make("td"), make("td")] : numbers(pair.scores.map((one) => one.iou[id]))) : [])));
     if (pair.scores) rows.push(make("tr", { className: "mean" }, make("td", {}, "mean"),
       ...pair.scores.map((one) => make("td", {}, hundredth(one.miou)))));
