@@ -70,6 +70,8 @@ class Widget(anywidget.AnyWidget):
         title: of its page.
     """
 
+    _esm: ClassVar[str]
+    _css: ClassVar[str]
     state: ClassVar[tuple[str, ...]] = ()
     title: ClassVar[str] = ""
 
