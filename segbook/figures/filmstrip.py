@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,14 +112,14 @@ def filmstrip(
 
 def _draw_curves(
     figure: Figure,
-    place: object,
+    place: Any,
     losses: Sequence[tuple[int, float]],
     miou: Sequence[tuple[int, float]],
     policy: str,
     marked: Sequence[int],
 ) -> None:
     """Loss and mIoU over the steps, on a logarithmic axis; dotted where the pictures are."""
-    axes = figure.add_subplot(place)  # pyright: ignore[reportArgumentType]
+    axes = figure.add_subplot(place)
     for step in marked:
         axes.axvline(step, color=GREY, linewidth=0.8, linestyle=":")
     if losses:

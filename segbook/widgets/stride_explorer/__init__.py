@@ -79,7 +79,7 @@ class StrideExplorer(Widget):
         # Maps of different sizes are a list, of which numpy could make no array.
         given: Any = mask
         if not (isinstance(given, list | tuple) and given and array(given[0]).ndim == 2):
-            given = array(mask)
+            given = array(given)
             given = [given] if given.ndim == 2 else list(given)
         self._masks = [label_map(one, len(classes), what="masks") for one in given]
         if not self._masks or not all(ids.size for ids in self._masks):
