@@ -103,8 +103,13 @@ def ocrnet_hrnet_w48_ade20k() -> Recipe:
 
 
 def ocrnet_hrnet_w18_small_camvid_cpu() -> Recipe:
-    """OCRNet on the small HRNet-W18 on CamVid by the CPU recipe of U-Net."""
-    return variant(unet_resnet18_camvid_cpu(), "ocrnet_hrnet_w18_small")
+    """OCRNet on the small HRNet-W18 on CamVid by the CPU recipe of U-Net, in half of its steps."""
+    return variant(
+        unet_resnet18_camvid_cpu(),
+        "ocrnet_hrnet_w18_small",
+        steps=900,  # ours: a step takes twice U-Net's time
+        evaluate_every=90,
+    )
 
 
 def ocrnet_synthetic() -> Recipe:
