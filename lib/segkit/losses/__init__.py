@@ -1,5 +1,6 @@
 """Losses: pure functions of (logits, labels), and `combine` for a network's auxiliary outputs."""
 
+from segkit.losses.border_weights import border_weights
 from segkit.losses.class_weights import inverse_log_frequency_weights, median_frequency_weights
 from segkit.losses.combine import AuxLoss, combine, labels_at
 from segkit.losses.cross_entropy import (
@@ -14,6 +15,7 @@ from segkit.losses.overlap import dice, jaccard, tversky
 __all__ = [
     "AuxLoss",
     "bootstrapped_cross_entropy",
+    "border_weights",
     "combine",
     "cross_entropy",
     "dice",

@@ -1,10 +1,11 @@
-"""Metrics: one int64 confusion matrix and its mIoU policies; boundary IoU; fast label maps."""
+"""Metrics: one int64 confusion matrix and its mIoU policies; boundary IoU; counting; label maps."""
 
 from segkit.metrics.boundary import boundary_iou, inner_boundary
 from segkit.metrics.confusion import ConfusionMatrix
 from segkit.metrics.labels import argmax, argmax_resized
 from segkit.metrics.oracle import oracle_labels, oracle_matrix
 from segkit.metrics.policies import POLICIES
+from segkit.metrics.regions import count_regions
 
 __all__ = [
     "POLICIES",
@@ -12,6 +13,7 @@ __all__ = [
     "argmax",
     "argmax_resized",
     "boundary_iou",
+    "count_regions",
     "inner_boundary",
     "oracle_labels",
     "oracle_matrix",
