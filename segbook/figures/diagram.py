@@ -54,8 +54,9 @@ def diagram(
     The network is run once without values, on the meta device, in evaluation; nothing of it is
     changed. A box is a part: as high as the square root of its map, as wide as the logarithm of its
     channels, in the colour of its stride; parts of one stride stand in one row. Below a box stand
-    its name, its channels and its share of the parameters. Norms, activations and pooling belong to
-    the part before them. Heads that only work in training are named, not drawn.
+    its name, its channels, its share of the parameters and the rates of its atrous kernels. Norms,
+    activations and pooling belong to the part before them. Heads that only work in training are
+    named, not drawn.
 
     Args:
         model: any network of images or volumes; its first convolution says how many channels.
@@ -404,7 +405,25 @@ def _caption(box: _Box, flow: Flow | None) -> list[tuple[str, str]]:
             share = 100 * part.parameters() / max(flow.parameters, 1)
             if share >= 1:
                 lines.append((f"{share:.0f} %", f'fill="{GREY}"'))
+        if rates := _rates(part):
+            lines.append((rates, f'fill="{GREY}"'))
     return lines
+
+
+def _rates(part: Part) -> str:
+    """The distances between the taps of its kernels, where they have holes; else ""."""
+    found = [
+        rate
+        for module in part.modules
+        for each in module.modules()
+        if isinstance(each, nn.Conv2d | nn.Conv3d)
+        for size, rate in zip(each.kernel_size, each.dilation, strict=False)
+        if size > 1
+    ]
+    if max(found, default=1) == 1:
+        return ""
+    least = min(found)
+    return f"rate {least}" if least == max(found) else f"rates {least}\N{EN DASH}{max(found)}"
 
 
 def _wrapped(name: str) -> list[str]:

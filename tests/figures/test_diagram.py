@@ -146,6 +146,14 @@ class Odd(nn.Module):
         return F.interpolate(self.head(x), images.shape[-2:])
 
 
+def test_kernels_with_holes_are_told_by_their_rates():
+    captions = [e.text for e in ET.fromstring(drawn("deeplab_v2_vgg16").svg).iter(f"{SVG}text")]
+    assert [text for text in captions if text and text.startswith("rate")] == [
+        "rates 1\N{EN DASH}2", "rate 6", "rate 12", "rate 18", "rate 24",
+    ]  # fmt: skip
+    assert ">rate" not in drawn("unet", (64, 64)).svg
+
+
 def test_strange_names_and_repeated_calls():
     model = Odd()
     before = {name: value.clone() for name, value in model.state_dict().items()}
