@@ -12,16 +12,17 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from segbook.runs.recording import PUBLISHED
 from segkit import data, load_model, transforms
 from segkit.catalog import Source
+from segkit.data import camvid
 from segkit.metrics import ConfusionMatrix
 from segkit.models.ocrnet import OCRNet, Regions
 
@@ -59,16 +60,20 @@ def write(source: Source, folder: str | os.PathLike[str]) -> Path:
     """
     network, header = load_model(source)
     classes = list(header.get("classes", ()))
-    if not isinstance(network, OCRNet) or classes != list(data.camvid.CLASSES):
+    if not isinstance(network, OCRNet) or classes != list(camvid.CLASSES):
         raise ValueError(
             "regions are recorded of an OCRNet with CamVid's classes; these weights are of "
             f"{type(network).__name__} with {len(classes)} classes: give another file"
         )
     prepare = transforms.evaluate(**header["normalisation"])
     scores: list[Tensor] = []  # by the region head; its maps only compare pixels with each other
-    network.region_head.register_forward_hook(lambda module, given, made: scores.append(made))
+
+    def keep(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+        scores.append(made)
+
+    network.region_head.register_forward_hook(keep)
     counts = {kind: ConfusionMatrix(len(classes)) for kind in ("first prediction", "answer")}
-    kept: dict[str, NDArray] = {}
+    kept: dict[str, Any] = {}
     for k, name in enumerate(PHOTOGRAPHS):
         image, mask = data.photograph(name)
         ready = prepare(image, mask)[0][None]
@@ -84,9 +89,10 @@ def write(source: Source, folder: str | os.PathLike[str]) -> Path:
     if metric.get("value") is not None:
         about += f", {metric.get('split')} mIoU {100 * metric['value']:.1f}"
     said = {"about": about, "miou": {kind: one.miou() for kind, one in counts.items()}}
+    kept["said"] = np.array(json.dumps(said))
     path = Path(folder) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, said=np.array(json.dumps(said)), **kept)
+    np.savez_compressed(path, allow_pickle=False, **kept)
     return path
 
 
