@@ -144,3 +144,14 @@ def test_the_script_looks_up_what_python_does(computed):
     assert found["share"] == [0.5, 0.25]
     assert found["sum"] == [0.5, 0.125]
     assert found["digits"] == ["0.000123", "12.3", "1"]
+
+
+def test_the_picture_shows_who_asks():
+    one = AttentionPointer(IMAGE, weights(24, 24), grid=GRID, pixels=[(2, 2), (30, 20)])
+    named = AttentionPointer(
+        IMAGE, weights(24, 24), grid=GRID, pixels=[(2, 2), (30, 20)], asking=["a", "b"]
+    )
+    assert [axes.get_title(loc="left") for axes in named._drawn_asks().axes[:2]] == ["1: a", "2: b"]
+    assert named.snapshot() != one.snapshot()
+    with pytest.raises(ValueError, match="1 askers are named but 2 pixels ask"):
+        AttentionPointer(IMAGE, weights(24, 24), grid=GRID, pixels=[(2, 2), (3, 3)], asking=["a"])

@@ -9,6 +9,7 @@ from typing import Any, cast
 import matplotlib
 import numpy as np
 import traitlets
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ from segkit.outputs import IGNORE
 
 HEAT = "magma"
 """The colour map: its lightness rises evenly, which every eye and every printer keeps."""
+FAINTEST = 0.35
+"""Of the heat's opacity, what lies over a place that is not attended to: it stays to be seen."""
 Pixel = tuple[int, int]
 Asked = Callable[[int, int], ArrayLike]
 
@@ -54,7 +57,8 @@ class AttentionPointer(Widget):
         labels: class ids (H, W) of the image's pixels, 255 for void: tells the shares by class.
         classes: names of the classes of ``labels``.
         palette: their colours, RGB in 0..255.
-        pixels: (x, y) of pixels that the static picture asks; None takes three.
+        pixels: (x, y) of pixels that ask in the static picture; None takes three.
+        asking: what stands at these pixels, for the static picture's titles.
         most_bytes: of weights that are sent. Where there are more, fewer queries may be asked and
             neighbouring keys are added up.
 
@@ -125,6 +129,7 @@ class AttentionPointer(Widget):
         classes: Sequence[str] = (),
         palette: Sequence[Colour] = (),
         pixels: Sequence[Pixel] | None = None,
+        asking: Sequence[str] = (),
         most_bytes: int = 2_000_000,
         **settings: Any,
     ) -> None:
@@ -177,6 +182,9 @@ class AttentionPointer(Widget):
         for x, y in self._pixels:
             if not (0 <= x < width and 0 <= y < height):
                 raise ValueError(f"there is no pixel ({x}, {y}) in {height}x{width}")
+        if asking and len(asking) != len(self._pixels):
+            raise ValueError(f"{len(asking)} askers are named but {len(self._pixels)} pixels ask")
+        self._asking = [text.one_line(name) for name in asking]
         for name, value in {"kind": kind, "size": [height, width], **fields}.items():
             self.set_trait(name, value)
         several = names or [f"map {i + 1}" for i in range(len(self._maps))]
@@ -251,68 +259,100 @@ class AttentionPointer(Widget):
         return weights if self.kind == "regions" else weights.reshape(self.key_grid)
 
     def snapshot(self) -> bytes:
-        """What three pixels attend to, or the maps, beside the image.
+        """Each asker from near, and below it whom it attends to; or the maps beside the image.
 
         Returns:
             PNG bytes.
         """
-        return drawn(self._drawn())
+        return drawn(self._drawn_maps() if self.kind == "maps" else self._drawn_asks())
 
     @styled
-    def _drawn(self) -> Figure:
-        panels: list[tuple[str, NDArray, Pixel | None]] = []
-        if self.kind == "maps":
-            panels = [(name, one, None) for name, one in zip(self.names, self._maps, strict=True)]
-        else:
-            for pixel in self._pixels:
-                weights = self.asked(pixel)
-                if self.kind == "pairs":
-                    title = f"at most {100 * weights.max():.2g} % on a cell"
-                    panels.append((title, weights, pixel))
-                else:
-                    best = np.argsort(-weights, kind="stable")[:2]
-                    named = [f"{100 * weights[k]:.0f} % {self.names[k]}" for k in best]
-                    title = ", ".join(named[: 1 + bool(weights[best[-1]] >= 0.01)])
-                    panels.append((title, _weighted(weights, self._maps), pixel))
-        columns = min(len(panels) + 1, 4)
-        rows = -(-(len(panels) + 1) // columns)
-        each = 9.6 / columns * panel(self._seen.shape[:2]) + 0.27
-        figure = sized(9.6, each * rows + 0.55)
-        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    def _drawn_asks(self) -> Figure:
+        columns = min(len(self._pixels), 3)
+        rows = 2 * -(-len(self._pixels) // columns)
+        each = 9.6 / max(columns, 2) * panel(self._seen.shape[:2]) + 0.27
+        figure = self._figure(each * rows + 0.55)
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.ravel():
+            axes.set_axis_off()
+        for k, (x, y) in enumerate(self._pixels):
+            near, far = grid[2 * (k // columns) : 2 * (k // columns) + 2, k % columns]
+            named = self._asking[k] if self._asking else f"x {x}, y {y}"
+            seen, (left, top) = _around(self._seen, (x, y))
+            show(near, seen, f"{k + 1}: {named}")
+            weights = self.asked((x, y))
+            values = _weighted(weights, self._maps) if self.kind == "regions" else weights
+            show(far, self._heated(values, 0.0, values.max()), self._told(weights))
+            for axes, place in ((near, (x - left, y - top)), (far, (x, y))):
+                _ring(axes, place)
+        self._scale_below(figure, 0.0, 1.0, "share of the largest attention weight in the picture")
+        return figure
+
+    def _told(self, weights: NDArray) -> str:
+        """Of whom most is heard: two classes or regions, in percent."""
+        shares, names = weights, self.names
+        if self.kind == "pairs":
+            if self._labels is None:
+                return f"at most {100 * weights.max():.2g} % on a cell"
+            places, names = _at_cells(self._labels, self.key_grid), self.classes
+            shares = np.array([weights[places == k].sum() for k in range(len(names))])
+        best = np.argsort(-shares, kind="stable")[:2]
+        told = [f"{100 * shares[k]:.0f} % {names[k]}" for k in best]
+        return "hears " + ", ".join(told[: 1 + bool(shares[best[-1]] >= 0.01)])
+
+    @styled
+    def _drawn_maps(self) -> Figure:
+        columns = min(len(self._maps) + 1, 4)
+        rows = -(-(len(self._maps) + 1) // columns)
+        figure = self._figure((9.6 / columns * panel(self._seen.shape[:2]) + 0.27) * rows + 0.55)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid:
             axes.set_axis_off()
         show(grid[0], self._seen, "image")
-        low, high = _scale(self._maps) if self.kind == "maps" else (0.0, 1.0)
-        for axes, (title, values, pixel) in zip(grid[1:], panels, strict=False):
-            top = high if self.kind == "maps" else values.max()
-            show(axes, self._heated(values, low, top), title)
-            if pixel is None:
-                continue
-            for axis in (axes, grid[0]):
-                axis.plot(*pixel, "o", markersize=8, mfc="none", mec="white", markeredgewidth=2)
-                axis.plot(*pixel, "o", markersize=10, mfc="none", mec="black", markeredgewidth=0.8)
-        box = {"boxstyle": "round,pad=0.15", "facecolor": "black", "alpha": 0.6, "linewidth": 0}
-        label: dict[str, Any] = {"color": "white", "fontsize": 8, "bbox": box}
-        for axes, pixel in zip(grid[1:], self._pixels, strict=False):
-            if self.kind != "maps":
-                number = self._pixels.index(pixel) + 1
-                grid[0].annotate(str(number), pixel, (7, 5), textcoords="offset points", **label)
-                axes.set_title(f"{number}: {axes.get_title(loc='left')}", fontsize=8.5)
-        scale = ScalarMappable(Normalize(low, high), HEAT)
-        named = "value" if self.kind == "maps" else "share of the largest weight in each picture"
-        figure.colorbar(
-            scale, ax=[*grid], orientation="horizontal", label=named, fraction=0.05, aspect=60
-        )
+        low, high = _scale(self._maps)
+        for axes, name, values in zip(grid[1:], self.names, self._maps, strict=False):
+            show(axes, self._heated(values, low, high), name)
+        self._scale_below(figure, low, high, "value")
         return figure
+
+    def _figure(self, height: float) -> Figure:
+        figure = sized(9.6, height)
+        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+        return figure
+
+    def _scale_below(self, figure: Figure, low: float, high: float, label: str) -> None:
+        scale = ScalarMappable(Normalize(low, high), HEAT)
+        below = {"orientation": "horizontal", "fraction": 0.05, "aspect": 60}
+        figure.colorbar(scale, ax=figure.axes, label=label, **below)
 
     def _heated(self, values: NDArray, low: float, high: float) -> Picture:
         height, width = self._seen.shape[:2]
         share = ((values - low) / (high - low or 1)).clip(0, 1)
         cells = _heat_colours()[(255 * share).round().astype(int)]
-        large = np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.NEAREST))
+        least = 1.0 if self.kind == "maps" else FAINTEST
+        cover = (255 * (least + (1 - least) * share)).astype(np.uint8)
+        large, over = (
+            np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.NEAREST))
+            for one in (cells, cover)
+        )
+        alpha = self.opacity * over[..., None] / 255
         grey = self._seen.mean(2, keepdims=True)
-        return (grey * (1 - self.opacity) + large * self.opacity).round().astype(np.uint8)
+        return (grey * (1 - alpha) + large * alpha).round().astype(np.uint8)
+
+
+def _around(image: Picture, pixel: Pixel) -> tuple[Picture, Pixel]:
+    """A third of an image's sides around a pixel, and where its corner (x, y) lies."""
+    corner = []
+    for place, size in zip(pixel, image.shape[1::-1], strict=True):
+        side = -(-size // 3)
+        corner.append(min(max(place - side // 2, 0), size - side))
+    (left, top), (height, width) = corner, image.shape[:2]
+    return image[top : top + -(-height // 3), left : left + -(-width // 3)], (left, top)
+
+
+def _ring(axes: Axes, pixel: Pixel) -> None:
+    axes.plot(*pixel, "o", markersize=10, mfc="none", mec="white", markeredgewidth=2)
+    axes.plot(*pixel, "o", markersize=12, mfc="none", mec="black", markeredgewidth=0.8)
 
 
 def _is_list_of_maps(maps: Sequence[Any]) -> bool:

@@ -72,8 +72,8 @@ function greyed(bitmap, width, height) {
   return canvas;
 }
 
-/** Numbers as colours, one pixel a cell. */
-function heat(values, [height, width], low, high, colours) {
+/** Numbers as colours, one pixel a cell; the least is as opaque as that. */
+function heat(values, [height, width], low, high, colours, least) {
   const canvas = make("canvas", { width, height });
   const context = canvas.getContext("2d");
   const picture = context.createImageData(width, height);
@@ -81,7 +81,7 @@ function heat(values, [height, width], low, high, colours) {
   for (let i = 0; i < values.length; i++) {
     const share = Math.round(255 * Math.min(Math.max((values[i] - low) / span, 0), 1));
     for (let c = 0; c < 3; c++) picture.data[4 * i + c] = colours[3 * share + c];
-    picture.data[4 * i + 3] = 255;
+    picture.data[4 * i + 3] = 255 * least + (1 - least) * share;
   }
   context.putImageData(picture, 0, 0);
   return canvas;
@@ -136,7 +136,7 @@ function render({ model, el }) {
     context.drawImage(data.grey, 0, 0);
     context.globalAlpha = model.get("opacity");
     context.imageSmoothingEnabled = false;
-    context.drawImage(heat(values, of, low, high, colours), 0, 0, width, height);
+    context.drawImage(heat(values, of, low, high, colours, ofMaps ? 1 : 0.35), 0, 0, width, height);
   }
 
   function legend(low, high, words) {
