@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from segbook import text
 from segbook.figures.palettes import distinct_palette
-from segbook.figures.pictures import WRONG, Colour, Picture, label_picture
+from segbook.figures.pictures import WRONG, Colour, Picture, hexed, label_picture
 from segbook.figures.style import GREY, INK, PALE, VERMILION, YELLOW, sized, styled
 from segkit.data.classes import distinct
 from segkit.data.images import PictureFile
@@ -59,7 +59,7 @@ def findings(
     """A row for each finding: what, why and the fix, and the worst samples with bad pixels marked.
 
     Of files in images/ or masks/ both halves of the pair are shown. The marked pixels are
-    vermilion, the others of the picture pale; a few that could be missed have rings, and where all
+    violet, the others of the picture pale; a few that could be missed have rings, and where all
     are meant the picture has a frame. A file that is no picture any more is an empty tile. Names
     start at the folder that holds all of them.
 
@@ -200,10 +200,10 @@ def _draw(axes: Axes, tile: _Tile) -> None:
         if len(rows) <= _RINGED:
             axes.plot(
                 (columns + 0.5) * step, (rows + 0.5) * step, "o", clip_on=False,
-                markersize=11, markerfacecolor="none", markeredgecolor=VERMILION,
+                markersize=11, markerfacecolor="none", markeredgecolor=hexed(WRONG),
             )  # fmt: skip
     elif marked is not None:
-        axes.spines[:].set(visible=True, color=VERMILION, linewidth=4)
+        axes.spines[:].set(visible=True, color=hexed(WRONG), linewidth=4)
     axes.imshow(seen, extent=(0, width, height, 0))
     axes.set(xlim=(0, wide), ylim=(tall, 0))
 

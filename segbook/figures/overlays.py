@@ -22,6 +22,7 @@ from segbook.figures.pictures import (
     check_classes,
     class_borders,
     error_picture,
+    hexed,
     label_map,
     label_picture,
     picture,
@@ -29,11 +30,6 @@ from segbook.figures.pictures import (
 )
 from segbook.figures.style import GREY, drawable, panel, sized, styled
 from segkit.outputs import IGNORE
-
-
-def hexed(colour: Colour) -> str:
-    """An RGB colour in 0..255 as matplotlib takes it."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def blend(image: Picture, labels: NDArray, palette: Sequence[Colour], alpha: float) -> Picture:
@@ -293,7 +289,7 @@ def comparison(
 ) -> Figure:
     """Image, truth, prediction and error in one row.
 
-    The error panel shows right pixels in pale grey, wrong ones in vermilion and void ones striped;
+    The error panel shows right pixels in pale grey, wrong ones in violet and void ones striped;
     its title tells the wrong pixels as a share of the labelled ones.
 
     Args:

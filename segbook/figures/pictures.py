@@ -16,8 +16,13 @@ Picture = NDArray[np.uint8]
 
 VOID_DARK, VOID_LIGHT = (40, 40, 40), (150, 150, 150)
 """The two greys of the stripes that stand for void; no palette has stripes, many have a grey."""
-WRONG: Colour = (213, 94, 0)
-"""Wrong pixels in an error picture: vermilion, seen on grey with any colour vision."""
+WRONG: Colour = (128, 40, 255)
+"""Wrong pixels in an error picture: violet, a colour of no class (see `distinct_palette`)."""
+
+
+def hexed(colour: Colour) -> str:
+    """An RGB colour in 0..255 as matplotlib takes it."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def array(values: ArrayLike) -> NDArray[Any]:
@@ -180,7 +185,7 @@ def class_borders(labels: NDArray) -> NDArray[np.float64]:
 def error_picture(image: Picture, truth: NDArray, prediction: NDArray) -> Picture:
     """Where the prediction is wrong: uint8 RGB, shape (H, W, 3).
 
-    Right pixels show the image in pale grey, wrong ones are vermilion, void ones striped.
+    Right pixels show the image in pale grey, wrong ones are violet, void ones striped.
 
     Args:
         image: uint8 RGB, shape (H, W, 3), as `picture` gives it.

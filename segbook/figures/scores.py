@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from segbook import text
-from segbook.figures.overlays import hexed
-from segbook.figures.pictures import Colour, array, check_classes
+from segbook.figures.pictures import Colour, array, check_classes, hexed
 from segbook.figures.style import BLUE, GREY, INK, PALE, VERMILION, sized, styled
 
 NORMALISE = {

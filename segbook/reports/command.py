@@ -20,7 +20,14 @@ from segbook.text import one_line
     help="Write the best weights in float16, with their record, to this .safetensors file.",
 )
 @click.option("--licence", help="Of the weights: under what terms they may be used.")
-def report(run_name: str, out: Path | None, weights: Path | None, licence: str | None) -> None:
+@click.option(
+    "--own-palette",
+    is_flag=True,
+    help="The data set's own colours, in place of ones that every eye can tell apart.",
+)
+def report(
+    run_name: str, out: Path | None, weights: Path | None, licence: str | None, own_palette: bool
+) -> None:
     """Write a finished RUN to publish: Markdown and pictures, its weights, or both."""
     if not (out or weights):
         raise click.UsageError("give --out, --weights or both")
@@ -30,7 +37,7 @@ def report(run_name: str, out: Path | None, weights: Path | None, licence: str |
     if out:
         from segbook.reports.publish import write_summary
 
-        click.echo(f"wrote {one_line(short(write_summary(folder, out)))}")
+        click.echo(f"wrote {one_line(short(write_summary(folder, out, own_palette=own_palette)))}")
     if weights and licence:
         from segbook.reports.weights import write_weights
 

@@ -32,7 +32,9 @@ NEEDED = (
 """What ``run.json`` must hold; as what, `segbook.runs.record.RunRecord` says."""
 
 
-def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
+def write_summary(
+    folder: RunFolder, out: Path, *, count: int = 4, own_palette: bool = False
+) -> Path:
     """Write a page, ``results.json``, curves, per-class bars and the worst test images.
 
     Of a run that watched photographs its `segbook.runs.recording`, too, and a strip of the first.
@@ -41,6 +43,7 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
         folder: a finished run.
         out: where to; made if it is missing.
         count: how many of the worst images.
+        own_palette: the data set's own colours in place of `figures.distinct_palette`.
 
     Returns:
         The path of the Markdown file.
@@ -54,7 +57,8 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     split = "test" if "test" in state.sets else "val"
     shown = state.sets[split]
-    classes, palette = shown.classes, shown.palette
+    classes = shown.classes
+    palette = list(shown.palette) if own_palette else figures.distinct_palette(classes)
     network = best_model(state, folder)
     normalised = shown.with_transform(build_normalisation(recipe))
 
@@ -88,7 +92,9 @@ def write_summary(folder: RunFolder, out: Path, *, count: int = 4) -> Path:
     watched = None
     if (folder.path / recording.FOLDER).exists():
         found = recording.open_recording(folder)
-        found = dataclasses.replace(found, command=rerun_command(described, folder))
+        found = dataclasses.replace(
+            found, command=rerun_command(described, folder), palette=palette
+        )
         watched = recording.publish(found, out)
         first = watched.photographs[0]
         pictures["filmstrip.png"] = figures.filmstrip(

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segbook.figures.pictures import WRONG
+
 from . import test_mask_explorer
 from .conftest import Visit
 
@@ -91,9 +93,8 @@ def test_the_report_shows_ten_findings(lab: tuple[str, str], tmp_path: Path, vis
     content = base64.b64decode(image.get_attribute("src").partition("base64,")[2])
     picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     assert rows(picture) == ["error"] * 8 + ["warning", "note"]
-    # Beside the bars and frames, pixels of the samples are marked.
     right = picture[:, picture.shape[1] // 2 :].astype(int)
-    assert (np.abs(right - VERMILION).max(-1) <= ROUNDING).sum() > 1000
+    assert (np.abs(right - WRONG).max(-1) <= ROUNDING).sum() > 1000
 
     said = page.locator(".jp-CodeCell .jp-OutputArea-output pre").all_inner_texts()
     report = next(text for text in said if "unreadable_or_truncated" in text)

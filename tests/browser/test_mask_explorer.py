@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from segbook.figures.overlays import blend
+from segbook.figures.pictures import WRONG
 
 from .conftest import Visit
 from .scene import CLASSES, PALETTE, SOURCE, hover, pixels, scene
@@ -205,7 +206,7 @@ def test_page_without_a_kernel(tmp_path: Path, visit: Visit) -> None:
     page.keyboard.press("End")
     shown = pixels(page)
     wrong = (prediction != truth) & (truth != 255)
-    assert (shown == (213, 94, 0)).all(2).tolist() == wrong.tolist()
+    assert (shown == WRONG).all(2).tolist() == wrong.tolist()
     assert (shown == (235, 235, 235)).all(2).tolist() == (prediction == truth).tolist()
     share = f"{100 * wrong.sum() / (truth != 255).sum():.1f} %"
     page.mouse.move(1, 1)

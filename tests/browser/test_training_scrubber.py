@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segbook.figures.pictures import WRONG
+
 from .conftest import Visit
 from .scene import CLASSES, PALETTE, hover, pixels, scene
 
@@ -51,7 +53,7 @@ def test_moved_on_a_page(tmp_path: Path, visit: Visit) -> None:
     assert (pixels(page, CANVAS) == colours[0]).all()
     page.get_by_role("radio", name="error").check()
     shown = pixels(page, CANVAS)
-    assert (shown[(truth != 0) & (truth != 255)] == (213, 94, 0)).all()
+    assert (shown[(truth != 0) & (truth != 255)] == WRONG).all()
     page.get_by_role("radio", name="truth").check()
     assert (pixels(page, CANVAS)[truth != 255] == colours[truth[truth != 255]]).all()
 

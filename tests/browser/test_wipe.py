@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segbook.figures.pictures import WRONG
+
 from .conftest import Visit
 from .scene import CLASSES, PALETTE, hover, pixels, scene
 
@@ -48,7 +50,7 @@ def test_moved_on_a_page(tmp_path: Path, visit: Visit) -> None:
 
     page.get_by_role("radio", name="error").check()
     shown = pixels(page, CANVAS)
-    assert (shown[(right != truth) & (truth != 255)] == (213, 94, 0)).all()
+    assert (shown[(right != truth) & (truth != 255)] == WRONG).all()
     assert (shown[right == truth] == 235).all()
     page.get_by_role("button", name="next pair").click()
     page.wait_for_selector("[data-ready='1']")

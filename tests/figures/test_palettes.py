@@ -9,6 +9,7 @@ import pytest
 
 from segbook.figures import colour_difference, distinct_palette
 from segbook.figures.palettes import VISIONS, ciede2000, lab
+from segbook.figures.pictures import WRONG
 from segkit.data import CamVid, SyntheticStreets, camvid, cityscapes, streets, voc
 from segkit.outputs import IGNORE
 
@@ -117,6 +118,8 @@ def test_any_two_classes_differ_in_colour(vision):
     )
     assert least(distinct_palette(camvid.CLASSES), eleven, vision) >= ENOUGH
     assert least(distinct_palette(cityscapes.CLASSES), nineteen, vision) >= 10.8
+    wrong = [(WRONG, one) for one in distinct_palette(camvid.CLASSES)]
+    assert min(colour_difference(*pair, vision) for pair in wrong) >= ENOUGH
 
 
 def test_classes_of_cityscapes_that_touch_differ():

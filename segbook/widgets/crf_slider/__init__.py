@@ -75,7 +75,7 @@ class CrfSlider(Widget):
         round: how many rounds are shown, 0 for the network's own prediction.
         terms: ``"both"`` kernels, the ``"appearance"`` or the ``"smoothness"`` alone.
         preset: the name of the settings.
-        layer: ``"labels"``, ``"changed"`` (pixels that are no longer what they were, in vermilion)
+        layer: ``"labels"``, ``"changed"`` (pixels that are no longer what they were, in violet)
             or, with a truth, ``"error"``.
         opacity: of the colours over the image, 0..1.
 

@@ -56,7 +56,7 @@ function render({ model, el }) {
     if (kind === "error") options.truth = truth;
     const shown = kind !== "changed" ? paintLabels(after, width, height, options)
       : paintLabels(changedFrom(roundOf(ids, 0, pixels), after), width, height,
-        { palette: [RIGHT_GREY, WRONG_ORANGE], ignore });
+        { palette: [RIGHT_GREY, WRONG_VIOLET], ignore });
     context.drawImage(shown, 0, 0);
   }
 

@@ -7,8 +7,6 @@
 // nothing. Borders between classes are painted over it in the screen's pixels, so that they stay
 // thin.
 
-const RIGHT = [235, 235, 235];
-const WRONG = [213, 94, 0];
 const FLATTEST = 0.2, TALLEST = 1.25; // heights of the stage in its widths
 const NARROWEST = 64; // pixels of the screen that the short side of a picture takes at first
 const LARGEST = 64; // pixels of the screen that a pixel of the picture takes at most
@@ -52,7 +50,7 @@ function paint(scene, layer, hidden, names) {
   if (layer !== "error") return paintIds(layer === "truth" ? truth : prediction, width, height, table);
   // Right, wrong, void; what is hidden goes by the truth, and stays clear.
   const verdicts = truth.map((id, i) => (!table[id] ? 3 : id === names.ignore ? 2 : id === prediction[i] ? 0 : 1));
-  return paintIds(verdicts, width, height, [RIGHT, WRONG, STRIPES]);
+  return paintIds(verdicts, width, height, [RIGHT_GREY, WRONG_VIOLET, STRIPES]);
 }
 
 function render({ model, el }) {
@@ -219,7 +217,7 @@ function render({ model, el }) {
     odds.hidden = !scene.probs;
     if (!probe) {
       const share = scene.prediction
-        ? `${percent(scene.wrong, scene.labelled)} of the labelled pixels are wrong (orange under "error"). ` : "";
+        ? `${percent(scene.wrong, scene.labelled)} of the labelled pixels are wrong (violet under "error"). ` : "";
       readout.append(`${share}Point at a pixel to learn its class.`);
       return;
     }

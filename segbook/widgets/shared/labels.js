@@ -1,13 +1,13 @@
 // Label maps that are compared: their errors, their IoU, and where on a canvas they are asked about.
 
 const RIGHT_GREY = [235, 235, 235];
-const WRONG_ORANGE = [213, 94, 0];
+const WRONG_VIOLET = [128, 40, 255];
 
-/** Class ids as an opaque canvas; with a truth: where they are right (grey) and wrong (orange). */
+/** Class ids as an opaque canvas; with a truth: where they are right (grey) and wrong (violet). */
 function paintLabels(ids, width, height, { palette, ignore, truth = null }) {
   if (!truth) return paintIds(ids, width, height, new ClassList([], palette, ignore).table());
   const verdicts = truth.map((id, i) => (id === ignore ? 2 : id === ids[i] ? 0 : 1));
-  return paintIds(verdicts, width, height, [RIGHT_GREY, WRONG_ORANGE, STRIPES]);
+  return paintIds(verdicts, width, height, [RIGHT_GREY, WRONG_VIOLET, STRIPES]);
 }
 
 /**
