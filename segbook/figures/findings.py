@@ -28,7 +28,7 @@ _LARGEST = 480
 """Pictures are shown with at most so many pixels a side."""
 _IDS = 64
 """A grey picture with more values than these is a photograph, one with fewer a mask."""
-_TEXT, _WIDE, _TALL = 6.2, 1.75, 1.3
+_TEXT, _WIDE, _TALL = 6.1, 1.4, 1.0
 """Inches: the width of the text, the width and height of a picture."""
 _LETTERS = 82
 _LINE, _TITLE, _GAP = 0.16, 0.24, 0.16
@@ -49,7 +49,13 @@ class _Tile(NamedTuple):
 
 
 @styled
-def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False) -> Figure:
+def findings(
+    found: Sequence[Finding],
+    *,
+    pictures: int = 3,
+    notes: bool = False,
+    palette: Sequence[Colour] = (),
+) -> Figure:
     """A row for each finding: what, why and the fix, and the worst samples with bad pixels marked.
 
     Of files in images/ or masks/ both halves of the pair are shown. The marked pixels are
@@ -61,6 +67,7 @@ def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False
         found: from `segkit.doctor`.
         pictures: how many samples are shown of each finding.
         notes: whether what is neither error nor warning is shown too.
+        palette: K colours of the class ids, RGB in 0..255; ids beyond them have colours of ours.
 
     Returns:
         A figure of one row a finding; one that says so where nothing was found.
@@ -73,7 +80,10 @@ def findings(found: Sequence[Finding], *, pictures: int = 3, notes: bool = False
         axes.text(0.01, 0.5, "The doctor found nothing to mend.", va="center", color=INK)
         return figure
     folder = _common_folder(rows)
-    tiles = [[tile for place in one.places[:pictures] for tile in _tiles(place)] for one in rows]
+    colours = (*palette, *_colours()[len(palette) :])
+    tiles = [
+        [tile for place in one.places[:pictures] for tile in _tiles(place, colours)] for one in rows
+    ]
     texts = [_lines(one, folder) for one in rows]
     tall = [
         max(_TITLE + _LINE * len(lines), _TITLE + _TALL if row else 0) + _GAP
@@ -148,7 +158,7 @@ def _paths(place: Place) -> list[Path]:
     return [Path(part) for part in re.split(" [=~] ", place.file)]
 
 
-def _tiles(place: Place) -> list[_Tile]:
+def _tiles(place: Place, palette: Sequence[Colour]) -> list[_Tile]:
     """The files to show of a place: one that it names, with its other half, or several."""
     paths = _paths(place)
     halves = {"images": "masks", "masks": "images"}
@@ -158,7 +168,7 @@ def _tiles(place: Place) -> list[_Tile]:
         partners = sorted(path for path in other.glob("*.*") if path.stem == paths[0].stem)
         paths.append(partners[0] if partners else other / paths[0].name)
         paths.sort(key=lambda path: path.parent.name)  # the image first
-    shown = [_picture(path) for path in paths]
+    shown = [_picture(path, palette) for path in paths]
     sizes = [picture.shape[:2] for picture in shown if picture is not None]
     room = np.max([*sizes, (1, 1)], axis=0)
     return [
@@ -199,19 +209,19 @@ def _draw(axes: Axes, tile: _Tile) -> None:
 
 
 @functools.cache
-def _palette() -> list[Colour]:
+def _colours() -> list[Colour]:
     """A colour for each id; what the classes are called, and so theirs, no finding knows."""
     return [*distinct_palette(20), *map(distinct, range(20, 255))]
 
 
-def _picture(path: Path) -> Picture | None:
+def _picture(path: Path, palette: Sequence[Colour]) -> Picture | None:
     """A file as RGB; few grey values are class ids and get colours. None: it cannot be read."""
     try:
         with PictureFile(path) as file:
             if file.mode in ("1", "L", "I", "I;16"):
                 values = np.asarray(file.pixels).astype(np.int64)
                 if len(np.unique(values)) <= _IDS:
-                    return label_picture(values % 256, _palette(), hatch=True)
+                    return label_picture(values % 256, palette, hatch=True)
             return np.array(file.pixels.convert("RGB"))
     except (OSError, ValueError):
         return None

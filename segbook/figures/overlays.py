@@ -106,6 +106,46 @@ class ClassBorders(LineCollection):
 
 
 @styled
+def pair_sheet(
+    images: Sequence[Picture],
+    labels: Sequence[NDArray],
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    names: Sequence[str],
+    *,
+    borders: bool = True,
+) -> Figure:
+    """Images with their labels beside them, two pairs a row, and a legend of all classes.
+
+    Args:
+        images: uint8 RGB, shape (H, W, 3), one at least.
+        labels: class ids, shape (H, W), 255 for void, one map for each image.
+        classes: the K class names.
+        palette: K colours.
+        names: of the pairs.
+        borders: part the classes by thin white lines.
+    """
+    across = min(2, len(images))
+    down = -(-len(images) // across)
+    tall = panel(*(ids.shape for ids in labels))
+    every = [np.arange(len(classes)), *labels]
+    patches = legend_patches(every, classes, palette)
+    columns = min(len(patches), max(1, 60 * across // (longest(patches) + 8)))
+    below = 0.22 * -(-len(patches) // columns)
+    wide = 2.7
+    size = 2 * across * wide, down * (wide * tall + 0.3) + below
+    figure = sized(*size, layout="constrained")
+    grid = figure.subplots(down, 2 * across, squeeze=False).reshape(-1, 2)
+    for axes in grid[len(images) :].flat:
+        axes.set_axis_off()
+    for (left, right), image, ids, name in zip(grid, images, labels, names, strict=False):
+        show(left, image, name)
+        show(right, label_picture(ids, palette, hatch=True), "", ids if borders else None)
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns)
+    return figure
+
+
+@styled
 def overlay(
     image: ArrayLike,
     labels: ArrayLike,

@@ -24,7 +24,7 @@ def shown(page: object) -> dict[str, str]:
 
 def test_painted_by_mouse_and_keyboard(tmp_path: Path, visit: Visit) -> None:
     image, truth, _ = scene()
-    one = widgets.IoUPainter(truth, image, classes=CLASSES, palette=PALETTE)
+    one = widgets.IoUPainter(truth, image, classes=CLASSES, palette=PALETTE, brush=1)
     page = visit.page
     page.goto(one.save_html(tmp_path / "page.html").as_uri())
     page.wait_for_selector("[data-ready]")
@@ -32,11 +32,16 @@ def test_painted_by_mouse_and_keyboard(tmp_path: Path, visit: Visit) -> None:
     box = canvas.bounding_box()
     unit = box["width"] / 64
 
+    assert page.locator(".first tr").all_inner_texts()[-1].startswith(f"IoU of  {CLASSES[1]}")
+    assert not page.get_by_text("soft Dice loss").is_visible()
+    page.get_by_text("more: every class").click()
+
     def agrees() -> dict[str, str]:
         """What is shown are segkit's scores of what a mirror in Python holds."""
         page.evaluate("new Promise(requestAnimationFrame)")
         told, found = shown(page), one.scores()
-        assert told["pixel accuracy"] == f"{100 * found['pixel_accuracy']:.1f}"
+        assert told["pixel accuracy"] == f"{100 * found['pixel_accuracy']:.1f}" == told["accuracy"]
+        assert told["mIoU"] == told["dataset"]
         assert told["cross-entropy, nats a pixel"] == f"{found['cross_entropy']:.3f}"
         for policy, value in found["miou"].items():
             assert told[policy] == f"{100 * value:.1f}"

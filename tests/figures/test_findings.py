@@ -61,6 +61,21 @@ def test_bad_pixels_are_marked_and_the_others_pale(found):
     assert shown[~bad].min() > 140
 
 
+def test_ids_have_the_colours_that_are_given(root):
+    figures_of = [
+        pictures(figures.findings([finding(root / "images/a.jpg")], palette=palette))[1]
+        for palette in ((), [(1, 2, 3)])
+    ]
+    assert (figures_of[0] == figures_of[1]).all()  # void alone
+    Image.fromarray(np.array([[0, 1]], np.uint8)).save(root / "masks/a.png")
+    plain, given = (
+        pictures(figures.findings([finding(root / "images/a.jpg")], palette=palette))[1]
+        for palette in ((), [(1, 2, 3)])
+    )
+    assert given[0, 0].tolist() == [1, 2, 3]
+    assert given[0, 1].tolist() == plain[0, 1].tolist()
+
+
 def test_a_single_bad_pixel_of_a_large_picture_is_seen_and_ringed(tmp_path):
     Image.fromarray(np.zeros((1501, 2003), np.uint8)).save(tmp_path / "large.png")
     marked = torch.zeros(1501, 2003, dtype=torch.bool)

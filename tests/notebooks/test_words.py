@@ -20,7 +20,7 @@ PLAIN = set(
 )
 """Terms that are also words of every day: they may be used before they are explained."""
 NAMES = set(
-    "CamVid ImageNet PyTorch NumPy JupyterLab GitHub BatchNorm ResNet AlexNet GoogLeNet "
+    "CamVid CIFAR ImageNet PyTorch NumPy JupyterLab GitHub BatchNorm ResNet AlexNet GoogLeNet "
     "MobileNet DeepLab DeepLabV OCNet OCRNet HRNet SegNet PSPNet RefineNet BiSeNet "
     "EfficientNet SegFormer LiteSeg FastFCN ParseNet LaTeX macOS VOC COCO ADE BSD PASCAL ISBI "
     "MNIST VGG TensorFlow PaddleSeg OpenCV CPU CPUs GPU GPUs RAM GB MB KB PNG JPEG SVG HTML "

@@ -58,8 +58,11 @@ def test_many_images_as_a_list_or_a_batch(scene):
     assert batch.layers == ["truth"]
     listed = explorer([image, image[:9]], [truth, truth[:9]], names=("a", "b"))
     assert {sample["name"]: sample["height"] for sample in listed.samples} == {"a": 20, "b": 9}
+    seen = listed.snapshot()  # both pairs, whichever is shown
     listed.index = 1
-    assert Image.open(io.BytesIO(listed.snapshot())).width > 300
+    assert listed.snapshot() == seen
+    alone = explorer(image, truth)
+    assert Image.open(io.BytesIO(seen)).width > Image.open(io.BytesIO(alone.snapshot())).width
 
 
 def test_settings_are_checked(scene):

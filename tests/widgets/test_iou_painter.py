@@ -100,6 +100,16 @@ def test_what_is_painted_is_read_in_python():
         one.painted = b"12345"
 
 
+def test_the_class_to_begin_with():
+    truth = np.array([[1, 3], [3, 3]])
+    one = painter(truth, brush=3)
+    assert one.brush == 3
+    other = painter(truth, brush=1)
+    assert one.snapshot() != other.snapshot()  # another class's IoU is told
+    with pytest.raises(ValueError, match="there is no class 4"):
+        painter(truth, brush=4)
+
+
 def test_the_picture_moves_with_the_prediction():
     truth = np.random.default_rng(0).integers(0, 4, (20, 30))
     image = np.zeros((20, 30, 3), np.uint8)

@@ -14,16 +14,9 @@ from PIL import Image
 
 from segbook import text
 from segbook.figures.overlays import legend_patches, longest, show
-from segbook.figures.pictures import (
-    Colour,
-    check_classes,
-    label_map,
-    label_picture,
-    picture,
-    wrong_share,
-)
-from segbook.figures.style import STYLE, panel, sized
-from segbook.widgets.sent import drawn, packed, plain
+from segbook.figures.pictures import Colour, check_classes, label_map, label_picture, picture
+from segbook.figures.style import STYLE, drawable, panel, sized
+from segbook.widgets.sent import check_index, drawn, packed, plain
 from segbook.widgets.widget import Widget, png, sources
 from segkit.losses import cross_entropy, dice
 from segkit.metrics import POLICIES, ConfusionMatrix
@@ -34,11 +27,12 @@ OF_ONE_IMAGE = {name: meaning for name, meaning in POLICIES.items() if "per_imag
 
 
 class IoUPainter(Widget):
-    """Paint a prediction over an image; accuracy, IoU, Dice, every mIoU and the losses move along.
+    """Paint a prediction over an image; accuracy, mIoU and the IoU of the painted class move along.
 
-    Scores are those of `segkit.metrics` and `segkit.losses`, computed in the browser: it answers at
-    once and without a kernel. For the losses, the painted class of each pixel has the probability
-    `confidence`, and the others share what is left.
+    Dice, every other mean IoU and the losses stand behind a fold. Scores are those of
+    `segkit.metrics` and `segkit.losses`, computed in the browser: it answers at once and without a
+    kernel. For the losses, the painted class of each pixel has the probability `confidence`, and
+    the others share what is left.
 
     Args:
         truth: class ids, shape (H, W), 255 for void.
@@ -53,6 +47,7 @@ class IoUPainter(Widget):
     Attributes:
         painted: the prediction as H * W bytes; it follows the brush at the end of each stroke.
         confidence: probability of the painted class, 0.5..0.99.
+        brush: id of the class to paint with at first, whose IoU is shown beside the two means.
 
     Raises:
         ValueError: sizes that differ, an id without a class, fewer than two classes, no pixel.
@@ -67,7 +62,7 @@ class IoUPainter(Widget):
     _esm, _css = sources("iou_painter")
     title = "IoU painter"
     state = ("truth", "image", "width", "height", "classes", "palette", "ignore", "policies")
-    state += ("painted", "confidence")
+    state += ("painted", "confidence", "brush")
 
     truth = traitlets.Bytes(read_only=True).tag(sync=True)
     image = traitlets.Bytes(read_only=True).tag(sync=True)
@@ -79,6 +74,7 @@ class IoUPainter(Widget):
     policies = traitlets.List(read_only=True).tag(sync=True)
     painted = traitlets.CBytes().tag(sync=True)  # a browser's bytes come as a memoryview
     confidence = traitlets.Float(0.9, min=0.5, max=0.99).tag(sync=True)
+    brush = traitlets.Int(0, min=0).tag(sync=True)
 
     def __init__(
         self,
@@ -146,6 +142,10 @@ class IoUPainter(Widget):
             )
         return painted
 
+    @traitlets.validate("brush")
+    def _class_exists(self, proposal: dict) -> int:
+        return check_index(proposal["value"], len(self.classes), "class")
+
     def scores(self) -> dict[str, Any]:
         """What the widget shows, computed by segkit.
 
@@ -175,20 +175,18 @@ class IoUPainter(Widget):
         return f"IoUPainter({self.height}x{self.width} pixels, {len(self.classes)} classes)"
 
     def snapshot(self) -> bytes:
-        """Image, truth and prediction in a row with their scores, PNG bytes."""
+        """Image, truth and prediction in a row with the scores that are not folded, PNG bytes."""
         painted, found = self.prediction, self.scores()
         palette = [(red, green, blue) for red, green, blue in self.palette]
         truth = self._truth
         panels: list[Any] = [] if self._image is None else [(self._image, "image", None)]
         panels.append((label_picture(truth, palette, hatch=True), "truth", truth))
-        right = 1 - wrong_share(truth, painted)
-        name = "prediction" if np.isnan(right) else f"prediction: {100 * right:.1f} % right"
-        panels.append((label_picture(painted, palette, hatch=True), name, painted))
-        lines = [("mean IoU, policy", "%")]
-        lines += [(policy, _percent(value)) for policy, value in found["miou"].items()]
+        panels.append((label_picture(painted, palette, hatch=True), "prediction", painted))
+        brush = drawable(self.classes[self.brush], self.brush)
+        lines = [("of this prediction", "%")]
         lines += [("pixel accuracy", _percent(found["pixel_accuracy"]))]
-        lines += [("cross-entropy, nats", f"{found['cross_entropy']:.3f}")]
-        lines += [("soft Dice loss", f"{found['soft_dice']:.3f}")]
+        lines += [("mIoU", _percent(found["miou"]["dataset"]))]
+        lines += [(f"IoU of {brush}", _percent(found["iou"][self.brush]))]
         with rc_context(STYLE):
             patches = legend_patches([truth, painted], self.classes, palette)
             across = min(len(patches), 7, max(1, 180 // (longest(patches) + 8)))
@@ -203,8 +201,8 @@ class IoUPainter(Widget):
                 show(axis, *one)
             told.set_axis_off()
             for i, (what, value) in enumerate(lines):
-                high, weight = 0.97 - i * 0.95 / len(lines), "normal" if i else "bold"
-                told.text(0.04, high, what, va="top", weight=weight)
+                high, weight = 0.97 - 0.15 * i, "normal" if i else "bold"
+                told.text(0.04, high, text.figure(what), va="top", weight=weight)
                 told.text(1, high, value, va="top", ha="right", weight=weight)
             figure.legend(handles=patches, loc="outside lower center", ncols=across)
             return drawn(figure)

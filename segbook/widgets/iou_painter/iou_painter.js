@@ -129,6 +129,7 @@ function render({ model, el }) {
   let start = prediction.slice(); // what the eraser brings back
   let past = [];
   let brush = 0; // a class; -1 erases
+  let shown = 0; // the class whose IoU stands first: that of the brush, also while one erases
   let probe = null; // the pixel under the brush, [x, y]
   let waiting = false;
 
@@ -171,6 +172,7 @@ function render({ model, el }) {
       begin(() => thickened(copy(), width, height, ids.length, Math.max(1, by >> 1))),
       "Rare classes grow over frequent ones, as from a network of coarse stride."),
   ];
+  const first = make("table", { className: "first" });
   const overall = make("table", {});
   const byClass = make("table", {});
   const root = make("div", { className: "segbook-widget segbook-painter" },
@@ -184,13 +186,17 @@ function render({ model, el }) {
       make("div", { className: "picture" }, make("div", { className: "stage" }, canvas, ring),
         make("div", { className: "help" }, "White lines: borders of the truth; stripes: void. "
           + "Keys: arrows (shift: 10 px) move, space paints, 1–9 choose a class, e eraser, [ ] size, z undo.")),
-      make("div", { className: "figures" }, overall, byClass)));
+      make("div", { className: "figures" }, first, make("details", {},
+        make("summary", {}, "more: every class, other means, losses"),
+        make("div", { className: "more" }, byClass, overall)))));
   el.append(root);
 
   function choose(id) {
     brush = id;
     for (const node of paints) node.setAttribute("aria-pressed", String(Number(node.dataset.id) === id));
     whole.replaceChildren(`all ${names.title(Math.max(id, 0))}`);
+    if (id >= 0) shown = id;
+    if (truth) tabulate();
     showProbe();
   }
 
@@ -232,6 +238,12 @@ function render({ model, el }) {
       make("span", { className: "fill", style: `width: ${100 * (value ?? 0)}%` }));
     const row = (head, value, text, title = "") => make("tr", { title },
       make("th", { scope: "row" }, head), track(value), make("td", {}, text));
+    first.replaceChildren(
+      make("caption", {}, "of what is painted, in %"),
+      row("accuracy", found.pixel_accuracy, inPercent(found.pixel_accuracy), "of the labelled pixels"),
+      row("mIoU", found.miou.dataset, inPercent(found.miou.dataset), "the mean over the classes"),
+      row(make("span", {}, "IoU of ", names.swatch(shown), " ", nameOf(names.title(shown))),
+        found.iou[shown], inPercent(found.iou[shown])));
     overall.replaceChildren(
       make("caption", {}, "mean IoU in %, by policy"),
       ...model.get("policies").map(([policy, meaning]) =>
@@ -371,11 +383,12 @@ function render({ model, el }) {
     root.dataset.ready = "0"; // tests and style sheets may wait for it
   }
 
-  choose(0);
+  choose(model.get("brush"));
   open();
   return listen(model, {
     "change:painted": () => { prediction = toBytes(model.get("painted")).slice(); update(); },
     "change:confidence": update,
+    "change:brush": () => choose(model.get("brush")),
   });
 }
 

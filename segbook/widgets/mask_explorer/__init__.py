@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from segbook import text
-from segbook.figures.overlays import comparison, overlay
+from segbook.figures.overlays import comparison, overlay, pair_sheet
 from segbook.figures.palettes import distinct_palette
 from segbook.figures.pictures import Colour, Picture, array, check_classes, label_map, picture
 from segbook.widgets.sent import check_index, drawn, listed, packed, plain
@@ -22,6 +22,8 @@ from segkit.outputs import IGNORE
 LAYERS = ("truth", "prediction", "error")
 COLOURS = ("given", "distinct")
 
+SHEET = 12
+"""Images without a prediction that a picture that does not move shows at most."""
 LIKELIEST = 4
 """Classes of a pixel whose probabilities are sent: of 480x360 pixels 1.4 MB before compression."""
 
@@ -195,7 +197,8 @@ class MaskExplorer(Widget):
 
         Returns:
             PNG bytes: image, truth, prediction and error in a row, or the truth over the image
-            where there is no prediction.
+            where there is no prediction: of several images all of them (the first `SHEET`), each
+            beside its truth.
         """
         i = self.index
         palette = self.distinct if self.colours == "distinct" else self.palette
@@ -205,6 +208,10 @@ class MaskExplorer(Widget):
         if self._predictions:
             pair = self._truths[i], self._predictions[i]
             figure = comparison(self._pictures[i], *pair, *args, title=title, borders=borders)
+        elif len(self._pictures) > 1:
+            pairs = self._pictures[:SHEET], self._truths[:SHEET]
+            names = [sample["name"] for sample in self.samples]
+            figure = pair_sheet(*pairs, *args, names, borders=borders)
         else:
             figure = overlay(
                 self._pictures[i], self._truths[i], *args, title=title, borders=borders
