@@ -137,20 +137,21 @@ def iou_bars(
     figure = sized(wide, tall, layout="constrained")
     axes = figure.subplots()
     main = values[0][order]
-    bars = axes.barh(lines, np.nan_to_num(main), color=BLUE, height=0.66, label=first)
+    bars = axes.barh(lines, np.nan_to_num(main), color=BLUE, height=0.66)
     means = [float(np.nanmean(one)) if np.isfinite(one).any() else np.nan for one in values]
-    title = f"mean {means[0]:.3f}"
     axes.axvline(means[0], color=BLUE, linewidth=1, linestyle="--")
     if len(values) == 2:
-        (points,) = axes.plot(
-            values[1][order], lines, "D", color=VERMILION, markersize=5, label=second
-        )
+        (points,) = axes.plot(values[1][order], lines, "D", color=VERMILION, markersize=5)
         axes.axvline(means[1], color=VERMILION, linewidth=1, linestyle="--")
-        title = f"mean {means[0]:.3f} ({first}), {means[1]:.3f} ({second})"
+        named = [
+            f"{one}: mean {mean:.3f}" for one, mean in zip((first, second), means, strict=True)
+        ]
         axes.legend(
-            handles=[bars, points], ncols=2,
-            loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1,
+            [bars, points], named, ncols=2,
+            loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1,
         )  # fmt: skip
+    else:
+        axes.set_title(f"mean {means[0]:.3f}")
     columns = [(1.015, INK)] if compare is None else [(1.015, BLUE), (1.115, VERMILION)]
     for one, (x, ink) in zip(values, columns, strict=True):
         for line, value in zip(lines, one[order], strict=True):
@@ -169,5 +170,4 @@ def iou_bars(
         xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6), xlabel=f"IoU (policy: {text.figure(policy)})"
     )
     axes.grid(axis="x")
-    axes.set_title(title)
     return figure

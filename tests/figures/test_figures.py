@@ -180,7 +180,8 @@ def test_iou_bars_sort_and_leave_absent_classes_out_of_the_mean():
     assert axes.get_title(loc="left") == "mean 0.500"
     assert axes.get_xlabel() == "IoU (policy: dataset)"
     two = figures.iou_bars([0.5, 0.2], "ab", compare=[0.3, 0.4], names=("x", "y"), sort=False)
-    assert two.axes[0].get_title(loc="left") == "mean 0.350 (x), 0.350 (y)"
+    named = [one.get_text() for one in two.axes[0].get_legend().get_texts()]
+    assert named == ["x: mean 0.350", "y: mean 0.350"]
     assert [tick.get_text() for tick in two.axes[0].get_yticklabels()] == ["a", "b"]
     with pytest.raises(ValueError, match="fractions"):
         figures.iou_bars([50.0, 20.0], "ab")
