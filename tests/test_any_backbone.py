@@ -38,7 +38,7 @@ def fitting():
         others = ("stdc1", "timm:convnext_atto") if name in PLAIN else ()
         others = ("timm:efficientnet_b0",) if name in (*STEM, *DILATED) else others
         for backbone in ("mobilenet_v2", "resnet18", *others):
-            yield name, backbone
+            yield pytest.param(name, backbone, marks=[pytest.mark.full] * (backbone != "resnet18"))
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_shape_gradient_and_round_trip(name, backbone, tmp_path):
         assert torch.equal(loaded(images).logits, model.eval()(images).logits)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", [n for n in MODELS if "backbone" in options_of(n)])
 def test_every_variant_takes_another_backbone(name):
     with torch.device("meta"):

@@ -2,13 +2,15 @@
 
 The cheap half is for every name in the catalog: on the meta device, where a network has shapes and
 a graph and no numbers. The half that needs numbers, an export or a compiler is for the smallest
-variant of each network: its larger ones run the same code. The certificates' tests run every name
-at odd sizes and at its paper's size.
+variant of each network: its larger ones run the same code, and are left to `make test-all`. The
+certificates' tests run every name at odd sizes and at its paper's size.
 """
 
 import copy
 import inspect
+import json
 import math
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
@@ -35,7 +37,24 @@ for _name in MODELS:
     NETWORKS.setdefault(network_of(_name), []).append(_name)
 
 
-@pytest.fixture(scope="module", params=list(MODELS))
+def smallest(names):
+    """The name with the fewest parameters by its certificate; one without comes before all."""
+    certificates = Path(__file__).parents[1] / "docs" / "certificates"
+
+    def size(name):
+        path = certificates / f"{name}.json"
+        return json.loads(path.read_text("utf-8"))["parameters"] if path.exists() else 0
+
+    return min(names, key=size)
+
+
+SMALLEST = [smallest(names) for names in NETWORKS.values()]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=[pytest.mark.full] * (n not in SMALLEST)) for n in MODELS],
+)
 def name(request):
     """Every name."""
     return request.param
@@ -47,10 +66,10 @@ def meta(name):
     return on_meta(name)
 
 
-@pytest.fixture(scope="module", params=list(NETWORKS), ids=lambda network: network.__name__)
+@pytest.fixture(scope="module", params=SMALLEST)
 def variant(request):
     """The name of each network's smallest variant."""
-    return min(NETWORKS[request.param], key=lambda name: parameters(on_meta(name)))
+    return request.param
 
 
 @pytest.fixture(scope="module")

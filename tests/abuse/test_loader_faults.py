@@ -111,7 +111,7 @@ def test_timeout_0_waits():
         list(sequential(slow, 4, workers=1, timeout=0.3))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
     source = """
 import multiprocessing, time, torch

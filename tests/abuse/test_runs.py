@@ -162,6 +162,7 @@ def test_a_cell_that_does_not_listen_is_killed_by_the_second_signal(start, tmp_p
     assert nobody_is_left(owner_of(run.path)["token"])
 
 
+@pytest.mark.full
 def test_a_full_disk_is_said_and_loses_nothing(start, small_disk):
     process = start("run", "count.ipynb", "--no-html", source=FILL, runs=small_disk)
     text, _ = process.communicate()

@@ -35,7 +35,7 @@ def flip_a_pixel(path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_camvid_is_taken_checked_and_a_planted_fault_found(tmp_path, capsys):
     root, origin, out = real("camvid"), tmp_path / "SegNet" / "CamVid", tmp_path / "camvid"
     for part in camvid.SPEC.parts:  # as the origin has it

@@ -213,7 +213,7 @@ def test_two_processes_are_one_with_the_whole_batch(both, name):
     assert both[0][name]["share"] == pytest.approx(BATCH * (2 if name == "accumulated" else 1))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_processes_are_one_over_many_steps_of_a_papers_network(both):
     one = SCENARIOS["far"]()
     assert both[0]["far"] == both[1]["far"] == pytest.approx(one, rel=1e-11)
@@ -234,7 +234,7 @@ def test_both_processes_have_the_same_bits(both, name):
     assert both[0][name]["loss"] == both[1][name]["loss"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_three_processes_go_on_with_the_same_bits(tmp_path):
     """Three addends have an order, and a new start must not change it."""
     found = found_by(3, tmp_path)

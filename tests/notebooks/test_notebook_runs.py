@@ -327,6 +327,7 @@ def test_an_exit_ends_the_notebook_and_the_record_says_so(make, source, status, 
     assert text[2:] == ["", ""]
 
 
+@pytest.mark.full
 def test_a_saved_notebook_needs_no_widget(make):
     path = make(
         "widgets",

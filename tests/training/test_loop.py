@@ -303,7 +303,7 @@ def final_tensors(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.full)])
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, precision):
     changes = {
         **TINY,

@@ -225,7 +225,7 @@ def test_another_number_of_processes_goes_on_and_says_what_differs(whole, root):
     assert "resumed at step 12 of 13, with 1 process after 2: dropout goes another way" in log
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_diverging_run_fails_with_its_reason_not_that_of_the_lost_connection(whole, root):
     folder = create(root, lr="1e30", steps="5")
     text, described = finish(folder)

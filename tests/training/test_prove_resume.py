@@ -134,7 +134,7 @@ def test_a_line_for_each_step_with_what_it_saw(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_training_that_fails_says_why():
     changes = {"image_size": (32, 32), "crop": (32, 32), "length": 2, "batch_size": 2, "lr": 1e30}
     with pytest.raises(ValueError, match=r"the training failed:[\s\S]*NonFiniteLossError"):

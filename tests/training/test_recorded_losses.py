@@ -93,7 +93,9 @@ def run(case, root):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.full] * (c == "two processes")) for c in CASES]
+)
 def test_a_move_changes_no_bit(case, tmp_path, monkeypatch):
     whole = data.SyntheticStreets  # what is validated changes no weight
 

@@ -62,7 +62,7 @@ def wait_for(process, folder, done):
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_saves_the_step_and_a_second_one_changes_no_exit_code(root):
     folder = create(root, 2)
     process = start("-m", "segbook", "resume", str(folder.path))

@@ -33,7 +33,7 @@ def test_steps():
     assert not is_watched(recipe(steps=9, evaluate_every=3), 6)  # nothing to watch
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_watched_training_is_the_same_and_keeps_what_its_network_says(tmp_path):
     weights = {}
     for watch in ((), NAMES):
