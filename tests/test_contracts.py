@@ -43,7 +43,7 @@ def smallest(names):
 
     def size(name):
         path = certificates / f"{name}.json"
-        return json.loads(path.read_text("utf-8"))["parameters"] if path.exists() else 0
+        return json.loads(path.read_text("utf-8"))["parameters"]["total"] if path.exists() else 0
 
     return min(names, key=size)
 
