@@ -102,6 +102,16 @@ def panel(*shapes: tuple[int, int]) -> float:
     return float(np.clip(max(height / width for height, width in shapes), SLIMMEST, 2.5))
 
 
+def said(figure: Figure) -> str:
+    """A figure in words, for those who do not see it: titles, or else what its axes measure."""
+    lines = [figure.get_suptitle()]
+    for axes in figure.axes:
+        titles = [axes.get_title(loc=loc) for loc in ("left", "center", "right")]
+        measured = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
+        lines.append(" ".join(filter(None, titles)) or measured)
+    return "; ".join(dict.fromkeys(filter(None, map(str.strip, lines)))) or "a figure"
+
+
 def use_style(*, format: str = "jpeg", dpi: int = 90, quality: int = 88) -> None:
     """Give a notebook's own plots the look of these figures, and keep its outputs small.
 
@@ -137,3 +147,6 @@ def use_style(*, format: str = "jpeg", dpi: int = 90, quality: int = 88) -> None
     inline.figure_formats = {format}
     inline.print_figure_kwargs = {"bbox_inches": "tight", "pil_kwargs": pil}
     select_figure_formats(shell, {format}, **inline.print_figure_kwargs)
+    formatter = shell.display_formatter.formatters[f"image/{format}"]
+    encode = formatter.lookup_by_type(Figure)
+    formatter.for_type(Figure, lambda figure: (encode(figure), {"alt": said(figure)}))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segkit.data import nuclei
-from segkit.metrics import count_regions
+from segkit.metrics import count_regions, matched_regions
 
 
 def of(*rows):
@@ -45,3 +45,24 @@ def test_what_is_refused():
         count_regions(torch.zeros(1, 2, 3))
     with pytest.raises(ValueError, match="least=0"):
         count_regions(torch.zeros(2, 3), least=0)
+
+
+def test_a_region_is_matched_that_is_neither_merged_nor_in_pieces():
+    truth = torch.zeros(9, 20, dtype=torch.bool)
+    truth[1:4, 1:5] = truth[1:4, 6:10] = truth[5:8, 1:9] = truth[5:8, 12:18] = True
+    merged, pieces = truth.clone(), truth.clone()
+    merged[1:4, 5] = True  # one region of the first two
+    pieces[5:8, 4:6] = False  # two of the third, each less than half of it
+    assert [matched_regions(x, truth) for x in (truth, merged, pieces)] == [4, 2, 3]
+    assert [count_regions(x) for x in (truth, merged, pieces)] == [4, 3, 5]
+    assert matched_regions(~truth, truth) == matched_regions(truth & False, truth) == 0
+    nearly = truth.clone()
+    nearly[5:8, 12] = False  # 15 of 18 pixels
+    assert [matched_regions(nearly, truth, above=a) for a in (0.5, 0.8, 0.9)] == [4, 4, 3]
+
+
+def test_what_cannot_be_matched_is_refused():
+    with pytest.raises(ValueError, match=r"\(2, 3\) and \(3, 2\).* one shape"):
+        matched_regions(torch.zeros(2, 3), torch.zeros(3, 2))
+    with pytest.raises(ValueError, match=r"above=0.3.* 0.5 to 1"):
+        matched_regions(torch.zeros(2, 3), torch.zeros(2, 3), above=0.3)

@@ -5,7 +5,7 @@ from segkit.metrics.confusion import ConfusionMatrix
 from segkit.metrics.labels import argmax, argmax_resized
 from segkit.metrics.oracle import oracle_labels, oracle_matrix
 from segkit.metrics.policies import POLICIES
-from segkit.metrics.regions import count_regions
+from segkit.metrics.regions import count_regions, matched_regions
 
 __all__ = [
     "POLICIES",
@@ -14,6 +14,7 @@ __all__ = [
     "argmax_resized",
     "boundary_iou",
     "count_regions",
+    "matched_regions",
     "inner_boundary",
     "oracle_labels",
     "oracle_matrix",

@@ -25,6 +25,49 @@ def count_regions(mask: Tensor, *, least: int = 1) -> int:
         raise ValueError(
             f"a mask of shape {tuple(mask.shape)} and least={least}: give (H, W), and 1 or more"
         )
+    _, sizes = _numbered(mask)[mask != 0].unique(return_counts=True)
+    return int((sizes >= least).sum())
+
+
+def matched_regions(predicted: Tensor, truth: Tensor, *, above: float = 0.5) -> int:
+    """Count the true regions that one predicted region covers: neither merged nor in pieces.
+
+    Args:
+        predicted: shape (H, W), bool, or anything that is not 0 in a region.
+        truth: likewise.
+        above: the IoU that the two regions must exceed, 0.5 or more: then each has one partner.
+
+    Raises:
+        ValueError: two shapes, or ``above`` outside 0.5..1.
+
+    Source: Kirillov et al., "Panoptic Segmentation", CVPR 2019, section 4.1.
+
+    Example:
+        >>> truth = torch.tensor([[1, 1, 0, 1], [1, 1, 0, 1]])
+        >>> matched_regions(torch.tensor([[1, 1, 0, 1], [1, 0, 0, 0]]), truth)
+        1
+    """
+    if predicted.shape != truth.shape or truth.ndim != 2 or not 0.5 <= above <= 1:
+        raise ValueError(
+            f"masks of shapes {tuple(predicted.shape)} and {tuple(truth.shape)}, above={above}: "
+            "give two of one shape (H, W), and 0.5 to 1"
+        )
+    found, real = _numbered(predicted), _numbered(truth)
+    matched = 0
+    for number in real.unique():
+        if number == 0:
+            continue
+        region = real == number
+        for other in found[region].unique():
+            if other == 0:
+                continue
+            partner = found == other
+            matched += int((region & partner).sum() > above * (region | partner).sum())
+    return matched
+
+
+def _numbered(mask: Tensor) -> Tensor:
+    """Another number for each connected region, float64 (H, W); 0 outside."""
     inside = (mask != 0)[None]
     # Each pixel takes the largest number next to it, until a region has one number alone.
     numbers = torch.arange(1.0, mask.numel() + 1, dtype=torch.float64, device=mask.device)
@@ -33,5 +76,4 @@ def count_regions(mask: Tensor, *, least: int = 1) -> int:
         grown := functional.max_pool2d(numbers, 3, stride=1, padding=1) * inside, numbers
     ):
         numbers = grown
-    _, sizes = numbers[inside].unique(return_counts=True)
-    return int((sizes >= least).sum())
+    return numbers[0]
