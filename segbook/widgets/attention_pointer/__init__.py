@@ -26,7 +26,7 @@ from segkit.outputs import IGNORE
 
 HEAT = "magma"
 """The colour map: its lightness rises evenly, which every eye and every printer keeps."""
-FAINTEST = 0.35
+FAINTEST = 0.2
 """Of the heat's opacity, what lies over a place that is not attended to: it stays to be seen."""
 Pixel = tuple[int, int]
 Asked = Callable[[int, int], ArrayLike]
@@ -281,11 +281,13 @@ class AttentionPointer(Widget):
             seen, (left, top) = _around(self._seen, (x, y))
             show(near, seen, f"{k + 1}: {named}")
             weights = self.asked((x, y))
-            values = _weighted(weights, self._maps) if self.kind == "regions" else weights
+            # The root: of thousands of weights most are far below the largest.
+            values = weights**0.5 if self.kind == "pairs" else _weighted(weights, self._maps)
             show(far, self._heated(values, 0.0, values.max()), self._told(weights))
             for axes, place in ((near, (x - left, y - top)), (far, (x, y))):
                 _ring(axes, place)
-        self._scale_below(figure, 0.0, 1.0, "share of the largest attention weight in the picture")
+        what = "root of the attention weight" if self.kind == "pairs" else "weighted regions"
+        self._scale_below(figure, 0.0, 1.0, f"{what}; 1 is the largest in a picture")
         return figure
 
     def _told(self, weights: NDArray) -> str:
@@ -457,9 +459,8 @@ def _weighted(weights: NDArray, maps: Sequence[NDArray]) -> NDArray:
 
 
 def _scale(maps: Sequence[NDArray]) -> tuple[float, float]:
-    """0..1 where all numbers are in it, else from the lowest to the highest."""
-    low, high = min(one.min() for one in maps), max(one.max() for one in maps)
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (float(low), float(high))
+    """From the lowest to the highest number of all maps, so that they can be compared."""
+    return float(min(one.min() for one in maps)), float(max(one.max() for one in maps))
 
 
 def _sent_map(values: NDArray) -> dict[str, Any]:

@@ -136,7 +136,7 @@ function render({ model, el }) {
     context.drawImage(data.grey, 0, 0);
     context.globalAlpha = model.get("opacity");
     context.imageSmoothingEnabled = false;
-    context.drawImage(heat(values, of, low, high, colours, ofMaps ? 1 : 0.35), 0, 0, width, height);
+    context.drawImage(heat(values, of, low, high, colours, ofMaps ? 1 : 0.2), 0, 0, width, height);
   }
 
   function legend(low, high, words) {
@@ -163,9 +163,9 @@ function render({ model, el }) {
     let best = 0;
     weights.forEach((weight, k) => { if (weight > weights[best]) best = k; });
     const high = weights[best];
-    draw(weights, keys, 0, high);
+    draw(weights.map(Math.sqrt), keys, 0, Math.sqrt(high)); // most are far below the largest
     placeMark(most, canvas, middleOf(best, size, keys));
-    legend("0", `${digits(100 * high)} %`, `of the query's weight on a cell; even attention: ${digits(100 / weights.length)} %`);
+    legend("0", `${digits(100 * high)} %`, `of the query's weight on a cell, coloured by its root; even attention: ${digits(100 / weights.length)} %`);
     const [x, y] = middleOf(best, size, keys);
     readout.append(make("span", {}, "pixel ", make("b", {}, `x ${pixel[0]}, y ${pixel[1]}`), " attends most to ",
       make("b", {}, `x ${x}, y ${y}`), ` (diamond): ${digits(100 * high)} % of its weight. Half of it lies on `,
@@ -202,9 +202,8 @@ function render({ model, el }) {
   function showMap(pixel) {
     const shown = model.get("shown");
     const one = data.maps[shown];
-    const within = data.maps.every(({ low, high }) => low >= 0 && high <= 1);
-    const low = within ? 0 : Math.min(...data.maps.map((each) => each.low));
-    const high = within ? 1 : Math.max(...data.maps.map((each) => each.high));
+    const low = Math.min(...data.maps.map((each) => each.low));
+    const high = Math.max(...data.maps.map((each) => each.high));
     draw(one.values, one.size, low, high);
     legend(digits(low), digits(high), `${names[shown]}: here from ${digits(one.low)} to ${digits(one.high)}`);
     readout.append(make("span", {}, `${names[shown]} at x ${pixel[0]}, y ${pixel[1]}: `,
