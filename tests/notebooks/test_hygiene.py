@@ -159,3 +159,23 @@ def test_every_picture_in_markdown_has_words_for_it(chapter):
                 i for i in re.findall(r"<img\b[^>]*>", cell.source) if not re.search(r"alt=.\S", i)
             ]
             assert not bare, f"{chapter}, cell {number}: no alternative text: {bare}"
+
+
+@pytest.mark.parametrize("chapter", road.written())
+def test_a_question_does_not_show_its_answer(chapter):
+    """The source of a guess holds the answer: it is folded, so that a reader is asked first."""
+    asking = [
+        cell for cell in road.cells(chapter)
+        if re.search(r"widgets\.(Guess|Quiz)\(", cell.source) and cell.cell_type == "code"
+    ]  # fmt: skip
+    assert len(asking) >= 4
+    shown = [c.id for c in asking if not c.metadata.get("jupyter", {}).get("source_hidden")]
+    assert shown == [], "give these cells the metadata jupyter.source_hidden"
+
+
+@pytest.mark.parametrize("chapter", road.written())
+def test_stored_pictures_are_described(chapter):
+    for cell in road.cells(chapter):
+        for output in cell.get("outputs", []):
+            for mime in {"image/png", "image/jpeg"} & set(output.get("data", {})):
+                assert output.metadata.get(mime, {}).get("alt"), f"{cell.id}: {mime} has no alt"
