@@ -147,6 +147,7 @@ def use_style(*, format: str = "jpeg", dpi: int = 90, quality: int = 88) -> None
     inline.figure_formats = {format}
     inline.print_figure_kwargs = {"bbox_inches": "tight", "pil_kwargs": pil}
     select_figure_formats(shell, {format}, **inline.print_figure_kwargs)
-    formatter = shell.display_formatter.formatters[f"image/{format}"]
+    display: Any = shell.display_formatter
+    formatter = display.formatters[f"image/{format}"]
     encode = formatter.lookup_by_type(Figure)
     formatter.for_type(Figure, lambda figure: (encode(figure), {"alt": said(figure)}))
