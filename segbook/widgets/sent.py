@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from segbook.figures.pictures import Colour, Picture, array
+from segbook.figures.style import said
 from segbook.widgets.widget import png
 
 
@@ -51,8 +52,10 @@ def listed(values: Any, dimensions: int) -> list[Any]:
 def drawn(figure: Figure) -> bytes:
     """A figure as PNG bytes of 256 colours: enough to look at, and an executed notebook is small.
 
+    Its words, `segbook.figures.style.said`, are in it.
+
     Without k-means the photograph's colours push those of rare classes together.
     """
     written = io.BytesIO()
     figure.savefig(written, format="png", bbox_inches="tight")
-    return png(Image.open(written).convert("RGB").quantize(256, kmeans=3))
+    return png(Image.open(written).convert("RGB").quantize(256, kmeans=3), said(figure))

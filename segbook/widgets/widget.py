@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 
 import anywidget
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 HERE = Path(__file__).parent
 
@@ -83,9 +84,17 @@ class Widget(anywidget.AnyWidget):
         """
         raise NotImplementedError
 
-    def alt(self) -> str:
-        """What a reader who does not see the picture is told; the same in every run."""
-        return repr(self)
+    def alt(self, picture: bytes = b"") -> str:
+        """What a reader who does not see the picture is told; the same in every run.
+
+        Args:
+            picture: the `snapshot`, where it is drawn already.
+
+        Returns:
+            The picture's own words, `sent.drawn`; where it has none, what the widget is.
+        """
+        shown = Image.open(io.BytesIO(picture or self.snapshot()))
+        return str(shown.info.get("Description") or repr(self))
 
     def save_html(self, path: str | Path) -> Path:
         """Write the widget as one HTML file that works without a kernel and without a network.
@@ -110,8 +119,9 @@ class Widget(anywidget.AnyWidget):
 
     def still(self) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
         """What is shown where no script runs, by MIME type, and the metadata of each."""
-        drawn = base64.b64encode(self.snapshot()).decode()
-        return {"image/png": drawn}, {"image/png": {"alt": self.alt()}}
+        picture = self.snapshot()
+        drawn = base64.b64encode(picture).decode()
+        return {"image/png": drawn}, {"image/png": {"alt": self.alt(picture)}}
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         data, metadata = cast(tuple[dict, dict], super()._repr_mimebundle_(**kwargs))
@@ -119,10 +129,12 @@ class Widget(anywidget.AnyWidget):
         return {**data, **shown}, {**metadata, **described}
 
 
-def png(image: Image.Image) -> bytes:
-    """An image as PNG bytes."""
-    written = io.BytesIO()
-    image.save(written, format="png", optimize=True)
+def png(image: Image.Image, words: str = "") -> bytes:
+    """An image as PNG bytes, with what it shows in words."""
+    written, said = io.BytesIO(), PngInfo()
+    if words:
+        said.add_itxt("Description", words)
+    image.save(written, format="png", optimize=True, pnginfo=said)
     return written.getvalue()
 
 

@@ -80,7 +80,7 @@ def test_the_picture_shows_both_sides(maps):
     assert one.snapshot() == one.snapshot()
     assert one.snapshot() != Wipe(left, truth, None, truth, **KNOWN).snapshot()
     assert Image.open(io.BytesIO(one.snapshot())).width > 600
-    assert "FCN-32s beside FCN-8s" in one.alt()
+    assert one.alt().startswith("truth; FCN-32s; FCN-8s; ")
 
 
 def test_the_script_scores_as_the_library_does(maps, computed):

@@ -114,7 +114,7 @@ class TrainingScrubber(Widget):
             f"{len(found.steps)} steps of 1 to {found.total})"
         )
 
-    def alt(self) -> str:
+    def alt(self, picture: bytes = b"") -> str:
         """The strip in words: where the training began and what it came to on this photograph."""
         found = self._recording
         one = found.photographs[self.index]

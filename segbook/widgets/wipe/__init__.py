@@ -173,11 +173,6 @@ class Wipe(Widget):
             f"{' and '.join(self.names)}, {kind})"
         )
 
-    def alt(self) -> str:
-        """Both sides in words."""
-        between = f"{self.names[0]} beside {self.names[1]}"
-        return f"{between}: {repr(self)}"
-
     def snapshot(self) -> bytes:
         """Both sides in a row, under them their errors where there is a truth.
 

@@ -65,7 +65,8 @@ def size_mismatch(scan: Scan) -> Iterator[Finding]:
             "labels would lie on the wrong pixels, so the pair is refused",
             f"the camera's note (EXIF) turns one of the two; {cure}"
             if cure
-            else "check that the two belong together; resize the mask with nearest neighbour",
+            else "check that the two belong together; scale the mask (nearest) only where "
+            "nothing of it is cut off",
             _files([mask for _, mask in bad]),
         )
 

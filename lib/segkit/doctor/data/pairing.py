@@ -155,7 +155,7 @@ def _without(scan: Scan, check: str, ours: str, other: str) -> Iterator[Finding]
         yield error(
             check,
             f"{counted(len(halves), ours)} without {other}; of {shown(first.where)}: {near}",
-            "the data set cannot be opened; or the pair is missing from what is learnt",
+            "the data set cannot be opened; or, paired by order, all behind it get a neighbour's",
             f"add the {other} under the same stem (an ending that is read), or remove the {ours}",
             tuple(Place(record.where) for record in halves),
         )

@@ -175,10 +175,11 @@ def _gradients(model: nn.Module, loss: Any, optimizer: Optimizer, batch: Pairs) 
         reached |= {name for name, grad in given.items() if grad.ndim < 2 or grad.any()}
         optimizer.step()
     missing = [name for name in trained if name not in reached]
-    what = f"{len(reached)} of {len(trained)} weights got a gradient"
+    what = f"{len(reached)} of {len(trained)} weight tensors got a gradient"
     if names := wrong or missing:
         kind = "NaN or infinity" if wrong else "none"
-        what = f"{len(names)} of {len(trained)} weights got {kind}: " + ", ".join(names[:3])
+        some = ", ".join(names[:3]) + ", …" * (len(names) > 3)
+        what = f"{len(names)} of {len(trained)} weight tensors got {kind}: {some}"
     return _finding("gradients", bool(trained) and not names, what)
 
 
