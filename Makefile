@@ -1,5 +1,5 @@
 # make run    installs what is missing and trains PP-LiteSeg, headlessly, with a report at the end
-# make test   the same environment; lint, unit, contract and notebook tests, in ten minutes
+# make test   the same environment; lint, unit, contract and notebook tests, in twelve minutes
 # make lab    JupyterLab in notebooks/
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null 2>&1 && \
