@@ -22,12 +22,11 @@ from torch import Tensor, nn
 from segbook.runs.recording import PUBLISHED
 from segkit import data, load_model, transforms
 from segkit.catalog import Source
-from segkit.data import camvid
+from segkit.data import PHOTOGRAPHS, camvid
 from segkit.metrics import ConfusionMatrix
 from segkit.models.ocrnet import OCRNet, Regions
 
 FILE = "regions.npz"
-PHOTOGRAPHS = ("street_1", "street_2", "street_3")
 
 
 class RegionRecord(NamedTuple):
@@ -92,7 +91,7 @@ def write(source: Source, folder: str | os.PathLike[str]) -> Path:
     kept["said"] = np.array(json.dumps(said))
     path = Path(folder) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, allow_pickle=False, **kept)
+    np.savez_compressed(path, **kept)
     return path
 
 
@@ -127,4 +126,6 @@ def _large(small: NDArray[np.uint8], over: tuple[int, ...]) -> Tensor:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     print(write(sys.argv[1], sys.argv[2]))

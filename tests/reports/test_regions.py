@@ -32,7 +32,7 @@ def test_what_is_kept_is_what_the_network_says(tmp_path, monkeypatch):
     kept = regions.read(tmp_path / "run")
     assert kept.about == "ocrnet_hrnet_w18_small, step 7, val mIoU 25.0"
     counts = ConfusionMatrix(11)
-    for k, name in enumerate(regions.PHOTOGRAPHS):
+    for k, name in enumerate(data.PHOTOGRAPHS):
         image, mask = data.photograph(name)
         image = transforms.evaluate(**MEAN_STD)(image, mask)[0][None]
         with torch.no_grad():

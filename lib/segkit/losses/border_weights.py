@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def border_weights(instances: Tensor, *, strength: float = 10.0, sigma: float = 5.0) -> Tensor:
@@ -46,15 +47,17 @@ def border_weights(instances: Tensor, *, strength: float = 10.0, sigma: float = 
     for number in instances.unique():
         if number == 0:
             continue
-        own = (instances == number).nonzero()
-        (top, left), (bottom, right) = own.amin(0).tolist(), own.amax(0).tolist()
+        own = instances == number
+        outside = functional.pad((~own).float()[None], [1] * 4, value=1)
+        rim = (own & (functional.max_pool2d(outside, 3, 1)[0] > 0)).nonzero()  # the nearest pixels
+        (top, left), (bottom, right) = rim.amin(0).tolist(), rim.amax(0).tolist()
         window = (  # the pixels within reach of this object
             slice(max(0, top - far), bottom + far + 1),
             slice(max(0, left - far), right + far + 1),
         )
         place = torch.cartesian_prod(rows[window[0]], columns[window[1]])
-        distance = torch.cdist(place.float(), own.float()).amin(1)
+        distance = torch.cdist(place.float(), rim.float()).amin(1)
         seen = nearest[:, *window]
-        distance = distance.reshape(1, *seen.shape[1:])
-        seen.copy_(torch.cat([seen, distance]).sort(0).values[:2])
+        distance = distance.reshape(seen.shape[1:]).masked_fill(own[window], 0)
+        seen.copy_(torch.cat([seen, distance[None]]).sort(0).values[:2])
     return strength * torch.exp(-(nearest.sum(0) ** 2) / (2 * sigma**2))

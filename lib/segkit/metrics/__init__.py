@@ -14,8 +14,8 @@ __all__ = [
     "argmax_resized",
     "boundary_iou",
     "count_regions",
-    "matched_regions",
     "inner_boundary",
+    "matched_regions",
     "oracle_labels",
     "oracle_matrix",
 ]

@@ -53,17 +53,11 @@ def matched_regions(predicted: Tensor, truth: Tensor, *, above: float = 0.5) -> 
             "give two of one shape (H, W), and 0.5 to 1"
         )
     found, real = _numbered(predicted), _numbered(truth)
-    matched = 0
-    for number in real.unique():
-        if number == 0:
-            continue
-        region = real == number
-        for other in found[region].unique():
-            if other == 0:
-                continue
-            partner = found == other
-            matched += int((region & partner).sum() > above * (region | partner).sum())
-    return matched
+    pairs, shared = torch.stack([found, real])[:, (found > 0) & (real > 0)].unique(
+        dim=1, return_counts=True
+    )
+    sizes = [(found == one).sum() + (real == other).sum() for one, other in pairs.T]
+    return sum(int(both > above * (size - both)) for both, size in zip(shared, sizes, strict=True))
 
 
 def _numbered(mask: Tensor) -> Tensor:

@@ -194,7 +194,7 @@ class AttentionPointer(Widget):
         self.set_trait("image", jpeg(self._seen, 90))
         self.set_trait("classes", [text.one_line(name) for name in classes])
         self.set_trait("palette", plain(palette))
-        self.set_trait("colours", _heat_colours().tobytes())
+        self.set_trait("colours", _heat_colours(kind).tobytes())
         self.set_trait("maps", [_sent_map(one) for one in self._maps])
         if self._labels is not None and kind == "pairs":
             self.set_trait("places", packed(_at_cells(self._labels, self.key_grid)))
@@ -330,16 +330,11 @@ class AttentionPointer(Widget):
     def _heated(self, values: NDArray, low: float, high: float) -> Picture:
         height, width = self._seen.shape[:2]
         share = ((values - low) / (high - low or 1)).clip(0, 1)
-        cells = _heat_colours()[(255 * share).round().astype(int)]
-        least = 1.0 if self.kind == "maps" else FAINTEST
-        cover = (255 * (least + (1 - least) * share)).astype(np.uint8)
-        large, over = (
-            np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.NEAREST))
-            for one in (cells, cover)
-        )
-        alpha = self.opacity * over[..., None] / 255
+        cells = Image.fromarray(_heat_colours(self.kind)[(255 * share).round().astype(int)])
+        large = np.asarray(cells.resize((width, height), Image.Resampling.NEAREST))
+        alpha = self.opacity * large[..., 3:] / 255
         grey = self._seen.mean(2, keepdims=True)
-        return (grey * (1 - alpha) + large * alpha).round().astype(np.uint8)
+        return (grey * (1 - alpha) + large[..., :3] * alpha).round().astype(np.uint8)
 
 
 def _around(image: Picture, pixel: Pixel) -> tuple[Picture, Pixel]:
@@ -471,5 +466,9 @@ def _sent_map(values: NDArray) -> dict[str, Any]:
     return {"height": height, "width": width, "low": low, "high": high, "values": packed(sent)}
 
 
-def _heat_colours() -> NDArray[np.uint8]:
-    return (matplotlib.colormaps[HEAT](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+def _heat_colours(kind: str) -> NDArray[np.uint8]:
+    """RGBA of shares in 0..255: maps cover the image, attention the less, the less there is."""
+    colours = matplotlib.colormaps[HEAT](np.arange(256))
+    if kind != "maps":
+        colours[:, 3] = np.linspace(FAINTEST, 1, 256)
+    return (colours * 255).round().astype(np.uint8)

@@ -72,16 +72,15 @@ function greyed(bitmap, width, height) {
   return canvas;
 }
 
-/** Numbers as colours, one pixel a cell; the least is as opaque as that. */
-function heat(values, [height, width], low, high, colours, least) {
+/** Numbers as colours (RGBA of 256 shares), one pixel a cell. */
+function heat(values, [height, width], low, high, colours) {
   const canvas = make("canvas", { width, height });
   const context = canvas.getContext("2d");
   const picture = context.createImageData(width, height);
   const span = high - low || 1;
   for (let i = 0; i < values.length; i++) {
     const share = Math.round(255 * Math.min(Math.max((values[i] - low) / span, 0), 1));
-    for (let c = 0; c < 3; c++) picture.data[4 * i + c] = colours[3 * share + c];
-    picture.data[4 * i + 3] = 255 * least + (1 - least) * share;
+    for (let c = 0; c < 4; c++) picture.data[4 * i + c] = colours[4 * share + c];
   }
   context.putImageData(picture, 0, 0);
   return canvas;
@@ -121,7 +120,7 @@ function render({ model, el }) {
   const readout = make("div", { className: "readout", "aria-live": "polite" });
   const ramp = make("div", { className: "ramp" });
   const [lowest, highest, unit] = [make("span"), make("span"), make("span", { className: "unit" })];
-  const stops = [0, 51, 102, 153, 204, 255].map((k) => `rgb(${[...colours.slice(3 * k, 3 * k + 3)].join()})`);
+  const stops = [0, 51, 102, 153, 204, 255].map((k) => `rgb(${[...colours.slice(4 * k, 4 * k + 3)].join()})`);
   ramp.style.background = `linear-gradient(90deg, ${stops.join()})`;
   const scale = make("div", { className: "scale" }, lowest, ramp, highest, unit);
   const table = make("table", { className: "scores" });
@@ -136,7 +135,7 @@ function render({ model, el }) {
     context.drawImage(data.grey, 0, 0);
     context.globalAlpha = model.get("opacity");
     context.imageSmoothingEnabled = false;
-    context.drawImage(heat(values, of, low, high, colours, ofMaps ? 1 : 0.2), 0, 0, width, height);
+    context.drawImage(heat(values, of, low, high, colours), 0, 0, width, height);
   }
 
   function legend(low, high, words) {
