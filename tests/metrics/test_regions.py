@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segkit.data import nuclei
-from segkit.metrics import count_regions, matched_regions
+from segkit.metrics import count_regions, matched_regions, number_regions
 
 
 def of(*rows):
@@ -66,3 +66,14 @@ def test_what_cannot_be_matched_is_refused():
         matched_regions(torch.zeros(2, 3), torch.zeros(3, 2))
     with pytest.raises(ValueError, match=r"above=0.3.* 0.5 to 1"):
         matched_regions(torch.zeros(2, 3), torch.zeros(2, 3), above=0.3)
+
+
+def test_a_region_has_one_number_and_no_two_have_the_same():
+    mask = torch.tensor([[1, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 2]])
+    numbers = number_regions(mask)
+    assert numbers.dtype == torch.int64
+    assert torch.equal(numbers > 0, mask > 0)
+    assert numbers[0, 0] == numbers[1, 0] == numbers[2, 1]  # by a corner
+    assert len(numbers[numbers > 0].unique()) == count_regions(mask) == 3
+    with pytest.raises(ValueError, match="give"):
+        number_regions(torch.zeros(1, 2, 3))

@@ -5,7 +5,7 @@ from segkit.metrics.confusion import ConfusionMatrix
 from segkit.metrics.labels import argmax, argmax_resized
 from segkit.metrics.oracle import oracle_labels, oracle_matrix
 from segkit.metrics.policies import POLICIES
-from segkit.metrics.regions import count_regions, matched_regions
+from segkit.metrics.regions import count_regions, matched_regions, number_regions
 
 __all__ = [
     "POLICIES",
@@ -16,6 +16,7 @@ __all__ = [
     "count_regions",
     "inner_boundary",
     "matched_regions",
+    "number_regions",
     "oracle_labels",
     "oracle_matrix",
 ]

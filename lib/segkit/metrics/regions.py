@@ -7,8 +7,33 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def number_regions(mask: Tensor) -> Tensor:
+    """Another number for each connected region; pixels that share a side or a corner are connected.
+
+    Args:
+        mask: shape (H, W), bool, or anything that is not 0 in a region.
+
+    Returns:
+        int64 (H, W): 0 outside, a number above 0 for each region, in no order.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if mask.ndim != 2:
+        raise ValueError(f"a mask of shape {tuple(mask.shape)}: give (H, W)")
+    inside = (mask != 0)[None]
+    # Each pixel takes the largest number next to it, until a region has one number alone.
+    numbers = torch.arange(1.0, mask.numel() + 1, dtype=torch.float64, device=mask.device)
+    numbers = numbers.reshape(inside.shape) * inside
+    while not torch.equal(
+        grown := functional.max_pool2d(numbers, 3, stride=1, padding=1) * inside, numbers
+    ):
+        numbers = grown
+    return numbers[0].long()
+
+
 def count_regions(mask: Tensor, *, least: int = 1) -> int:
-    """Count the connected regions of a mask; pixels that share a side or a corner are connected.
+    """Count the connected regions of a mask, as `number_regions` parts them.
 
     Args:
         mask: shape (H, W), bool, or anything that is not 0 in a region.
@@ -25,7 +50,7 @@ def count_regions(mask: Tensor, *, least: int = 1) -> int:
         raise ValueError(
             f"a mask of shape {tuple(mask.shape)} and least={least}: give (H, W), and 1 or more"
         )
-    _, sizes = _numbered(mask)[mask != 0].unique(return_counts=True)
+    _, sizes = number_regions(mask)[mask != 0].unique(return_counts=True)
     return int((sizes >= least).sum())
 
 
@@ -52,22 +77,9 @@ def matched_regions(predicted: Tensor, truth: Tensor, *, above: float = 0.5) -> 
             f"masks of shapes {tuple(predicted.shape)} and {tuple(truth.shape)}, above={above}: "
             "give two of one shape (H, W), and 0.5 to 1"
         )
-    found, real = _numbered(predicted), _numbered(truth)
+    found, real = number_regions(predicted), number_regions(truth)
     pairs, shared = torch.stack([found, real])[:, (found > 0) & (real > 0)].unique(
         dim=1, return_counts=True
     )
     sizes = [(found == one).sum() + (real == other).sum() for one, other in pairs.T]
     return sum(int(both > above * (size - both)) for both, size in zip(shared, sizes, strict=True))
-
-
-def _numbered(mask: Tensor) -> Tensor:
-    """Another number for each connected region, float64 (H, W); 0 outside."""
-    inside = (mask != 0)[None]
-    # Each pixel takes the largest number next to it, until a region has one number alone.
-    numbers = torch.arange(1.0, mask.numel() + 1, dtype=torch.float64, device=mask.device)
-    numbers = numbers.reshape(inside.shape) * inside
-    while not torch.equal(
-        grown := functional.max_pool2d(numbers, 3, stride=1, padding=1) * inside, numbers
-    ):
-        numbers = grown
-    return numbers[0]
