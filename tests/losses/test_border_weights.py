@@ -52,3 +52,13 @@ def test_what_is_refused():
     for options in ({"sigma": 0}, {"strength": -1}, {"sigma": math.nan}):
         with pytest.raises(ValueError, match="strength="):
             border_weights(torch.zeros(2, 3, dtype=torch.int64), **options)
+
+
+def test_large_objects_take_memory_by_their_size_alone():
+    """All distances between two such objects' pixels would be 40 GB."""
+    instances = torch.zeros(340, 340, dtype=torch.int64)
+    instances[:, :168], instances[:, 172:] = 1, 2
+    got = border_weights(instances)
+    want = 10 * math.exp(-(5**2) / 50)  # four pixels of gap: d1 + d2 = 5 on each
+    torch.testing.assert_close(got[:, 168:172], torch.full((340, 4), want))
+    assert not got[:, :140].any()

@@ -43,21 +43,25 @@ def border_weights(instances: Tensor, *, strength: float = 10.0, sigma: float = 
         )
     far = math.ceil(4 * sigma)  # where d1 or d2 is more, nothing is left of the term
     nearest = torch.full((2, *instances.shape), math.inf, device=instances.device)
-    rows, columns = (torch.arange(n, device=instances.device) for n in instances.shape)
     for number in instances.unique():
         if number == 0:
             continue
         own = instances == number
-        outside = functional.pad((~own).float()[None], [1] * 4, value=1)
-        rim = (own & (functional.max_pool2d(outside, 3, 1)[0] > 0)).nonzero()  # the nearest pixels
-        (top, left), (bottom, right) = rim.amin(0).tolist(), rim.amax(0).tolist()
+        (top, left), (bottom, right) = (end.tolist() for end in own.nonzero().aminmax(dim=0))
         window = (  # the pixels within reach of this object
             slice(max(0, top - far), bottom + far + 1),
             slice(max(0, left - far), right + far + 1),
         )
-        place = torch.cartesian_prod(rows[window[0]], columns[window[1]])
-        distance = torch.cdist(place.float(), rim.float()).amin(1)
         seen = nearest[:, *window]
-        distance = distance.reshape(seen.shape[1:]).masked_fill(own[window], 0)
-        seen.copy_(torch.cat([seen, distance[None]]).sort(0).values[:2])
+        seen.copy_(torch.cat([seen, _distance(own[window], far)[None]]).sort(0).values[:2])
     return strength * torch.exp(-(nearest.sum(0) ** 2) / (2 * sigma**2))
+
+
+def _distance(own: Tensor, far: int) -> Tensor:
+    """From each pixel to the nearest of own, (H, W); inf where an axis has more than ``far``."""
+    squared = torch.zeros(own.shape, device=own.device).masked_fill(~own, math.inf)
+    for axis, padding in ((0, (0, 0, far, far)), (1, (far, far, 0, 0))):
+        beside = functional.pad(squared, padding, value=math.inf).unfold(axis, 2 * far + 1, 1)
+        steps = torch.arange(-far, far + 1, device=own.device) ** 2
+        squared = (beside + steps).amin(-1)
+    return squared.sqrt()
