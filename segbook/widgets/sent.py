@@ -49,8 +49,8 @@ def listed(values: Any, dimensions: int) -> list[Any]:
     return list(whole) if whole.ndim > dimensions else [whole]
 
 
-def drawn(figure: Figure) -> bytes:
-    """A figure as PNG bytes of 256 colours: enough to look at, and an executed notebook is small.
+def drawn(figure: Figure, *, grey: bool = False) -> bytes:
+    """A figure as PNG bytes of 256 colours, or greys: enough to look at, and a notebook is small.
 
     Its words, `segbook.figures.style.said`, are in it.
 
@@ -58,4 +58,5 @@ def drawn(figure: Figure) -> bytes:
     """
     written = io.BytesIO()
     figure.savefig(written, format="png", bbox_inches="tight")
-    return png(Image.open(written).convert("RGB").quantize(256, kmeans=3), said(figure))
+    image = Image.open(written).convert("L" if grey else "RGB")
+    return png(image if grey else image.quantize(256, kmeans=3), said(figure))

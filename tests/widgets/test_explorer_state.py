@@ -166,6 +166,7 @@ def test_pins_and_colours(scene):
     one.grey = True
     grey = Image.open(io.BytesIO(one.snapshot())).convert("RGB")
     assert (np.ptp(np.asarray(grey).astype(int), axis=2) == 0).all()
+    assert one.alt().startswith("image; truth")  # its words stay
     one.pins = []
     with pytest.raises(ValueError, match="no pixel x 30, y 0 in image 0"):
         one.pins = [[0, 30, 0]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -216,8 +215,7 @@ class MaskExplorer(Widget):
             figure = overlay(
                 self._pictures[i], self._truths[i], *args, title=title, borders=borders
             )
-        shown = drawn(figure)
-        return png(Image.open(io.BytesIO(shown)).convert("L")) if self.grey else shown
+        return drawn(figure, grey=self.grey)
 
 
 def _probabilities(given: ArrayLike, shape: tuple[int, int, int]) -> NDArray:
