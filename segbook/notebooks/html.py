@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import html as markup
 import logging
+import mimetypes
 import os
 import re
 import stat
@@ -38,6 +40,8 @@ POLICY = (
 """What a browser may do with the report: a picture, script or frame from elsewhere, which an output
 or a Markdown cell may name, is not asked for. A plot's own script still runs."""
 
+FOLDED = "margin-left: 80px; color: #616161; font: 13px sans-serif; cursor: pointer"
+
 OFFLINE = """{% extends 'lab/index.html.j2' %}
 {% block html_head %}<meta http-equiv="Content-Security-Policy" content="{{ policy }}" />
 {{ super() }}{% endblock %}
@@ -49,8 +53,13 @@ OFFLINE = """{% extends 'lab/index.html.j2' %}
 {{ output.data['text/latex'] | latex2mathml }}
 </div>
 {% endblock %}
-""".replace("{{ policy }}", POLICY)
-"""JupyterLab's look without its scripts, all of which come from a CDN."""
+{% block input_group %}
+{%- if cell.metadata.get("jupyter", {}).get("source_hidden") -%}
+<details><summary style="{{ folded }}">code</summary>{{ super() }}</details>
+{%- else -%}{{ super() }}{%- endif -%}
+{% endblock %}
+""".replace("{{ policy }}", POLICY).replace("{{ folded }}", FOLDED)
+"""JupyterLab's look without its scripts, all from a CDN; code that it folds is folded."""
 
 
 class InlineParser(MathInlineParser):
@@ -81,10 +90,15 @@ class Renderer(IPythonRenderer):
             return src
 
     def _src_to_base64(self, src: str) -> str | None:
+        # nbconvert refuses what lies above the notebook, for servers that convert notebooks of
+        # strangers without running them. This one was run: it could read whatever it shows.
+        kind, _ = mimetypes.guess_type(src)
         try:
-            status = os.stat(os.path.join(self.path, src))
-            if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST_NOTEBOOK:
-                return super()._src_to_base64(src)
+            path = os.path.join(self.path, src)
+            status = os.stat(path)
+            small = stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST_NOTEBOOK
+            if small and kind and kind.startswith("image/"):
+                return f"data:{kind};base64,{base64.b64encode(Path(path).read_bytes()).decode()}"
         except (OSError, ValueError):  # missing, closed; no name of a file
             pass
         return None

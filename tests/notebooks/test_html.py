@@ -2,6 +2,7 @@
 
 import html
 import os
+import re
 
 import nbformat
 import pytest
@@ -115,6 +116,25 @@ def test_a_picture_that_cannot_be_embedded_stays_a_link(tmp_path):
     for name in odd:
         assert f'src="{name}"' in text
     assert 'src="data:image/png;base64,iVBORw=="' in text
+
+
+def test_a_picture_above_the_notebook_is_in_the_report(tmp_path):
+    """As the chapters' first pictures are, ``../docs/runs/…``; text beside it is not."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.jpg").write_bytes(b"\xff\xd8")
+    (tmp_path / "secret.txt").write_text("secret")
+    (below := tmp_path / "notebooks").mkdir()
+    cell = new_markdown_cell("![x](../docs/a.jpg) <img src='../docs/a.jpg'> ![y](../secret.txt)")
+    text = report(below, cell)
+    assert text.count('src="data:image/jpeg;base64,/9g="') == 2
+    assert 'src="../secret.txt"' in text
+
+
+def test_folded_code_is_folded(tmp_path):
+    asked = new_code_cell("answer = 41", metadata={"jupyter": {"source_hidden": True}})
+    text = report(tmp_path, asked, new_code_cell("shown = 1"))
+    assert re.search(r"<details><summary[^>]*>code</summary>[\s\S]*41[\s\S]*</details>", text)
+    assert text.count("<details") == 1
 
 
 def test_the_browser_may_ask_for_nothing_and_is_told_so_first(tmp_path):
