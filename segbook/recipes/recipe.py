@@ -220,6 +220,8 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, tuple):  # msgspec takes a NamedTuple as it is, unchecked
                 value = [tuple(v) if isinstance(v, Phase) else v for v in value]
+            elif isinstance(value, dict):  # JSON, in which a run keeps its recipe, has no tuples
+                value = _tuples_for_lists(value)
             try:
                 object.__setattr__(self, name, schema.convert(value, kind))
             except ValueError as error:
@@ -253,6 +255,13 @@ class Recipe:
             ValueError: an unknown field.
         """
         return override(None, fields)
+
+
+def _tuples_for_lists(value: Any) -> Any:
+    """The same options, holding a tuple wherever they hold a list."""
+    if isinstance(value, dict):
+        return {name: _tuples_for_lists(v) for name, v in value.items()}
+    return tuple(map(_tuples_for_lists, value)) if isinstance(value, (list, tuple)) else value
 
 
 def override(recipe: Recipe | None, changes: Mapping[str, Any]) -> Recipe:

@@ -1,5 +1,6 @@
 import dataclasses
 import inspect
+import json
 import math
 import subprocess
 import sys
@@ -26,6 +27,14 @@ def test_every_recipe(name):
     )
     assert recipe.note, "where do the numbers come from?"
     assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_options_are_the_same_after_json():
+    options = {"rates": (3, [6, 9]), "by_head": {"aux": [(1, 2), {"at": [0.5]}]}, "name": "x"}
+    recipe = Recipe(**{**vars(recipes.get("unet_isbi_em_cpu")), "model_options": options})
+    assert recipe.model_options["by_head"] == {"aux": ((1, 2), {"at": (0.5,)})}
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
 def test_pp_liteseg_has_the_papers_numbers():
