@@ -67,7 +67,7 @@ def mirror(images: Tensor, *, before: int, height: int, width: int) -> Tensor:
     Returns:
         Shape (B, C, height, width).
 
-    Source: section 2 and figure 2, the overlap-tile strategy.
+    Source: section 1 and figure 2, the overlap-tile strategy.
     """
     for dim, length in ((-2, height), (-1, width)):
         # A triangle wave: 0, 1 … H - 1, H - 2 … 1, 0, 1 …
