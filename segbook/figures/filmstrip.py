@@ -125,8 +125,10 @@ def _draw_curves(
     if losses:
         steps, values = np.array(losses).T
         axes.plot(steps, values, color=BLUE, alpha=0.3, linewidth=0.7)
-        axes.plot(steps, running_mean(values, max(1, min(20, len(values) // 8))), color=BLUE)
-        axes.set_ylabel("training loss", color=BLUE)
+        width = max(1, min(20, len(values) // 8))
+        whole = slice(width // 2, None)  # before, the mean is of what comes later
+        axes.plot(steps[whole], running_mean(values, width)[whole], color=BLUE)
+        axes.set_ylabel("training loss (bold: mean)", color=BLUE)
     axes.set(xscale="log", xlabel="step", ylim=(0, None))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
     if miou:

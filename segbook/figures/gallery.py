@@ -78,6 +78,7 @@ def worst_images(
     if not worst:
         raise ValueError("no image with a labelled pixel; give (name, image, truth, prediction)")
     rows = [row for _, _, row in sorted(worst, key=lambda entry: entry[:2], reverse=True)]
-    title = f"{len(rows)} worst of {scored} images, by each image's own mIoU "
-    title += "(classes absent from it left out)"
+    title = f"{len(rows)} worst of {scored} images"
+    title = f"all {scored} images, the worst first" if len(rows) == scored else title
+    title += ", by each image's own mIoU (classes absent from it left out)"
     return comparison_grid(rows, classes, palette, title, borders)

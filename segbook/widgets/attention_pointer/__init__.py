@@ -300,7 +300,8 @@ class AttentionPointer(Widget):
             shares = np.array([weights[places == k].sum() for k in range(len(names))])
         best = np.argsort(-shares, kind="stable")[:2]
         told = [f"{100 * shares[k]:.0f} % {names[k]}" for k in best]
-        return "hears " + ", ".join(told[: 1 + bool(shares[best[-1]] >= 0.01)])
+        verb = "hears " if self.kind == "pairs" else "regions: "
+        return verb + ", ".join(told[: 1 + bool(shares[best[-1]] >= 0.01)])
 
     @styled
     def _drawn_maps(self) -> Figure:
