@@ -144,18 +144,19 @@ def iou_bars(
         (points,) = axes.plot(values[1][order], lines, "D", color=VERMILION, markersize=5)
         axes.axvline(means[1], color=VERMILION, linewidth=1, linestyle="--")
         named = [
-            f"{one}: mean {mean:.3f}" for one, mean in zip((first, second), means, strict=True)
+            f"{one}: mean {100 * mean:.1f}"
+            for one, mean in zip((first, second), means, strict=True)
         ]
         axes.legend(
             [bars, points], named, ncols=2,
             loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1,
         )  # fmt: skip
     else:
-        axes.set_title(f"mean {means[0]:.3f}")
+        axes.set_title(f"mean {100 * means[0]:.1f}")
     columns = [(1.015, INK)] if compare is None else [(1.015, BLUE), (1.115, VERMILION)]
     for one, (x, ink) in zip(values, columns, strict=True):
         for line, value in zip(lines, one[order], strict=True):
-            score, colour = (f"{value:.3f}", ink) if np.isfinite(value) else ("absent", GREY)
+            score, colour = (f"{100 * value:.1f}", ink) if np.isfinite(value) else ("absent", GREY)
             axes.text(x, line, score, va="center", color=colour, fontsize=8.5)
     axes.set_yticks(lines, labels)
     axes.tick_params(axis="y", length=0, pad=4 if palette is None else 16)
@@ -166,8 +167,8 @@ def iou_bars(
             left, lines, s=70, marker="s", c=colours, zorder=3,
             edgecolors=GREY, linewidths=0.5, clip_on=False,
         )  # fmt: skip
-    axes.set(
-        xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6), xlabel=f"IoU (policy: {text.figure(policy)})"
-    )
+    axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6))
+    axes.set_xlabel(f"IoU, % (policy: {text.figure(policy)})")
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
     axes.grid(axis="x")
     return figure

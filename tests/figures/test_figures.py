@@ -176,12 +176,12 @@ def test_iou_bars_sort_and_leave_absent_classes_out_of_the_mean():
     axes = figure.axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["Car", "Sky", "Tree", "Road"]
     assert [bar.get_width() for bar in axes.patches] == [0.9, 0.5, 0.1, 0]
-    assert [text.get_text() for text in axes.texts] == ["0.900", "0.500", "0.100", "absent"]
-    assert axes.get_title(loc="left") == "mean 0.500"
-    assert axes.get_xlabel() == "IoU (policy: dataset)"
+    assert [text.get_text() for text in axes.texts] == ["90.0", "50.0", "10.0", "absent"]
+    assert axes.get_title(loc="left") == "mean 50.0"
+    assert axes.get_xlabel() == "IoU, % (policy: dataset)"
     two = figures.iou_bars([0.5, 0.2], "ab", compare=[0.3, 0.4], names=("x", "y"), sort=False)
     named = [one.get_text() for one in two.axes[0].get_legend().get_texts()]
-    assert named == ["x: mean 0.350", "y: mean 0.350"]
+    assert named == ["x: mean 35.0", "y: mean 35.0"]
     assert [tick.get_text() for tick in two.axes[0].get_yticklabels()] == ["a", "b"]
     with pytest.raises(ValueError, match="fractions"):
         figures.iou_bars([50.0, 20.0], "ab")

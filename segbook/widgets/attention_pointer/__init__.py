@@ -320,7 +320,7 @@ class AttentionPointer(Widget):
 
     def _figure(self, height: float) -> Figure:
         figure = sized(9.6, height)
-        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.04, wspace=0.01, hspace=0.01)
         return figure
 
     def _scale_below(self, figure: Figure, low: float, high: float, label: str) -> None:

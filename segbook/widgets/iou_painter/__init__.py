@@ -185,7 +185,7 @@ class IoUPainter(Widget):
         brush = drawable(self.classes[self.brush], self.brush)
         lines = [("of this prediction", "%")]
         lines += [("pixel accuracy", _percent(found["pixel_accuracy"]))]
-        lines += [("mIoU", _percent(found["miou"]["dataset"]))]
+        lines += [("mIoU (dataset)", _percent(found["miou"]["dataset"]))]
         lines += [(f"IoU of {brush}", _percent(found["iou"][self.brush]))]
         with rc_context(STYLE):
             patches = legend_patches([truth, painted], self.classes, palette)
