@@ -64,7 +64,8 @@ def unet_nuclei_cpu() -> Recipe:
     """The same small U-Net on nuclei under the fluorescence microscope, for two CPU cores.
 
     Nuclei of the Data Science Bowl 2018 (Caicedo et al., Nature Methods 2019), 160 images of
-    256x256 to train on, as a folder with images/, masks/ and classes.txt.
+    256x256 to train on, as a folder with images/, masks/ and classes.txt; in the masks nuclei that
+    touch are parted by a line of background, as in `segkit.data.nuclei`.
     """
     return replace(
         unet_isbi_em_cpu(),
