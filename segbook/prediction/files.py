@@ -1,0 +1,163 @@
+"""Which files are predicted, what their predictions are called, and which masks belong to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from segkit.data.images import IMAGE_SUFFIXES
+from segkit.data.layout import is_picture
+from segkit.files import FileError, shown, what_is_there
+
+
+class ImageFile(NamedTuple):
+    """One image.
+
+    Attributes:
+        path: of its file.
+        name: of its prediction: the path without the ending, from the folder on that holds all.
+    """
+
+    path: Path
+    name: str
+
+
+def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> list[ImageFile]:
+    """All images of some files and folders, with the folders below them, in natural order.
+
+    Of a folder with ``images/`` and ``masks/`` the images are taken. What a link to a folder leads
+    to is taken only where the link itself is given.
+
+    Args:
+        inputs: files and folders.
+        leave: folders that are not looked into.
+
+    Returns:
+        Each image once, img2 before img10. The names count from the folder that is given, and from
+        the one that holds them all where several are.
+
+    Raises:
+        ValueError: nothing lies at a path, there is no image, or two would have one name.
+        OSError: a folder cannot be read.
+    """
+    closed = {os.path.abspath(folder) for folder in leave}
+    folders, paths = [], []
+    for given in inputs:
+        path = Path(os.path.abspath(given))
+        if path.is_dir():
+            folders.append(path)
+            paths += _below(path, closed)
+        elif os.path.lexists(path):
+            folders.append(path.parent)
+            paths.append(path)
+        else:
+            raise FileError(given, what_is_there(given))
+    if not paths:
+        where = ", ".join(map(shown, inputs)) or "nothing"
+        raise ValueError(
+            f"there is no image in {where}: no file ends in {' '.join(IMAGE_SUFFIXES)}"
+        )
+    root = os.path.commonpath(folders)
+    found = [ImageFile(path, _stem(Path(os.path.relpath(path, root)))) for path in {*paths}]
+    found.sort(key=lambda image: (natural(image.name), str(image.path)))
+    for one, two in zip(found, found[1:], strict=False):
+        if one.name == two.name:
+            raise ValueError(
+                f"{shown(one.path)} and {shown(two.path)} have one stem, so that one's labels "
+                "would replace the other's: rename one of them, or predict them into two folders"
+            )
+    return found
+
+
+def find_masks(folder: str | Path, images: Sequence[ImageFile]) -> dict[str, Path]:
+    """The masks of images: of the same path from the folder on, or else of the same stem.
+
+    Args:
+        folder: in which they are, at any depth.
+        images: as `find_images` gives them.
+
+    Returns:
+        Path of the mask by the image's name; those without a mask are left out.
+
+    Raises:
+        ValueError: no such folder, none of the images has a mask, or one has several.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileError(root, what_is_there(root))
+    by_name: dict[str, list[Path]] = {}
+    by_stem: dict[str, list[Path]] = {}
+    for path in map(Path, sorted(_below(root, set()))):
+        by_name.setdefault(_stem(path.relative_to(root)), []).append(path)
+        by_stem.setdefault(_stem(Path(path.name)), []).append(path)
+    twins = Counter(Path(image.name).name for image in images)
+    found: dict[str, Path] = {}
+    for image in images:
+        stem = Path(image.name).name
+        masks = by_name.get(image.name) or by_stem.get(stem, [])
+        if masks and (len(masks) > 1 or (image.name not in by_name and twins[stem] > 1)):
+            raise ValueError(
+                f"{shown(masks[0])} may be the mask of several images, or one of several masks of "
+                f"{shown(image.path)}: lay the masks out in folders as the images are, one of each "
+                "stem"
+            )
+        if masks:
+            found[image.name] = masks[0]
+    if not found:
+        raise ValueError(
+            f"no file in {shown(root)} has the stem of an image, such as "
+            f"{shown(Path(images[0].name).name)}.png"
+        )
+    return found
+
+
+def natural(name: str) -> list[list[Any]]:
+    """A key that sorts names as people do: by folder, and numbers in them by their value."""
+    return [
+        [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", folder)]
+        for folder in Path(name).parts
+    ]
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file under another name and rename it, so that a kill leaves no half of it.
+
+    A link in its place is replaced, not followed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _below(folder: Path, closed: Collection[str]) -> Iterator[Path]:
+    for where, folders, names in os.walk(folder, onerror=_raise):
+        if {"images", "masks"} <= {*folders}:
+            folders[:], names = ["images"], []
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.join(where, name) not in closed
+        ]
+        yield from (path for path in (Path(where, name) for name in names) if is_picture(path))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _stem(path: Path) -> str:
+    # Of a file that is given by name any ending is tried; only those of images are taken off.
+    return str(path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path)
