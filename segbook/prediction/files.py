@@ -47,12 +47,13 @@ def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> l
         OSError: a folder cannot be read.
     """
     closed = {os.path.abspath(folder) for folder in leave}
-    folders, paths = [], []
+    folders: list[Path] = []
+    paths: list[Path] = []
     for given in inputs:
         path = Path(os.path.abspath(given))
         if path.is_dir():
             folders.append(path)
-            paths += _below(path, closed)
+            paths += _below(path, "images", closed)
         elif os.path.lexists(path):
             folders.append(path.parent)
             paths.append(path)
@@ -91,30 +92,31 @@ def find_masks(folder: str | Path, images: Sequence[ImageFile]) -> dict[str, Pat
     root = Path(folder)
     if not root.is_dir():
         raise FileError(root, what_is_there(root))
-    by_name: dict[str, list[Path]] = {}
+    there: dict[str, list[Path]] = {}
+    for path in sorted(_below(root, "masks")):
+        there.setdefault(_stem(path.relative_to(root)), []).append(path)
+    found = {image.name: there.pop(image.name) for image in images if image.name in there}
     by_stem: dict[str, list[Path]] = {}
-    for path in map(Path, sorted(_below(root, set()))):
-        by_name.setdefault(_stem(path.relative_to(root)), []).append(path)
-        by_stem.setdefault(_stem(Path(path.name)), []).append(path)
-    twins = Counter(Path(image.name).name for image in images)
-    found: dict[str, Path] = {}
-    for image in images:
+    for name, paths in there.items():
+        by_stem.setdefault(Path(name).name, []).extend(paths)
+    rest = [image for image in images if image.name not in found]
+    twins = Counter(Path(image.name).name for image in rest)
+    for image in rest:
         stem = Path(image.name).name
-        masks = by_name.get(image.name) or by_stem.get(stem, [])
-        if masks and (len(masks) > 1 or (image.name not in by_name and twins[stem] > 1)):
+        if stem in by_stem:
+            found[image.name] = by_stem[stem] * twins[stem]
+    for name, paths in found.items():
+        if len(paths) > 1:
             raise ValueError(
-                f"{shown(masks[0])} may be the mask of several images, or one of several masks of "
-                f"{shown(image.path)}: lay the masks out in folders as the images are, one of each "
-                "stem"
+                f"{shown(paths[0])} may be the mask of several images, or one of several masks of "
+                f"{shown(name)}: lay the masks out in folders as the images are, one of each stem"
             )
-        if masks:
-            found[image.name] = masks[0]
     if not found:
         raise ValueError(
             f"no file in {shown(root)} has the stem of an image, such as "
             f"{shown(Path(images[0].name).name)}.png"
         )
-    return found
+    return {name: path for name, [path] in found.items()}
 
 
 def natural(name: str) -> list[list[Any]]:
@@ -136,16 +138,19 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         with open(temporary, "xb") as file:
             write(file)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a failed write does not name its file
         raise
 
 
-def _below(folder: Path, closed: Collection[str]) -> Iterator[Path]:
+def _below(folder: Path, part: str, closed: Collection[str] = ()) -> Iterator[Path]:
+    """Pictures of a folder and those below; of a data folder those in images/ or in masks/."""
     for where, folders, names in os.walk(folder, onerror=_raise):
         if {"images", "masks"} <= {*folders}:
-            folders[:], names = ["images"], []
+            folders[:], names = [part], []
         folders[:] = [
             name
             for name in folders
@@ -159,5 +164,5 @@ def _raise(error: OSError) -> None:
 
 
 def _stem(path: Path) -> str:
-    # Of a file that is given by name any ending is tried; only those of images are taken off.
+    # A file that is given by itself may end in anything, or in nothing.
     return str(path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path)

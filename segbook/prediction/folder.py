@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from os.path import lexists
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from segbook.certificates.published import AuthorsNormalize
 from segbook.prediction.files import find_images, find_masks, write_whole
 from segbook.prediction.network import policy_of
 from segbook.runs.files import write_atomic
@@ -111,7 +113,7 @@ def predict_folder(
     places = [_place(out, kind, image.name) for image in images for kind in what]
     if masks is not None:
         places.append(out / SCORES)
-    if not overwrite and (there := [path for path in places if path.exists()]):
+    if not overwrite and (there := [*filter(lexists, places)]):
         raise ValueError(
             f"{shown(there[0])} is there already, and {len(there)} of {len(places)} files: give "
             "another folder, or replace them (overwrite=True, --overwrite)"
@@ -148,7 +150,8 @@ def predict_folder(
                 tell(f"not scored: {not_scored[-1]}")
     summary = None
     if masks is not None:
-        summary = scores.summary()
+        about = {key: header[key] for key in ("builder", "recipe", "step") if key in header}
+        summary = {**about, "options": options, **scores.summary()}
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(out / SCORES, json.dumps(summary, indent=1) + "\n")
     return Predicted(len(images) - len(left_out), left_out, not_scored, summary)
@@ -160,13 +163,11 @@ def preparation(header: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
     Raises:
         ValueError: the header does not say how.
     """
-    given = header.get("normalisation")
+    given: Any = header.get("normalisation")
     try:
-        if "channels" in given:  # pyright: ignore[reportOperatorIssue]: caught below
-            from segbook.certificates.published import AuthorsNormalize
-
+        if "channels" in given:
             return AuthorsNormalize(**given).image
-        return transforms.Normalize(**given).image  # pyright: ignore[reportCallIssue]
+        return transforms.Normalize(**given).image
     except TypeError:
         raise ValueError(
             f"the weights' header has normalisation {given!r:.200}, and without what images were "

@@ -71,7 +71,7 @@ def open_network(source: str | Path) -> Network:
     recipe: Any = (run.read().get("recipe") or {}) if run else {}
     about: Any = header.get("data")
     data = recipe.get("data") or (about.get("name") if isinstance(about, Mapping) else "") or ""
-    void = void_ids(recipe.get("ignore") or IGNORE)
+    void = void_ids(recipe.get("ignore", IGNORE))
     if data == "camvid":
         void = (*void, camvid.VOID)
     return Network(model, header, weights, void, str(data))
