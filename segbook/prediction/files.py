@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from segkit.data.images import IMAGE_SUFFIXES
-from segkit.data.layout import is_picture
+from segkit.data.layout import is_picture, no_folder
 from segkit.files import FileError, shown, what_is_there
 
 
@@ -31,8 +31,8 @@ class ImageFile(NamedTuple):
 def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> list[ImageFile]:
     """All images of some files and folders, with the folders below them, in natural order.
 
-    Of a folder with ``images/`` and ``masks/`` the images are taken. What a link to a folder leads
-    to is taken only where the link itself is given.
+    Of a folder with ``images/`` and ``masks/`` those in ``images/`` are taken, and named as if they
+    lay in the folder itself. A link to a folder is followed only where it is given itself.
 
     Args:
         inputs: files and folders.
@@ -48,25 +48,27 @@ def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> l
     """
     closed = {os.path.abspath(folder) for folder in leave}
     folders: list[Path] = []
-    paths: list[Path] = []
+    called: dict[Path, Path] = {}
     for given in inputs:
         path = Path(os.path.abspath(given))
         if path.is_dir():
             folders.append(path)
-            paths += _below(path, "images", closed)
+            called = dict(_below(path, "images", closed)) | called
         elif os.path.lexists(path):
             folders.append(path.parent)
-            paths.append(path)
+            called.setdefault(path, path)
         else:
             raise FileError(given, what_is_there(given))
-    if not paths:
+    if not called:
         where = ", ".join(map(shown, inputs)) or "nothing"
         raise ValueError(
             f"there is no image in {where}: no file ends in {' '.join(IMAGE_SUFFIXES)}"
         )
     root = os.path.commonpath(folders)
-    found = [ImageFile(path, _stem(Path(os.path.relpath(path, root)))) for path in {*paths}]
-    found.sort(key=lambda image: (natural(image.name), str(image.path)))
+    found = [
+        ImageFile(path, _stem(Path(os.path.relpath(name, root)))) for path, name in called.items()
+    ]
+    found.sort(key=lambda image: (natural(image.name), image.name, str(image.path)))
     for one, two in zip(found, found[1:], strict=False):
         if one.name == two.name:
             raise ValueError(
@@ -91,10 +93,10 @@ def find_masks(folder: str | Path, images: Sequence[ImageFile]) -> dict[str, Pat
     """
     root = Path(folder)
     if not root.is_dir():
-        raise FileError(root, what_is_there(root))
+        raise ValueError(f"no masks in {shown(root)}: {no_folder(root)}")
     there: dict[str, list[Path]] = {}
-    for path in sorted(_below(root, "masks")):
-        there.setdefault(_stem(path.relative_to(root)), []).append(path)
+    for path, name in sorted(_below(root, "masks")):
+        there.setdefault(_stem(name.relative_to(root)), []).append(path)
     found = {image.name: there.pop(image.name) for image in images if image.name in there}
     by_stem: dict[str, list[Path]] = {}
     for name, paths in there.items():
@@ -146,17 +148,26 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         raise
 
 
-def _below(folder: Path, part: str, closed: Collection[str] = ()) -> Iterator[Path]:
-    """Pictures of a folder and those below; of a data folder those in images/ or in masks/."""
+def _below(folder: Path, part: str, closed: Collection[str] = ()) -> Iterator[tuple[Path, Path]]:
+    """Pictures of a folder and those below; of a data folder those in images/ or in masks/.
+
+    Yields:
+        The path, and without that part of a data folder, so that image and mask have one.
+    """
+    called = {str(folder): folder}  # by folder
     for where, folders, names in os.walk(folder, onerror=_raise):
         if {"images", "masks"} <= {*folders}:
             folders[:], names = [part], []
+            called[os.path.join(where, part)] = called[where]
         folders[:] = [
             name
             for name in folders
             if not name.startswith(".") and os.path.join(where, name) not in closed
         ]
-        yield from (path for path in (Path(where, name) for name in names) if is_picture(path))
+        for name in folders:
+            called.setdefault(os.path.join(where, name), called[where] / name)
+        paths = (Path(where, name) for name in names)
+        yield from ((path, called[where] / path.name) for path in paths if is_picture(path))
 
 
 def _raise(error: OSError) -> None:

@@ -30,8 +30,9 @@ def test_a_folder_with_all_below_it_in_natural_order(make):
 
 def test_of_a_data_folder_the_images(make):
     root = make("val/images/a.png", "val/masks/a.png", "val/instances/a.png", "train/masks/b.png")
-    assert names(root) == ["train/masks/b", "val/images/a"]
-    assert names(root / "val") == ["images/a"]
+    assert names(root) == ["train/masks/b", "val/a"]
+    assert names(root / "val") == names(root / "val/images") == ["a"]
+    assert names(root / "val", root / "val/images/a.png") == ["a"]
 
 
 def test_equal_stems_of_several_inputs_keep_their_folders(make):
@@ -43,8 +44,8 @@ def test_equal_stems_of_several_inputs_keep_their_folders(make):
 
 
 def test_what_has_one_name_is_refused(make):
-    root = make("a.jpg", "a.png")
-    with pytest.raises(ValueError, match=r"a\.jpg and .*a\.png have one stem"):
+    root = make("a1.jpg", "a01.png", "a1.png")
+    with pytest.raises(ValueError, match=r"a1\.jpg and .*a1\.png have one stem"):
         find_images([root])
     assert names(make("c/x.y.png", "c/x.png") / "c") == ["x", "x.y"]
 
@@ -77,9 +78,13 @@ def test_links(make):
 def test_masks_by_their_path_or_by_their_stem(make):
     root = make("in/1.jpg", "in/day/1.jpg", "in/2.jpg", "in/3.jpg",
                 "same/1.png", "same/day/1.png", "flat/2.png", "flat/9.png",
-                "data/images/3.png", "data/masks/3.png")  # fmt: skip
+                "data/images/3.png", "data/masks/3.png",
+                "sets/a/images/1.png", "sets/a/masks/1.png", "sets/b/images/1.png",
+                "sets/b/masks/1.png")  # fmt: skip
     images = find_images([root / "in"])
     same, flat, data = (find_masks(root / folder, images) for folder in ("same", "flat", "data"))
+    sets = find_masks(root / "sets", find_images([root / "sets"]))
+    assert sets == {"a/1": root / "sets/a/masks/1.png", "b/1": root / "sets/b/masks/1.png"}
     assert same == {"1": root / "same/1.png", "day/1": root / "same/day/1.png"}
     assert flat == {"2": root / "flat/2.png"}
     assert data == {"3": root / "data/masks/3.png"}
@@ -94,7 +99,7 @@ def test_masks_that_may_belong_to_several_are_refused(make):
         find_masks(root / "two", images[:1])
     with pytest.raises(ValueError, match=r"has the stem of an image, such as 1\.png"):
         find_masks(root / "no", images)
-    with pytest.raises(ValueError, match="is missing"):
+    with pytest.raises(ValueError, match="there is no such folder"):
         find_masks(root / "nowhere", images)
 
 

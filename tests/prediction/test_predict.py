@@ -137,7 +137,7 @@ def test_options_reach_the_engine(segbook, weights, photos, tmp_path):
         (["--overlap", "1"], "not in the range"),
         (["--scale", "0"], "not in the range"),
         (["--what", "all"], "labels"),
-        (["--masks", "nowhere"], "is missing"),
+        (["--masks", "nowhere"], "there is no such folder"),
     ],
 )
 def test_a_wrong_option_writes_nothing(segbook, weights, photos, tmp_path, words, message):
