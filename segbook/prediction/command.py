@@ -107,8 +107,8 @@ def predict(
     network = open_network(source)
     if masks is not None and network.data in ("ade20k", "cityscapes"):
         raise ValueError(
-            f"the masks of {network.data} hold other ids than those of its classes: give masks "
-            "that hold these, for weights whose header does not name the data"
+            f"the masks of {network.data} hold other ids than those of its classes, and "
+            "scores by them would be wrong: leave out --masks"
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     click.echo(f"{network}; on {device}")

@@ -256,6 +256,15 @@ def test_a_runs_best_weights_and_its_void(segbook, weights, photos, tmp_path):
     assert open_network(run.name).void == (0,)
 
 
+def test_masks_with_other_ids_are_refused(segbook, weights, photos, tmp_path):
+    run = RunFolder.create("r", root=tmp_path / "runs", kind="train", recipe={"data": "ade20k"})
+    os.replace(weights, run.checkpoints / "best.safetensors")
+    done = segbook(run.name, photos, "--out", tmp_path / "out", "--masks", photos)
+    assert done.exit_code == 2
+    assert "the masks of ade20k hold other ids" in done.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_neither_a_run_nor_weights(segbook, photos, tmp_path):
     for source, message in (
         ("nonsense", "pp_liteseg_t_camvid"),
