@@ -68,7 +68,8 @@ def test_looking_imports_no_torch_and_no_jupyter(tmp_path):
 import sys
 from segbook.cli import main
 for arguments in (["--help"], ["list"], ["list", "--json"], ["show", {run.name!r}], ["recipes"],
-                  ["run", "--help"], ["train", "--help"], ["course", "check", "--help"]):
+                  ["run", "--help"], ["train", "--help"], ["predict", "--help"],
+                  ["course", "check", "--help"]):
     try:
         main(arguments, prog_name="segbook")
     except SystemExit as end:

@@ -1,0 +1,179 @@
+"""Which files are predicted, what their predictions are called, and which masks belong to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from segkit.data.images import IMAGE_SUFFIXES
+from segkit.data.layout import is_picture, no_folder
+from segkit.files import FileError, shown, what_is_there
+
+
+class ImageFile(NamedTuple):
+    """One image.
+
+    Attributes:
+        path: of its file.
+        name: of its prediction: the path without the ending, from the folder on that holds all.
+    """
+
+    path: Path
+    name: str
+
+
+def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> list[ImageFile]:
+    """All images of some files and folders, with the folders below them, in natural order.
+
+    Of a folder with ``images/`` and ``masks/`` those in ``images/`` are taken, and named as if they
+    lay in the folder itself. A link to a folder is followed only where it is given itself.
+
+    Args:
+        inputs: files and folders.
+        leave: folders that are not looked into.
+
+    Returns:
+        Each image once, img2 before img10. The names count from the folder that is given, and from
+        the one that holds them all where several are.
+
+    Raises:
+        ValueError: nothing lies at a path, there is no image, or two would have one name.
+        OSError: a folder cannot be read.
+    """
+    closed = {os.path.abspath(folder) for folder in leave}
+    folders: list[Path] = []
+    called: dict[Path, Path] = {}
+    for given in inputs:
+        path = Path(os.path.abspath(given))
+        if path.is_dir():
+            folders.append(path)
+            called = dict(_below(path, "images", closed)) | called
+        elif os.path.lexists(path):
+            folders.append(path.parent)
+            called.setdefault(path, path)
+        else:
+            raise FileError(given, what_is_there(given))
+    if not called:
+        where = ", ".join(map(shown, inputs)) or "nothing"
+        raise ValueError(
+            f"there is no image in {where}: no file ends in {' '.join(IMAGE_SUFFIXES)}"
+        )
+    root = os.path.commonpath(folders)
+    found = [
+        ImageFile(path, _stem(Path(os.path.relpath(name, root)))) for path, name in called.items()
+    ]
+    found.sort(key=lambda image: (natural(image.name), image.name, str(image.path)))
+    for one, two in zip(found, found[1:], strict=False):
+        if one.name == two.name:
+            raise ValueError(
+                f"{shown(one.path)} and {shown(two.path)} have one stem, so that one's labels "
+                "would replace the other's: rename one of them, or predict them into two folders"
+            )
+    return found
+
+
+def find_masks(folder: str | Path, images: Sequence[ImageFile]) -> dict[str, Path]:
+    """The masks of images: of the same path from the folder on, or else of the same stem.
+
+    Args:
+        folder: in which they are, at any depth.
+        images: as `find_images` gives them.
+
+    Returns:
+        Path of the mask by the image's name; those without a mask are left out.
+
+    Raises:
+        ValueError: no such folder, none of the images has a mask, or one has several.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ValueError(f"no masks in {shown(root)}: {no_folder(root)}")
+    there: dict[str, list[Path]] = {}
+    for path, name in sorted(_below(root, "masks")):
+        there.setdefault(_stem(name.relative_to(root)), []).append(path)
+    found = {image.name: there.pop(image.name) for image in images if image.name in there}
+    by_stem: dict[str, list[Path]] = {}
+    for name, paths in there.items():
+        by_stem.setdefault(Path(name).name, []).extend(paths)
+    rest = [image for image in images if image.name not in found]
+    twins = Counter(Path(image.name).name for image in rest)
+    for image in rest:
+        stem = Path(image.name).name
+        if stem in by_stem:
+            found[image.name] = by_stem[stem] * twins[stem]
+    for name, paths in found.items():
+        if len(paths) > 1:
+            raise ValueError(
+                f"{shown(paths[0])} may be the mask of several images, or one of several masks of "
+                f"{shown(name)}: lay the masks out in folders as the images are, one of each stem"
+            )
+    if not found:
+        raise ValueError(
+            f"no file in {shown(root)} has the stem of an image, such as "
+            f"{shown(Path(images[0].name).name)}.png"
+        )
+    return {name: path for name, [path] in found.items()}
+
+
+def natural(name: str) -> list[list[Any]]:
+    """A key that sorts names as people do: by folder, and numbers in them by their value."""
+    return [
+        [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", folder)]
+        for folder in Path(name).parts
+    ]
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file under another name and rename it, so that a kill leaves no half of it.
+
+    A link in its place is replaced, not followed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a failed write does not name its file
+        raise
+
+
+def _below(folder: Path, part: str, closed: Collection[str] = ()) -> Iterator[tuple[Path, Path]]:
+    """Pictures of a folder and those below; of a data folder those in images/ or in masks/.
+
+    Yields:
+        The path, and without that part of a data folder, so that image and mask have one.
+    """
+    called = {str(folder): folder}  # by folder
+    for where, folders, names in os.walk(folder, onerror=_raise):
+        if {"images", "masks"} <= {*folders}:
+            folders[:], names = [part], []
+            called[os.path.join(where, part)] = called[where]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.join(where, name) not in closed
+        ]
+        for name in folders:
+            called.setdefault(os.path.join(where, name), called[where] / name)
+        paths = (Path(where, name) for name in names)
+        yield from ((path, called[where] / path.name) for path in paths if is_picture(path))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _stem(path: Path) -> str:
+    # A file that is given by itself may end in anything, or in nothing.
+    return str(path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path)

@@ -1,0 +1,112 @@
+"""The network that predicts: the best of a run, a weights file, or one in the box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from segbook.runs.folder import RunFolder, find, has_record, runs_root
+from segbook.text import one_line
+from segkit import load_model
+from segkit.data import camvid
+from segkit.data.classes import void_ids
+from segkit.metrics import POLICIES
+from segkit.outputs import IGNORE
+from segkit.weights import bundled
+
+BEST = Path("checkpoints", "best.safetensors")
+
+
+class Network(NamedTuple):
+    """A trained network and what is known of it.
+
+    Attributes:
+        model: in eval mode, on the CPU.
+        header: of its weights, see `segkit.weights`.
+        source: its file, or its name in the box.
+        void: the ids that mark void in masks of the data that it was trained on, besides 255.
+        data: the name of these data, see `segkit.data.catalog`; "" where nothing says it.
+    """
+
+    model: nn.Module
+    header: dict[str, Any]
+    source: str
+    void: tuple[int, ...]
+    data: str
+
+    def __str__(self) -> str:
+        """What it is, in one line."""
+        step = self.header.get("step")
+        names = self.header.get("classes")
+        said = [str(self.header["builder"])]
+        said += [f"step {step}"] if step is not None else []
+        if isinstance(names, list):
+            some = ", ".join(map(str, names[:12])) + ", ..." * (len(names) > 12)
+            said += [f"{len(names)} classes ({some})"]
+        metric: Any = self.header.get("metric")
+        known = metric if isinstance(metric, Mapping) else self.header
+        if isinstance(value := known.get("value"), int | float):
+            split = f"{known['split']} " if known.get("split") else ""
+            said += [f"{split}mIoU {100 * value:.1f} ({policy_of(self.header)})"]
+        return one_line("; ".join([*said, self.source]))
+
+
+def open_network(source: str | Path) -> Network:
+    """Open a trained network.
+
+    Args:
+        source: a run's folder, its name or the start of it, of which the best weights are taken; or
+            what `segkit.load_model` takes: a weights file, or weights in the box by name.
+
+    Raises:
+        ValueError: neither a run nor weights; a run that has not been validated yet; or as
+            `segkit.load_model`.
+    """
+    run = _run_of(str(source))
+    weights = _best_of(run) if run else str(source)
+    model, header = load_model(weights)
+    recipe: Any = (run.read().get("recipe") or {}) if run else {}
+    about: Any = header.get("data")
+    data = recipe.get("data") or (about.get("name") if isinstance(about, Mapping) else "") or ""
+    void = void_ids(recipe.get("ignore", IGNORE))
+    if data == "camvid":
+        void = (*void, camvid.VOID)
+    return Network(model, header, weights, void, str(data))
+
+
+def policy_of(header: Mapping[str, Any]) -> str:
+    """The mIoU policy by which a network was scored; "dataset" where its header names none."""
+    metric = header.get("metric")
+    policy = (metric if isinstance(metric, Mapping) else header).get("policy")
+    return policy if isinstance(policy, str) and policy in POLICIES else "dataset"
+
+
+def _run_of(source: str) -> RunFolder | None:
+    """The run that is meant; None where it is something else."""
+    path = Path(source)
+    if not has_record(path) and not has_record(runs_root() / source):
+        if path.exists() or path.suffix == ".safetensors" or "://" in source:
+            return None
+        if bundled.find(source):
+            return None
+    try:
+        return find(source)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. Nor is there a weights file of this name, nor weights in the box: those are "
+            f"{', '.join(bundled.names())}"
+        ) from None
+
+
+def _best_of(run: RunFolder) -> str:
+    if (run.path / BEST).exists():
+        return str(run.path / BEST)
+    others = [one.argument for one in run.children() if (one.path / BEST).exists()]
+    raise ValueError(
+        f"run {one_line(run.name)} has no best weights: a training writes them when it validates"
+        + f"; the trainings of this notebook that have some: {one_line(', '.join(others))}"
+        * bool(others)
+    )
