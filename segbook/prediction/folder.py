@@ -113,6 +113,13 @@ def predict_folder(
     places = [_place(out, kind, image.name) for image in images for kind in what]
     if masks is not None:
         places.append(out / SCORES)
+    if lexists(out) and not out.is_dir():
+        raise ValueError(f"{shown(out)} is no folder: give another place to write to (--out)")
+    read = {path.resolve() for path in (*(image.path for image in images), *truths.values())}
+    if own := next((path for path in places if path.resolve() in read), None):
+        raise ValueError(
+            f"{shown(own)} is read here and would be replaced: give another folder to write (--out)"
+        )
     if not overwrite and (there := [*filter(lexists, places)]):
         raise ValueError(
             f"{shown(there[0])} is there already, and {len(there)} of {len(places)} files: give "
@@ -255,16 +262,15 @@ def _predict(model: nn.Module, ready: Tensor, path: Path, options: Mapping[str, 
     """Probabilities (K, H, W) of a normalised image (3, H, W)."""
     try:
         return engine.predict_probs(model, ready[None].to(device_of(model)), **options)[0]
-    except (MemoryError, RuntimeError) as error:
-        ended = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not ended and "can't allocate memory" not in str(error):  # the CPU's own words
-            raise
+    except (MemoryError, ArithmeticError, RuntimeError) as error:
+        # The same network and options have predicted a small grey image: it is this one's size.
         size = f"{ready.shape[2]}x{ready.shape[1]}"
-        raise FileError(
-            path,
-            f"has {size} pixels, for which memory ended: predict it by windows (window=(512, 512), "
-            "--window 512)",
-        ) from error
+        ended = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if ended or "can't allocate memory" in str(error):  # the CPU's own words
+            what = "for which memory ended: predict it by windows (window=(512, 512), --window 512)"
+        else:
+            what = f"which this network cannot predict: {str(error).splitlines()[0]:.200}"
+        raise FileError(path, f"has {size} pixels, {what}") from error
 
 
 def _place(out: Path, kind: str, name: str) -> Path:

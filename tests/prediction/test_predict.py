@@ -400,3 +400,42 @@ main(["predict", {str(weights)!r}, {str(photos)!r}, "--out", {str(tmp_path / "ou
     assert len(pictures) == 4
     for picture in pictures:
         assert read_image(picture).numel()
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_what_is_read_is_never_replaced(segbook, weights, photos, tmp_path, masks):
+    out, here = tmp_path / "out", photos / "day/img2.png"
+    mine = out / "labels" / ("img2.png" if not masks else "day/img2.png")
+    mine.parent.mkdir(parents=True)
+    Image.new("L", Image.open(here).size).save(mine)
+    before = mine.read_bytes()
+    given = [photos, "--masks", out / "labels"] if masks else [mine]
+    done = segbook(weights, *given, "--out", out, "--overwrite")
+    assert done.exit_code == 2
+    assert "is read here" in done.output
+    assert mine.read_bytes() == before
+    assert len(written(out)) == 1
+
+
+def test_an_image_that_the_network_cannot_predict_is_left_out(
+    weights, photos, tmp_path, monkeypatch
+):
+    network = open_network(weights)
+    whole = engine.predict_probs
+
+    def small_only(model, images, **options):
+        if images.shape[2:] == (40, 48):
+            raise RuntimeError("ZeroDivisionError")
+        return whole(model, images, **options)
+
+    monkeypatch.setattr(engine, "predict_probs", small_only)
+    done = predict_folder(network.model, network.header, [photos], tmp_path / "out")
+    assert done.images == 3
+    assert "has 48x40 pixels, which this network cannot predict: Zero" in done.left_out[0]
+
+
+def test_a_file_is_no_place_to_write_to(segbook, weights, photos, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    done = segbook(weights, photos, "--out", tmp_path / "out", "--overwrite")
+    assert done.exit_code == 2
+    assert "is no folder" in done.output
