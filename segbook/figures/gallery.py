@@ -80,5 +80,5 @@ def worst_images(
     rows = [row for _, _, row in sorted(worst, key=lambda entry: entry[:2], reverse=True)]
     title = f"{len(rows)} worst of {scored} images"
     title = f"all {scored} images, the worst first" if len(rows) == scored else title
-    title += ", by each image's own mIoU"
+    title += ", by each image's own mIoU (policy: dataset)"
     return comparison_grid(rows, classes, palette, title, borders)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from segkit.data.images import IMAGE_SUFFIXES
 from segkit.data.layout import is_picture, no_folder
@@ -127,25 +125,6 @@ def natural(name: str) -> list[list[Any]]:
         [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", folder)]
         for folder in Path(name).parts
     ]
-
-
-def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file under another name and rename it, so that a kill leaves no half of it.
-
-    A link in its place is replaced, not followed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a failed write does not name its file
-        raise
 
 
 def _below(folder: Path, part: str, closed: Collection[str] = ()) -> Iterator[tuple[Path, Path]]:

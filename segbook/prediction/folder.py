@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from segbook.certificates.published import AuthorsNormalize
-from segbook.prediction.files import find_images, find_masks, write_whole
+from segbook.prediction.files import find_images, find_masks
 from segbook.prediction.network import policy_of
-from segbook.runs.files import write_atomic
+from segbook.runs.files import write_atomic, write_whole
 from segkit import engine, transforms
 from segkit.data import read_image, read_mask
 from segkit.data.classes import Colour, find_classes, void_ids
@@ -104,8 +104,8 @@ def predict_folder(
         raise ValueError(f"what={what!r}: choose one or more of {', '.join(WHAT)}")
     prepare = preparation(header)
     # What fails on a small grey image is not the fault of a file.
-    grey = prepare(torch.full((3, 64, 64), 128, dtype=torch.uint8))[None]
-    num_classes = engine.predict_probs(model, grey.to(device_of(model)), **options).shape[1]
+    grey = prepare(torch.full((3, 64, 64), 128, dtype=torch.uint8))
+    num_classes = _predict(model, grey, Path("a grey image"), options).shape[0]
     classes, palette = classes_of(header, num_classes)
     no_images = [out / kind for kind in WHAT] + ([Path(masks)] if masks is not None else [])
     images = find_images(inputs, leave=no_images)
@@ -263,11 +263,10 @@ def _predict(model: nn.Module, ready: Tensor, path: Path, options: Mapping[str, 
     try:
         return engine.predict_probs(model, ready[None].to(device_of(model)), **options)[0]
     except (MemoryError, ArithmeticError, RuntimeError) as error:
-        # The same network and options have predicted a small grey image: it is this one's size.
         size = f"{ready.shape[2]}x{ready.shape[1]}"
         ended = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if ended or "can't allocate memory" in str(error):  # the CPU's own words
-            what = "for which memory ended: predict it by windows (window=(512, 512), --window 512)"
+            what = "for which memory ended: take windows (--window 512), or smaller scales"
         else:
             what = f"which this network cannot predict: {str(error).splitlines()[0]:.200}"
         raise FileError(path, f"has {size} pixels, {what}") from error
@@ -280,6 +279,7 @@ def _place(out: Path, kind: str, name: str) -> Path:
 def _write(
     kind: str, path: Path, pixels: Tensor, labels: Tensor, probs: Tensor, palette: Sequence[Colour]
 ) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "probs":
         small = probs.half().cpu().numpy()
         write_whole(path, lambda file: np.savez_compressed(file, probs=small))

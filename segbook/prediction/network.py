@@ -10,14 +10,13 @@ from torch import nn
 
 from segbook.runs.folder import RunFolder, find, has_record, runs_root
 from segbook.text import one_line
+from segbook.training.state import BEST
 from segkit import load_model
 from segkit.data import camvid
 from segkit.data.classes import void_ids
 from segkit.metrics import POLICIES
 from segkit.outputs import IGNORE
 from segkit.weights import bundled
-
-BEST = Path("checkpoints", "best.safetensors")
 
 
 class Network(NamedTuple):
@@ -102,9 +101,9 @@ def _run_of(source: str) -> RunFolder | None:
 
 
 def _best_of(run: RunFolder) -> str:
-    if (run.path / BEST).exists():
-        return str(run.path / BEST)
-    others = [one.argument for one in run.children() if (one.path / BEST).exists()]
+    if (run.checkpoints / BEST).exists():
+        return str(run.checkpoints / BEST)
+    others = [one.argument for one in run.children() if (one.checkpoints / BEST).exists()]
     raise ValueError(
         f"run {one_line(run.name)} has no best weights: a training writes them when it validates"
         + f"; the trainings of this notebook that have some: {one_line(', '.join(others))}"

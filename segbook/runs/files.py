@@ -11,9 +11,9 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from segbook.text import one_line
 
@@ -133,14 +133,23 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one, never a part.
+    """Write a text file, see `write_whole`."""
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part.
 
     A link in its place is replaced, not followed.
+
+    Args:
+        path: of the file, in a folder that is there.
+        write: writes the content to the file that it is given.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # as short as a name may be long
     try:
-        with open(temporary, "x", encoding="utf-8") as file:  # never one that is there
-            file.write(text)
+        with open(temporary, "xb") as file:  # never one that is there
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

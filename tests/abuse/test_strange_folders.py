@@ -459,7 +459,7 @@ def test_a_file_exchanged_after_the_look_is_not_followed(good, victim, monkeypat
 
 def test_temporary_files_are_new_ones(good, victim, monkeypatch):
     monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
-    (good.path / ".run.json.guessed.tmp").symlink_to(victim)
+    (good.path / ".guessed.tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
         good.update(status="failed")
     state = {"step": torch.ones(3)}

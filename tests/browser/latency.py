@@ -20,7 +20,7 @@ import torch
 from playwright.sync_api import Page, sync_playwright
 
 from segbook import figures, widgets
-from segkit import data, load_model
+from segkit import data, engine, load_model, transforms
 from segkit.backbones.resnet import resnet18
 from segkit.data.camvid import CLASSES
 
@@ -36,9 +36,8 @@ def explorers() -> dict[str, Callable[[], Any]]:
     """Each explorer of a photograph of 480x360 pixels, by name."""
     image, truth = data.photograph("street_1")
     network, header = load_model("pp_liteseg_t_camvid")
-    mean, std = (torch.tensor(header["normalisation"][k])[:, None, None] for k in ("mean", "std"))
-    with torch.no_grad():
-        probs = network(((image / 255 - mean) / std)[None]).logits.softmax(1)[0]
+    ready, _ = transforms.evaluate(**header["normalisation"])(image, truth)
+    probs = engine.predict_probs(network, ready[None])[0]
     said = probs.argmax(0)
     look = {"classes": CLASSES, "palette": figures.distinct_palette(CLASSES)}
     asks = torch.rand(1350, 1350).softmax(1)

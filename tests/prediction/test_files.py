@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from segbook.prediction.files import find_images, find_masks, write_whole
+from segbook.prediction.files import find_images, find_masks
 
 
 @pytest.fixture
@@ -101,24 +101,3 @@ def test_masks_that_may_belong_to_several_are_refused(make):
         find_masks(root / "no", images)
     with pytest.raises(ValueError, match="there is no such folder"):
         find_masks(root / "nowhere", images)
-
-
-def test_what_is_killed_leaves_no_half_file(tmp_path):
-    (tmp_path / "a").write_bytes(b"before")
-
-    def killed(file):
-        file.write(b"half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(tmp_path / "a", killed)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"before"}
-
-
-def test_a_link_in_a_files_place_is_replaced(tmp_path):
-    (tmp_path / "mine").write_bytes(b"mine")
-    os.symlink(tmp_path / "mine", tmp_path / "a")
-    write_whole(tmp_path / "a", lambda file: file.write(b"new") and None)
-    assert (tmp_path / "mine").read_bytes() == b"mine"
-    assert (tmp_path / "a").read_bytes() == b"new"
-    assert not (tmp_path / "a").is_symlink()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -162,20 +163,28 @@ def test_bad_images_are_named_and_the_others_predicted(segbook, weights, photos,
     assert written(tmp_path / "out/labels") == sorted(f"{name}.png" for name in NAMES)
 
 
-def test_memory_that_ends_leaves_out_one_image(weights, photos, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("DefaultCPUAllocator: can't allocate memory: you tried ...", "memory ended.*--window 512"),
+        ("ZeroDivisionError", "which this network cannot predict: ZeroDivisionError"),
+    ],
+)
+def test_an_image_that_cannot_be_predicted_is_left_out(
+    weights, photos, tmp_path, monkeypatch, error, words
+):
     whole = engine.predict_probs
 
-    def ends(model, images, **options):
+    def fails(model, images, **options):
         if images.shape[2:] == (40, 48):
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+            raise RuntimeError(error)
         return whole(model, images, **options)
 
-    monkeypatch.setattr(engine, "predict_probs", ends)
+    monkeypatch.setattr(engine, "predict_probs", fails)
     network = open_network(weights)
     done = predict_folder(network.model, network.header, [photos], tmp_path / "out")
     assert done.images == 3
-    assert "img10.png has 48x40 pixels, for which memory ended" in done.left_out[0]
-    assert "--window 512" in done.left_out[0]
+    assert re.search(f"img10.png has 48x40 pixels, .*{words}", done.left_out[0])
 
 
 def test_what_is_there_is_replaced_only_on_request(segbook, weights, photos, tmp_path):
@@ -417,21 +426,11 @@ def test_what_is_read_is_never_replaced(segbook, weights, photos, tmp_path, mask
     assert len(written(out)) == 1
 
 
-def test_an_image_that_the_network_cannot_predict_is_left_out(
-    weights, photos, tmp_path, monkeypatch
-):
-    network = open_network(weights)
-    whole = engine.predict_probs
-
-    def small_only(model, images, **options):
-        if images.shape[2:] == (40, 48):
-            raise RuntimeError("ZeroDivisionError")
-        return whole(model, images, **options)
-
-    monkeypatch.setattr(engine, "predict_probs", small_only)
-    done = predict_folder(network.model, network.header, [photos], tmp_path / "out")
-    assert done.images == 3
-    assert "has 48x40 pixels, which this network cannot predict: Zero" in done.left_out[0]
+def test_options_that_take_all_memory_write_nothing(segbook, weights, photos, tmp_path):
+    done = segbook(weights, photos, "--out", tmp_path / "out", "--scale", 1e5)
+    assert done.exit_code == 2
+    assert "a grey image has 64x64 pixels, for which memory ended" in done.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_file_is_no_place_to_write_to(segbook, weights, photos, tmp_path):
