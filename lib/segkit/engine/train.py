@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from segkit.engine import distributed
+from segkit.engine.autocast import autocast
 from segkit.engine.freeze import train_mode
 from segkit.engine.memory import explain_out_of_memory
 from segkit.engine.schedules import Schedule
@@ -154,7 +155,7 @@ def train(
                     # Autocast for the network; the loss is always taken in float32.
                     with (
                         explain_misfit(model, images),
-                        torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
+                        autocast(device, dtype),
                     ):
                         output = network(images)
                     value, parts = loss(output, labels)
