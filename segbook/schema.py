@@ -24,6 +24,8 @@ SWITCHES = {"none": None, "null": None, "true": True, "yes": True, "on": True, "
 WORDS = ("none", "null", "true", "false")
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text",
          types.NoneType: "none", dict: "a dict", Any: "a plain literal"}  # fmt: skip
+OUTSIDE = ("model", "backbone", "loss", "data")
+"""Fields of a recipe that may name code of the user's own, as `segkit.outside` says."""
 UNREADABLE = (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError)
 """What the readers of a hostile text raise."""
 BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}

@@ -74,9 +74,11 @@ def option_names(builder: Callable[..., Any]) -> list[str]:
     """The keywords that a builder takes, those of its ``**options: Unpack[...]`` first."""
     shared: list[str] = []
     own: list[str] = []
-    for parameter in inspect.signature(builder, eval_str=True).parameters.values():
+    for parameter in inspect.signature(builder).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
-            shared += get_args(parameter.annotation)[0].__annotations__
+            evaluated = inspect.signature(builder, eval_str=True).parameters[parameter.name]
+            for shape in get_args(evaluated.annotation)[:1]:  # of somebody's own none may be said
+                shared += shape.__annotations__
         else:
             own.append(parameter.name)
     return shared + own

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fnmatch
+import functools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, get_args
 
@@ -45,9 +46,11 @@ import segkit.models.u2net
 import segkit.models.unet
 import segkit.models.unet_plus_plus
 import segkit.models.upernet
+from segkit import outside
 from segkit.backbones.catalog import takes
 from segkit.builder import Kind, option_names, own_backbone
 from segkit.files import nearby_said, shown
+from segkit.outputs import SegOutput
 from segkit.weights import Source, bundled, fetch, load_weights, read_header
 from segkit.weights.files import read_shapes
 from segkit.weights.loading import misfit, misfit_error, open_for
@@ -72,11 +75,13 @@ ON_ANY_BACKBONE: dict[str, Callable[..., nn.Module]] = {
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:
+    if outside.is_outside(name):
+        return outside.find(name, takes=["num_classes", "in_channels"])
     if name not in _BUILDERS:
         closest = difflib.get_close_matches(str(name)[:100], _BUILDERS, n=3, cutoff=0.0)
         raise ValueError(
             f"there is no model named {name!r:.100}; the closest names are {', '.join(closest)}. "
-            "segkit.list_models() lists all of them."
+            'segkit.list_models() lists all of them; "my_net.py:build" is one of your own.'
         )
     return _BUILDERS[name]
 
@@ -85,7 +90,8 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
     """Build a network by name; the same as calling its builder.
 
     Args:
-        name: one of `list_models()`, or of `ON_ANY_BACKBONE`.
+        name: one of `list_models()`, or of `ON_ANY_BACKBONE`; or a builder of your own,
+            ``"my_net.py:build"`` (see `segkit.outside`), whose file is executed.
         kwargs: the builder's arguments; all have ``num_classes``, ``in_channels`` and ``weights``,
             and those whose network is on a backbone ``weights_backbone`` and ``backbone``: the name
             of one of `segkit.backbones.BACKBONES`, or ``"timm:<name>"``.
@@ -104,7 +110,9 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
     taken = option_names(builder)
     if unknown := sorted(kwargs.keys() - taken):
         given = shown(", ".join(unknown))
-        raise ValueError(f"{name} does not take {given:.200}; it takes {', '.join(taken)}")
+        raise ValueError(
+            f"{outside.short(name)} does not take {given:.200}; it takes {', '.join(taken)}"
+        )
     if name in ON_ANY_BACKBONE and not kwargs.get("backbone"):
         raise ValueError(
             f'{name} is on any backbone: name one, backbone="resnet50" or another of '
@@ -113,7 +121,8 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
     _check_counts(name, kwargs)
     weights, weights_backbone = kwargs.get("weights"), kwargs.get("weights_backbone")
     try:
-        return builder(**kwargs)
+        model = builder(**kwargs)
+        return _checked(model, name, **kwargs) if outside.is_outside(name) else model
     except FileNotFoundError as error:
         if weights is None or error.filename != os.fspath(weights):
             raise
@@ -126,6 +135,50 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
         if weights_backbone is None or "has no weights" not in str(error):
             raise
         raise ValueError(f"weights_backbone={weights_backbone!r}: {error}") from None
+
+
+def _checked(
+    model: Any, name: str, *, num_classes: int, in_channels: int = 3, **_: object
+) -> nn.Module:
+    """A network of somebody's own, if it keeps the contract: asked with a small grey image.
+
+    Raises:
+        ValueError: it does not; the message says in what.
+    """
+    what, wanted = outside.short(name), "SegOutput(logits, aux) of segkit"
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"{what} gives a {type(model).__name__}: a builder takes num_classes and in_channels "
+            f"and gives an nn.Module, images -> {wanted}"
+        )
+    if not isinstance(getattr(model, "aux_losses", None), Mapping):
+        raise ValueError(
+            f"{what} gives a {type(model).__name__} without aux_losses: a dict with an AuxLoss of "
+            "segkit.losses for each auxiliary output, {} where there are none"
+        )
+    some = next(model.parameters(), None)
+    if some is None or some.is_meta:  # what it computes is asked where it can be computed
+        return model
+    training, images = model.training, torch.zeros(1, in_channels, 64, 96, device=some.device)
+    try:
+        with torch.no_grad(), torch.random.fork_rng([]):
+            output = model.eval()(images)
+    except Exception as error:
+        raise ValueError(
+            f"{what} fails on a grey image of 64x96 pixels, as networks take any from 32 up: "
+            f"{type(error).__name__}: {shown(error):.300}"
+        ) from error
+    model.train(training)
+    shape = (1, num_classes, 64, 96)
+    if not isinstance(output, SegOutput):
+        raise ValueError(f"{what}: its network gives a {type(output).__name__}, not {wanted}")
+    if tuple(output.logits.shape) != shape or output.aux:
+        raise ValueError(
+            f"{what}: of an image of 64x96 pixels its network gives logits of shape "
+            f"{tuple(output.logits.shape)} and in eval mode the auxiliary outputs "
+            f"{sorted(output.aux)}; wanted are {shape}, the size of the images, and none"
+        )
+    return model
 
 
 def _check_counts(name: str, options: dict[str, Any]) -> None:
@@ -165,22 +218,33 @@ def options_of(name: str, backbone: str = "") -> list[str]:
     return taken
 
 
-def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(
+    source: Source,
+    *,
+    model: Callable[..., nn.Module] | str | None = None,
+    backbone: str | None = None,
+) -> tuple[nn.Module, dict[str, Any]]:
     """Build the network that a weights file is of, with its weights.
+
+    A weights file never has code executed: where its header names code outside of segkit, its user
+    says which that is.
 
     Args:
         source: the name of weights in the box, one of `segkit.weights.bundled.names()`; a file that
             `segkit.weights.save_weights` wrote with "builder" and "arguments" in its header, as
             every run's ``checkpoints/best.safetensors`` is; or what to fetch.
+        model: in place of the header's builder, your own: ``my_net.build``, or its name,
+            ``"my_net.py:build"``, whose file is executed. It gets the header's arguments.
+        backbone: in place of the header's, by name, your own: ``"my_backbone.py:build"``.
 
     Returns:
         The network in eval mode, and the header: classes, palette, normalisation, metric.
 
     Raises:
         ValueError: the header does not say what to build, or says what no builder takes, or names
-            further weights; or the weights do not fit, which is found out before the network has
-            any memory; or a name that is neither a file nor in the box, where the message lists
-            what is.
+            further weights, or code outside of segkit and no ``model`` is given; or the weights do
+            not fit, which is found out before the network has any memory; or a name that is neither
+            a file nor in the box, where the message lists what is.
 
     Example:
         >>> model, header = load_model("pp_liteseg_t_camvid")  # doctest: +SKIP
@@ -192,12 +256,12 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
             f"this name; there are {', '.join(bundled.names()) or 'none'}"
         )
     header = read_header(path)
-    if "builder" not in header:
+    if "builder" not in header and model is None:
         raise ValueError(
             f"{path} does not say which network it is of: build the network and use "
             "segkit.weights.load_weights, or save it with a header that names its builder"
         )
-    name, arguments = header["builder"], header.get("arguments", {})
+    name, arguments = header.get("builder", ""), header.get("arguments", {})
     if not isinstance(name, str) or not isinstance(arguments, dict):
         raise ValueError(
             f"the header of {path} needs a builder's name and its arguments as an object, got "
@@ -210,16 +274,34 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
             f"{shown(name):.80}, but a weights file brings its own weights: save it with a header "
             "without them"
         )
-    if ":" in str(arguments.get("backbone", "")).removeprefix("timm:"):
+    if backbone is not None:
+        arguments = {**arguments, "backbone": backbone}
+    if model is None and outside.is_outside(name):
+        raise ValueError(
+            f"{shown(path)} is of a network of somebody's own, {shown(name):.80}, and to open a "
+            f"weights file executes no code: give yours, load_model(file, model=my_net.build), or "
+            "by name, model='my_net.py:build' (segbook predict --model my_net.py:build)"
+        )
+    if backbone is None and outside.is_outside(arguments.get("backbone")):
+        raise ValueError(
+            f"{shown(path)} is of a network on somebody's own backbone, "
+            f"{shown(arguments['backbone']):.80}, and to open a weights file executes no code: "
+            "give yours by name, load_model(file, backbone='my_backbone.py:build') "
+            "(segbook predict --backbone my_backbone.py:build)"
+        )
+    if backbone is None and ":" in str(arguments.get("backbone", "")).removeprefix("timm:"):
         raise ValueError(
             f"the header of {shown(path)} says to build {shown(name):.80} on "
             f"{arguments['backbone']!r:.80}, which is looked up elsewhere: save it with the name "
             "of one of timm.list_models()"
         )
+    if isinstance(model, str):
+        _builder(model)  # what is wrong with it is not the header's fault
+    build = model if callable(model) else functools.partial(create_model, model or name)
     try:
         # Anybody can write ten million classes into a header: shapes first, memory afterwards.
         with torch.device("meta"), _at_most_modules(4 * len(read_shapes(path)) + 1000):
-            twin = create_model(name, **arguments)
+            twin = build(**arguments)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(
             f"the header of {shown(path)} says to build {shown(name):.80} with "
@@ -228,9 +310,9 @@ def load_model(source: Source) -> tuple[nn.Module, dict[str, Any]]:
         ) from error
     if found := misfit(stored := open_for(twin, path), twin):
         raise misfit_error(found, stored.header)
-    model = create_model(name, **arguments)
-    load_weights(model, path)
-    return model.eval(), header
+    network = build(**arguments)
+    load_weights(network, path)
+    return network.eval(), header
 
 
 @contextlib.contextmanager

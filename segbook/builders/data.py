@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from segbook.recipes.file import with_paths
 from segbook.recipes.recipe import Recipe
 from segbook.text import operand, shell
 from segkit import transforms
@@ -30,7 +31,7 @@ def absolute(recipe: Recipe) -> Recipe:
     named = torchvision_weights.is_name(weights) or "://" in weights or bundled.find(weights)
     if weights and (Path(weights).exists() or not named):
         paths["weights"] = str(Path(weights).absolute())
-    return dataclasses.replace(recipe, **paths)
+    return with_paths(dataclasses.replace(recipe, **paths))
 
 
 def build_data(recipe: Recipe) -> dict[str, Any]:

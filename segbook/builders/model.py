@@ -9,7 +9,7 @@ from torch import nn
 
 from segbook.recipes.recipe import Recipe
 from segbook.text import shell
-from segkit import create_model, transforms
+from segkit import create_model, outside, transforms
 from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
 from segkit.weights import Loaded, load_for_classes, torchvision_weights
 
@@ -40,22 +40,24 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
             + shell(*words)
         )
     options = model_arguments(recipe)
-    if recipe.model in MODELS or recipe.model in ON_ANY_BACKBONE:
+    known = recipe.model in MODELS or recipe.model in ON_ANY_BACKBONE
+    if known or outside.is_outside(recipe.model):
+        name = outside.short(recipe.model)
         taken = options_of(recipe.model, recipe.backbone)
-        taken.remove("num_classes")  # the data's to say
+        taken = [option for option in taken if option != "num_classes"]  # the data's to say
         if recipe.backbone and "backbone" not in taken:
             raise ValueError(
-                f"backbone={recipe.backbone!r}: {recipe.model} has no backbone to exchange; leave "
+                f"backbone={recipe.backbone!r}: {name} has no backbone to exchange; leave "
                 f"it empty, or take one of {', '.join(ON_ANY_BACKBONE)}"
             )
         if recipe.weights_backbone and "weights_backbone" not in taken:
             raise ValueError(
                 f"weights_backbone={recipe.weights_backbone!r}: there are no weights for the "
-                f"backbone of {recipe.model}; leave it empty to start from random ones"
+                f"backbone of {name}; leave it empty to start from random ones"
             )
         if unknown := options.keys() - taken:
             raise ValueError(
-                f"model_options hold {', '.join(sorted(unknown))}, but {recipe.model} takes "
+                f"model_options hold {', '.join(sorted(unknown))}, but {name} takes "
                 f"{', '.join(taken)}"
             )
     if (channels := options.get("in_channels", RGB)) != RGB:

@@ -15,6 +15,7 @@ from segbook.runs.command import (
     limit_of,
     name_option,
     time_limit_option,
+    trust_option,
 )
 from segbook.runs.folder import FINISHED, find
 from segbook.runs.listing import advice, can_resume, format_result, program
@@ -71,8 +72,13 @@ def run(
 @changes_option
 @click.option("--time-limit", type=Duration(), help="Another limit for this attempt.")
 @click.option("--no-html", is_flag=True, help="Write no HTML report.")
+@trust_option
 def resume(
-    run_name: str, changes: tuple[str, ...], time_limit: float | None, no_html: bool
+    run_name: str,
+    changes: tuple[str, ...],
+    time_limit: float | None,
+    no_html: bool,
+    trust: bool,
 ) -> None:
     """Go on with RUN: same folder, same parameters.
 
@@ -90,6 +96,10 @@ def resume(
     described = folder.read()
     kind = described.get("kind")
     recipe = None
+    if trust:
+        from segbook.runs import code
+
+        code.trust(folder)
     if changes:
         if kind != "train":
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from segbook.runs.command import EXIT_FAILED, short
+from segbook.runs.command import EXIT_FAILED, short, trust_option
 from segbook.text import one_line
 
 
@@ -77,6 +77,9 @@ Written under --out; NAME is the image's path, from the folder on that was given
 )
 @click.option("--flip", is_flag=True, help="Average with the mirrored image.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@click.option("--model", metavar="FILE.py:NAME", help="The builder, of your own WEIGHTS.")
+@click.option("--backbone", metavar="FILE.py:NAME", help="The same of a backbone.")
+@trust_option
 def predict(
     source: str,
     inputs: tuple[Path, ...],
@@ -90,6 +93,9 @@ def predict(
     scales: tuple[float, ...],
     flip: bool,
     overwrite: bool,
+    model: str | None,
+    backbone: str | None,
+    trust: bool,
 ) -> None:
     """Predict images by a RUN's best weights, by a WEIGHTS file or by weights in the box.
 
@@ -104,7 +110,7 @@ def predict(
     from segbook.prediction.folder import SCORES, percent, predict_folder
     from segbook.prediction.network import open_network
 
-    network = open_network(source)
+    network = open_network(source, model=model, backbone=backbone, trust=trust)
     if masks is not None and network.data in ("ade20k", "cityscapes"):
         raise ValueError(
             f"the masks of {network.data} hold other ids than those of its classes, and "

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from segbook.runs import code
 from segbook.runs.folder import RunFolder, find, has_record, runs_root
 from segbook.text import one_line
 from segbook.training.state import BEST
-from segkit import load_model
+from segkit import load_model, outside
 from segkit.data import camvid
 from segkit.data.classes import void_ids
 from segkit.metrics import POLICIES
@@ -40,7 +41,7 @@ class Network(NamedTuple):
         """What it is, in one line."""
         step = self.header.get("step")
         names = self.header.get("classes")
-        said = [str(self.header["builder"])]
+        said = [str(self.header.get("builder", type(self.model).__name__))]
         said += [f"step {step}"] if step is not None else []
         if isinstance(names, list):
             some = ", ".join(map(str, names[:12])) + ", ..." * (len(names) > 12)
@@ -53,27 +54,52 @@ class Network(NamedTuple):
         return one_line("; ".join([*said, self.source]))
 
 
-def open_network(source: str | Path) -> Network:
+def open_network(
+    source: str | Path,
+    *,
+    model: str | None = None,
+    backbone: str | None = None,
+    trust: bool = False,
+) -> Network:
     """Open a trained network.
 
     Args:
         source: a run's folder, its name or the start of it, of which the best weights are taken; or
             what `segkit.load_model` takes: a weights file, or weights in the box by name.
+        model: the builder of a network of your own, as `segkit.load_model` takes it; None for the
+            copy of it in the run of which the weights are.
+        backbone: the same of a backbone of your own.
+        trust: whether such a copy may be executed, now and later, see `segbook.runs.code`.
 
     Raises:
-        ValueError: neither a run nor weights; a run that has not been validated yet; or as
+        ValueError: neither a run nor weights; a run that has not been validated yet, or whose code
+            is not trusted; or as
             `segkit.load_model`.
     """
     run = _run_of(str(source))
     weights = _best_of(run) if run else str(source)
-    model, header = load_model(weights)
-    recipe: Any = (run.read().get("recipe") or {}) if run else {}
+    of = run or _run_around(Path(weights))
+    if of and not (model or backbone):
+        if trust:
+            code.trust(of)
+        recipe: Any = of.read().get("recipe") or {}
+        own = code.own(of, {key: recipe.get(key) for key in ("model", "backbone")})
+        model, backbone = (own[k] if outside.is_outside(own[k]) else None for k in own)
+    network, header = load_model(weights, model=model, backbone=backbone)
+    recipe = (run.read().get("recipe") or {}) if run else {}
     about: Any = header.get("data")
     data = recipe.get("data") or (about.get("name") if isinstance(about, Mapping) else "") or ""
     void = void_ids(recipe.get("ignore", IGNORE))
     if data == "camvid":
         void = (*void, camvid.VOID)
-    return Network(model, header, weights, void, str(data))
+    return Network(network, header, weights, void, str(data))
+
+
+def _run_around(weights: Path) -> RunFolder | None:
+    """The run in whose folder a weights file lies."""
+    folder = weights.absolute().parent.parent
+    is_in = weights.parent.name == "checkpoints" and weights.exists() and has_record(folder)
+    return RunFolder(folder) if is_in else None
 
 
 def policy_of(header: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from segbook.recipes.recipe import Phase, Recipe, override
 _PAPERS = [
     importlib.import_module(f"{__name__}.{file.name}")
     for file in pkgutil.iter_modules(__path__)
-    if file.name not in ("command", "recipe")
+    if file.name not in ("command", "file", "recipe")
 ]
 RECIPES: dict[str, Callable[[], Recipe]] = {
     name: function
@@ -29,6 +29,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """Every public function of a paper's file, by name: a new file needs to be listed nowhere."""
 
 
+def is_file(name: str) -> bool:
+    """Whether a recipe's name is that of a file of the user's own."""
+    return ".py" in name or ":" in name
+
+
 def names() -> list[str]:
     """The names of all recipes, sorted."""
     return sorted(RECIPES)
@@ -37,16 +42,24 @@ def names() -> list[str]:
 def get(name: str) -> Recipe:
     """A recipe by name.
 
+    Args:
+        name: one of `names`, or a file of your own: ``"my_recipe.py"``, or
+            ``"my_recipe.py:small"`` where it holds several.
+
     Raises:
         ValueError: no such recipe; the message names up to three that are close.
     """
+    if is_file(name):
+        from segbook.recipes.file import recipe_of  # imports torch
+
+        return recipe_of(name)
     if name not in RECIPES:
         close = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.5)
         raise ValueError(
             f"there is no recipe {name!r}{'; the closest: ' * bool(close)}{', '.join(close)}. "
-            "`segbook recipes` lists them all."
+            "`segbook recipes` lists them all; my_recipe.py is one of your own."
         )
     return RECIPES[name]()
 
 
-__all__ = ["RECIPES", "Phase", "Recipe", "get", "names", "override"]
+__all__ = ["RECIPES", "Phase", "Recipe", "get", "is_file", "names", "override"]

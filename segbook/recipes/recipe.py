@@ -58,10 +58,12 @@ class Recipe:
     """
 
     name: Annotated[str, "the recipe's name, that of its function"]
-    model: Annotated[str, "a name of segkit's catalog"]
+    model: Annotated[str, "a name of segkit's catalog, or a builder of your own, 'my_net.py:build'"]
     model_options: Annotated[dict[str, Any], "of the model's builder"] = field(default_factory=dict)
     backbone: Annotated[
-        str, "the model's, by name: segkit's or 'timm:<name>'; empty for the builder's own"
+        str,
+        "the model's, by name: segkit's, 'timm:<name>' or your own, 'my_backbone.py:build'; empty "
+        "for the builder's own",
     ] = ""
     weights: Annotated[
         str,
@@ -76,7 +78,9 @@ class Recipe:
         "downloaded on first use; empty starts from random ones",
     ] = ""
     data: Annotated[
-        str, "a name of `segkit.data.catalog`: 'synthetic', 'camvid', 'folder' (your own), ..."
+        str,
+        "a name of `segkit.data.catalog`: 'synthetic', 'camvid', 'folder' (your own), ..., or a "
+        "function that opens your own, 'my_data.py:open_splits'",
     ] = "synthetic"
     data_root: Annotated[str, "the folder of the data; the synthetic streets need none"] = ""
     ignore: Annotated[
@@ -157,7 +161,11 @@ class Recipe:
         "where the schedule begins to decay: at the 'start', through the warm-up, so that ``lr`` "
         "is never reached, or behind the 'warmup', from the full ``lr``",
     ] = "start"
-    loss: Annotated[LossName, "of the logits; see `segkit.losses`"] = "cross_entropy"
+    loss: Annotated[
+        str,
+        f"of the logits: one of {', '.join(typing.get_args(LossName))} (see `segkit.losses`), or "
+        "your own, 'my_loss.py:my_loss'",
+    ] = "cross_entropy"
     loss_options: Annotated[dict[str, Any], "of the loss, such as {'threshold': 0.9} of OHEM"] = (
         field(default_factory=dict)
     )
@@ -226,6 +234,12 @@ class Recipe:
                 object.__setattr__(self, name, schema.convert(value, kind))
             except ValueError as error:
                 raise ValueError(f"{name} {error}") from None
+        if self.loss not in (known := typing.get_args(LossName)) and not _has_file(self.loss):
+            close = difflib.get_close_matches(self.loss, known, n=1)
+            raise ValueError(
+                f"loss takes one of {', '.join(known)}, or your own, my_loss.py:my_loss; got "
+                f"{self.loss!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+            )
         if self.warmup >= self.steps:
             raise ValueError(
                 f"warmup ({self.warmup}) must be shorter than steps ({self.steps}): "
@@ -255,6 +269,10 @@ class Recipe:
             ValueError: an unknown field.
         """
         return override(None, fields)
+
+
+def _has_file(name: str) -> bool:
+    return ":" in name or name.endswith(".py")  # as segkit.outside has it, which imports torch
 
 
 def _tuples_for_lists(value: Any) -> Any:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from segbook.runs.command import short
-from segbook.runs.folder import find
+from segbook.runs.command import short, trust_option
+from segbook.runs.folder import RunFolder, find
 from segbook.text import one_line
 
 
@@ -25,8 +25,14 @@ from segbook.text import one_line
     is_flag=True,
     help="The data set's own colours, in place of ones that every eye can tell apart.",
 )
+@trust_option
 def report(
-    run_name: str, out: Path | None, weights: Path | None, licence: str | None, own_palette: bool
+    run_name: str,
+    out: Path | None,
+    weights: Path | None,
+    licence: str | None,
+    own_palette: bool,
+    trust: bool,
 ) -> None:
     """Write a finished RUN to publish: Markdown and pictures, its weights, or both."""
     if not (out or weights):
@@ -34,6 +40,8 @@ def report(
     if bool(weights) != bool(licence):
         raise click.UsageError("--weights and --licence go together")
     folder = find(run_name)
+    if trust:
+        _trust(folder)
     if out:
         from segbook.reports.publish import write_summary
 
@@ -47,12 +55,22 @@ def report(
 @click.command()
 @click.argument("run_names", metavar="RUN...", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), help="A folder to write it to.")
-def compare(run_names: tuple[str, ...], out: Path | None) -> None:
+@trust_option
+def compare(run_names: tuple[str, ...], out: Path | None, trust: bool) -> None:
     """Compare finished RUNs: what they share once, what they differ in as a table."""
     from segbook.reports import compare as comparing
 
     folders = [find(name) for name in run_names]
+    if trust:
+        _trust(*folders)
     if out:
         click.echo(f"wrote {one_line(short(comparing.write_comparison(folders, out)))}")
     else:
         click.echo(comparing.compare(folders))
+
+
+def _trust(*folders: RunFolder) -> None:
+    from segbook.runs import code
+
+    for folder in folders:
+        code.trust(folder)

@@ -20,7 +20,9 @@ from segbook.reports.publish import (
     result_of,
     start_of,
 )
+from segbook.runs import code
 from segbook.runs.folder import FINISHED, RunFolder
+from segkit import outside
 from segkit.metrics import POLICIES
 
 NAMES = ("name", "note", "paper_miou", "data_root")
@@ -57,8 +59,9 @@ def compare(folders: list[RunFolder]) -> str:
     runs = sorted(map(described, folders), key=rank)
     recipes = [run.recipe for run in runs]
     for field in ("data", "policy"):
-        if len({getattr(recipe, field) for recipe in recipes}) > 1:
-            values = ", ".join(f"{named(run)}: {getattr(run.recipe, field)}" for run in runs)
+        given = [outside.short(getattr(recipe, field)) for recipe in recipes]
+        if len(set(given)) > 1:
+            values = ", ".join(f"{named(run)}: {one}" for run, one in zip(runs, given, strict=True))
             raise ValueError(f"the runs differ in {field} ({values}): they do not compare")
     if len({json.dumps(run["data_manifest"], sort_keys=True) for _, run, _ in runs}) > 1:
         folders_of_data = ", ".join(
@@ -67,7 +70,7 @@ def compare(folders: list[RunFolder]) -> str:
         raise ValueError(
             f"the runs saw different versions of the data ({folders_of_data}): they do not compare"
         )
-    first, fields = recipes[0], [recipe.to_dict() for recipe in recipes]
+    first, fields = recipes[0], [code.shown(run.folder, run.recipe.to_dict()) for run in runs]
     differ = [
         field
         for field in fields[0]
@@ -89,7 +92,7 @@ def compare(folders: list[RunFolder]) -> str:
             for run in runs
         ),
     ]
-    common = {field: getattr(first, field) for field in COMMON if field not in differ}
+    common = {field: fields[0][field] for field in COMMON if field not in differ}
     lines += [
         "",
         f"- mIoU policy `{first.policy}`: {POLICIES[first.policy]}. By the weights that were best "
@@ -135,7 +138,7 @@ def described(folder: RunFolder) -> Described:
         needed += ["result.test.accuracy"]
     check_complete(folder, run, needed, verdict="does not compare")
     try:
-        recipe = Recipe.from_dict(run["recipe"])
+        recipe = Recipe.from_dict(code.own(folder, run["recipe"]))
     except ValueError as error:
         raise ValueError(f"the recipe of run {name}: {error}") from None
     result = run["result"]
@@ -164,18 +167,18 @@ def cells(described: Described, differ: list[str], splits: list[str]) -> list[st
     from segbook.builders.data import build_data
     from segbook.certificates import measure  # the flop counter is slow to import
 
-    _, run, recipe = described
+    folder, run, recipe = described
     result = run["result"]
     with torch.device("meta"):
         model = build_model(recipe, len(result["classes"]), pretrained=False)
     size = build_data(recipe)["val"].raw(0)[1].shape
     cpu = run.get("cpu_seconds")
-    fields = recipe.to_dict()
+    fields = code.shown(folder, recipe.to_dict())
     scores = [result["miou"]]
     if "test" in splits:
         scores += [result["test"]["miou"], result["test"]["accuracy"]]
     return [
-        recipe.model,
+        format_value(fields["model"]),
         *(format_value(fields[field]) for field in differ),
         f"{sum(p.numel() for p in model.parameters()):,}",
         f"{measure.flops(model, tuple(size)) / 1e9:.1f}",

@@ -15,12 +15,13 @@ from PIL import Image
 from segbook import figures, text
 from segbook.builders.data import build_normalisation
 from segbook.recipes import Recipe
-from segbook.runs import recording
+from segbook.runs import code, recording
 from segbook.runs.folder import FINISHED, RunFolder
 from segbook.runs.stopping import format_duration
+from segbook.schema import OUTSIDE
 from segbook.training.evaluation import best_model, evaluate
 from segbook.training.state import BEST, build
-from segkit import engine
+from segkit import engine, outside
 from segkit.data import catalog as data_catalog
 from segkit.doctor.finding import counted
 from segkit.metrics import POLICIES
@@ -52,7 +53,7 @@ def write_summary(
         ValueError: the run is not finished, or its ``run.json`` lacks something.
     """
     described = read_finished(folder)
-    recipe = Recipe.from_dict(described["recipe"])
+    recipe = Recipe.from_dict(code.own(folder, described["recipe"]))
     state = build(recipe, folder)
     out.mkdir(parents=True, exist_ok=True)
     split = "test" if "test" in state.sets else "val"
@@ -176,9 +177,9 @@ def result_of(described: dict[str, Any]) -> dict[str, Any]:
     if "test" in result:
         miou["test"] = result["test"]["miou"]
     return {
-        "model": recipe["model"],
+        "model": outside.short(recipe["model"]),
         "recipe": recipe["name"],
-        "data": recipe["data"],
+        "data": outside.short(recipe["data"]),
         "policy": result["policy"],
         "miou": {split: round(value, 5) for split, value in miou.items()},
         "commit": described.get("git_commit"),
@@ -235,7 +236,8 @@ def markdown(
     lines = [
         f"# {shown(recipe.name)}",
         "",
-        f"{recipe.model} on {recipe.data}, from {shown(start)}; {shown(recipe.note)}.",
+        f"{shown(outside.short(recipe.model))} on {shown(outside.short(recipe.data))}, from "
+        f"{shown(start)}; {shown(recipe.note)}.",
         "",
         f"| split | mIoU ({policy}) | pixel accuracy | class accuracy |",
         "|---|---|---|---|",
@@ -260,6 +262,10 @@ def markdown(
         + ".",
         f"- {shown(versions)}.",
         f"- Commit {shown(commit)}{changed}.",
+        *(
+            f"- Code of its own: {text.code(one['name'])}, SHA-256 {text.code(one['sha256'][:12])}."
+            for one in (described.get("code") or {}).values()
+        ),
         "- Data (SHA-256 over stems, sizes and masks): " + ", ".join(manifest) + ".",
         "",
         "![curves](curves.png)",
@@ -345,7 +351,7 @@ def rerun_command(described: dict[str, Any], folder: RunFolder) -> str:
         return f"# run {text.one_line(folder.name)} was started by hand, in a notebook"
     option = "--set" if described.get("kind") == "train" else "-p"
     for name, value in described["overrides"].items():
-        words += [option, f"{name}={value}"]
+        words += [option, f"{name}={outside.short(value) if name in OUTSIDE else value}"]
     return text.shell(*words)
 
 

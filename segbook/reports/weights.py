@@ -19,10 +19,11 @@ from typing import Any
 from segbook.builders.data import build_normalisation
 from segbook.recipes import Recipe
 from segbook.reports.publish import read_finished, rerun_command
+from segbook.runs import code
 from segbook.runs.folder import RunFolder
 from segbook.training.evaluation import best_model, scores
 from segbook.training.state import BEST, build
-from segkit import engine
+from segkit import engine, outside
 from segkit.data import catalog as data_catalog
 from segkit.metrics import ConfusionMatrix
 from segkit.weights import bundled, read_header, save_weights
@@ -47,7 +48,7 @@ def write_weights(folder: RunFolder, path: Path, *, licence: str) -> Path:
             its validation images are not those of the run's own weights.
     """
     described = read_finished(folder)
-    recipe = Recipe.from_dict(described["recipe"])
+    recipe = Recipe.from_dict(code.own(folder, described["recipe"]))
     state = build(recipe, folder)
     network = best_model(state, folder).float()
     halved = copy.deepcopy(network)
@@ -85,7 +86,7 @@ def write_weights(folder: RunFolder, path: Path, *, licence: str) -> Path:
         "example": {"split": "val", "image": shown, "iou": scores(example, recipe.policy)["iou"]},
         "agreement": round(same / pixels, 6),
         "data": {
-            "name": recipe.data if entry.splits else Path(recipe.data_root).name,
+            "name": Path(recipe.data_root).name if entry.own else outside.short(recipe.data),
             "credit": entry.credit,
             "manifest": described["data_manifest"],
         },

@@ -51,6 +51,9 @@ time_limit_option = click.option(
     help="Stop the run after 45s, 90m, 2h, 1h30m; none for no limit.",
 )
 name_option = click.option("--name", help="The run folder's name; a date is appended.")
+trust_option = click.option(
+    "--trust", is_flag=True, help="Execute code that RUN brings along; it can do what you can."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs: JSON.")
 
 

@@ -168,6 +168,9 @@ def page(folder: RunFolder) -> str:
         "error": format_run_error(described.get("error")),
         "warnings": "; ".join(described.get("warnings") or []),
         "data": ", ".join(f"{k} {v[:12]}" for k, v in _mapping(described, "data_manifest")),
+        "code": ", ".join(
+            f"{one['name']} {one['sha256'][:12]}" for one in (described.get("code") or {}).values()
+        ),
         "source": _format_source(described),
         "versions": ", ".join(f"{k} {v}" for k, v in _mapping(described, "versions")),
         "owner": (owner := folder.other_owner()) and f"{owner}, who is not you",

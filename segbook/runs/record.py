@@ -66,6 +66,15 @@ class Forecast(TypedDict, total=False):
     disk: float | None  # bytes
 
 
+class CodeRecord(TypedDict):
+    """The user's own code behind a field of the recipe, see `segbook.runs.code`."""
+
+    name: str
+    main: str
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    files: dict[str, str]
+
+
 class RecipeRecord(TypedDict, total=False):
     """What is shown of a recipe; `segbook.recipes.Recipe.from_dict` checks the rest."""
 
@@ -104,6 +113,8 @@ class RunRecord(TypedDict, total=False):
     machine: str | None
     git_commit: str | None
     git_dirty: bool | None
+    code: dict[str, CodeRecord] | None  # by field
+    code_before: list[dict] | None  # as code, "until" which step; newest last
     data_manifest: dict[str, str] | None
     data_before: list[dict] | None  # as data_manifest, "until" which step; newest last
     result: Result | None

@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import segbook
-from segbook.runs import files
+from segbook.runs import code, files
 from segbook.runs.folder import RunFolder, find, has_record, runs_root
 from segbook.text import one_line
+from segkit import outside
 from segkit.data import catalog as data_catalog
 
 INDEX = "watched.json"
@@ -173,7 +174,8 @@ def _of_run(folder: RunFolder) -> Recording:
             f"{names or 'empty'}. Train with --set watch=NAME,NAME of validation images, "
             "in a notebook with overrides={'watch': (...)}"
         )
-    sets = data_catalog.find(recipe["data"]).open_splits(
+    data = code.own(folder, {"data": recipe["data"]})["data"]
+    sets = data_catalog.find(data).open_splits(
         recipe.get("data_root", ""),
         size=tuple(recipe["image_size"]),
         length=recipe["length"],
@@ -206,8 +208,8 @@ def _of_run(folder: RunFolder) -> Recording:
     scores = {record["step"]: record for record in folder.metrics() if "val_miou" in record}
     return Recording(
         run=described.get("recipe_name") or recipe["name"],
-        model=recipe["model"],
-        data=recipe["data"],
+        model=outside.short(recipe["model"]),
+        data=outside.short(recipe["data"]),
         steps=list(frames),
         total=recipe["steps"],
         photographs=photographs,

@@ -11,6 +11,7 @@ from segbook import recipes
 from segbook.builders.check import check
 from segbook.builders.data import absolute
 from segbook.preflight.gate import has_begun
+from segbook.runs import code
 from segbook.runs.attempt import attempt
 from segbook.runs.folder import FAILED, RunFolder
 from segbook.runs.provenance import environment
@@ -24,6 +25,7 @@ from segbook.training.processes import (
     train_in,
 )
 from segbook.training.state import TrainingState
+from segkit import outside
 from segkit.engine import distributed
 
 
@@ -39,7 +41,7 @@ def create(
     """Make the run folder of a training; nothing is trained.
 
     Args:
-        recipe_name: a name of `segbook.recipes.names`.
+        recipe_name: a name of `segbook.recipes.names`, or a file of the user's own.
         changes: value by field, as typed.
         name: the run's name; default the recipe's.
         time_limit: seconds for each attempt; None for no limit.
@@ -56,7 +58,11 @@ def create(
         check(recipe)
     check_processes(recipe, processes)
     recipe = absolute(recipe)  # a resume may come from another folder
-    return RunFolder.create(
+    names = code.named(recipe.to_dict())
+    if recipes.is_file(recipe_name):
+        names["recipe"], recipe_name = recipe_name, outside.short(recipe_name)
+        name = name or recipe.name
+    folder = RunFolder.create(
         name or recipe_name,
         kind="train",
         recipe_name=recipe_name,
@@ -67,6 +73,8 @@ def create(
         processes=processes,
         **environment(),
     )
+    code.keep(folder, names)
+    return folder
 
 
 def going_on(folder: RunFolder, changes: Mapping[str, str]) -> recipes.Recipe:
@@ -80,7 +88,7 @@ def going_on(folder: RunFolder, changes: Mapping[str, str]) -> recipes.Recipe:
         ValueError: a field that would make it another training, or a recipe that cannot be built.
     """
     described = folder.read()
-    recipe = identity.going_on(described.get("recipe") or {}, changes)
+    recipe = identity.going_on(code.available(folder, described.get("recipe") or {}), changes)
     if recipe.steps < (made := described.get("step") or 0):
         raise ValueError(
             f"steps={recipe.steps}: {folder.name} has made {made}; give as many or more"
@@ -109,10 +117,11 @@ def execute(
 
     Raises:
         RunBusyError: another process trains it.
-        ValueError: the recipe in ``run.json`` is damaged.
+        ValueError: the recipe in ``run.json`` is damaged, or code of it is not trusted.
     """
     described = folder.read()
-    recipe = recipe or recipes.Recipe.from_dict(described.get("recipe") or {})
+    if recipe is None:
+        recipe = recipes.Recipe.from_dict(code.available(folder, described.get("recipe") or {}))
     processes = described.get("processes") or 1
     by_hand = started_by_hand()
     request = _Request()

@@ -22,6 +22,8 @@ from segbook.builders.data import absolute
 from segbook.recipes.recipe import Recipe, override
 from segbook.runs import lock
 from segbook.runs.folder import RunBusyError, RunFolder
+from segbook.schema import OUTSIDE
+from segkit import outside
 from segkit.data import catalog as data_catalog
 
 HOW = (
@@ -51,7 +53,9 @@ def differences(before: Mapping[str, Any], now: Recipe) -> dict[str, tuple[Any, 
     """
     old = absolute(Recipe.from_dict(before))
     pairs = {f.name: (getattr(old, f.name), getattr(now, f.name)) for f in dataclasses.fields(now)}
-    return {name: (a, b) for name, (a, b) in pairs.items() if a != b}
+    # Code of the user's own may have moved; what has changed of it `segbook.runs.code` says.
+    same = {name for name in OUTSIDE if len(set(map(outside.short, pairs[name]))) == 1}
+    return {name: (a, b) for name, (a, b) in pairs.items() if a != b and name not in same}
 
 
 def format_differences(differ: Mapping[str, tuple[Any, Any]]) -> str:

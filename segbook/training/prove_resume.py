@@ -24,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segbook.builders.check import check
+from segbook.builders.data import absolute
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.runs.process_family import Guard
@@ -127,7 +128,7 @@ def prove(
             failed, or one that was faster than its kill.
     """
     kill_at = steps // 2 if kill_at is None else kill_at
-    recipe = shortened(recipe, steps, kill_at)
+    recipe = absolute(shortened(recipe, steps, kill_at))
     check(recipe)
     quiet = not sys.stderr.isatty()
     with (

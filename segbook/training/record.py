@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from segbook.recipes.recipe import Recipe
+from segbook.runs import code
 from segbook.runs.folder import FAILED, FOLDER_VARIABLE, RUNNING, STOPPED, RunFolder
 from segbook.runs.provenance import environment
 from segbook.text import one_line
@@ -33,7 +34,18 @@ def recorded(state: TrainingState, folder: RunFolder) -> Iterator[list[str]]:
         ValueError: as `segbook.training.state.resume`; the folder is as it was.
     """
     with folder.own() as variables:
-        lines = resume(state, folder)
+        names = code.named(state.recipe.to_dict())
+        try:
+            lines = resume(state, folder)
+        except RuntimeError as error:
+            if not (changed := code.changed(folder, names)):
+                raise
+            raise ValueError(
+                f"{'; '.join(changed)}, and the checkpoint does not fit it: put that back, or "
+                f"train this in a run of its own ({str(error).splitlines()[-1].strip()})"
+            ) from error
+        if distributed.rank() == 0:
+            lines += code.keep(folder, names)
         # Else the process that started this kernel has described itself.
         described: dict[str, Any] = environment() if variables else {}
         if state.data_before:

@@ -22,7 +22,7 @@ from segbook.preflight.gate import has_begun
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.training.identity import FREE, differences, folder_of, format_differences
-from segkit import engine, random_state
+from segkit import engine, outside, random_state
 from segkit.engine import distributed
 from segkit.engine.freeze import freeze
 from segkit.weights import read_header
@@ -189,8 +189,11 @@ class TrainingState:
         """What is needed to use the weights: stored in their file."""
         train_set = self.sets["train"]
         return {
-            "builder": self.recipe.model,
-            "arguments": {"num_classes": self.num_classes, **model_arguments(self.recipe)},
+            "builder": outside.short(self.recipe.model),
+            "arguments": {
+                "num_classes": self.num_classes,
+                **{name: outside.short(one) for name, one in model_arguments(self.recipe).items()},
+            },
             "classes": list(train_set.classes),
             "palette": [list(colour) for colour in train_set.palette],
             "normalisation": {"mean": list(self.recipe.mean), "std": list(self.recipe.std)},

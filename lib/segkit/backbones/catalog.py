@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from segkit import outside
 from segkit.backbones import (
     hrnet,
     mit,
@@ -23,6 +24,7 @@ from segkit.backbones import (
 )
 from segkit.backbones.timm_backbone import timm_backbone
 from segkit.builder import BackboneWeights, option_names
+from segkit.outputs import Stages
 
 _BUILDERS = (
     *hrnet.builders,
@@ -50,7 +52,8 @@ def create_backbone(
     """Build a backbone by name; the same as calling its builder.
 
     Args:
-        name: a key of `BACKBONES`, or ``"timm:<name>"`` for an encoder of timm (an extra).
+        name: a key of `BACKBONES`, ``"timm:<name>"`` for an encoder of timm (an extra), or one of
+            your own, ``"my_backbone.py:build"`` (see `segkit.outside`).
         in_channels: channels of the images.
         weights: see `BackboneWeights`.
         options: the builder's other arguments, such as ``output_stride=8``.
@@ -84,7 +87,16 @@ def create_backbone(
         )
     if name.startswith("timm:"):
         return timm_backbone(name.removeprefix("timm:"), **options)
-    return _builder(name)(**options)
+    backbone = _builder(name)(**options)
+    if outside.is_outside(name):
+        said = (getattr(backbone, word, None) for word in ("channels", "strides"))
+        if not isinstance(backbone, nn.Module) or not all(isinstance(s, Stages) for s in said):
+            raise ValueError(
+                f"{outside.short(name)} gives a {type(backbone).__name__} that is no backbone: it "
+                "takes in_channels and gives an nn.Module images -> Stages(c2, c3, c4, c5), with "
+                "the attributes channels and strides, each a segkit.outputs.Stages"
+            )
+    return backbone
 
 
 def takes(name: str) -> Collection[str]:
@@ -104,11 +116,14 @@ def _takers(option: str) -> str:
 def _builder(name: str) -> Callable[..., nn.Module]:
     if str(name).startswith("timm:"):
         return timm_backbone
+    if outside.is_outside(name):
+        return outside.find(name, takes=["in_channels"])
     if name not in BACKBONES:
         closest = difflib.get_close_matches(str(name)[:100], BACKBONES, n=3, cutoff=0.0)
         raise ValueError(
             f"there is no backbone named {name!r:.100}; the closest names are "
             f"{', '.join(closest)}. "
-            'segkit.backbones.BACKBONES holds all of them; "timm:<name>" takes one of timm'
+            'segkit.backbones.BACKBONES holds all of them; "timm:<name>" takes one of timm, and '
+            '"my_backbone.py:build" one of your own'
         )
     return BACKBONES[name]

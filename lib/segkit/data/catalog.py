@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segkit import data
+from segkit import data, outside
 from segkit.data import ade20k, camvid, cityscapes, nuclei, streets, voc
 from segkit.data.classes import void_ids
 from segkit.data.layout import find_splits
@@ -22,7 +22,8 @@ class Entry:
     Attributes:
         name: by which recipes ask for it.
         open: ``(root, split, *, cache) -> data set``; where it needs no root,
-            ``(split, *, size, length) -> data set``, of which only what is drawn uses the last two.
+            ``(split, *, size, length) -> data set``, of which only what is drawn uses the last two;
+            of outside code ``(root) -> data set by split``.
         splits: the data set's own name of "train", "val" and, where its labels are public, "test";
             none where the folder says which there are.
         classes: names in the order of the ids; none where the folder says.
@@ -54,7 +55,12 @@ class Entry:
     @property
     def own(self) -> bool:
         """Whether it is a folder of the user's own, which says what splits and classes it has."""
-        return not self.splits
+        return not self.splits and not self.is_outside
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether code of the user's own opens it."""
+        return outside.is_outside(self.name)
 
     def open_splits(
         self,
@@ -84,6 +90,8 @@ class Entry:
                 f"ignore={ignore!r}: data={self.name!r} knows which ids are void; only the masks "
                 "of data='folder' need to be told"
             )
+        if self.is_outside:
+            return _checked(self.open(root), self.name)
         if not self.needs_root:
             lengths = {"train": length}
             return {
@@ -102,6 +110,32 @@ class Entry:
             split: self.open(root, name, cache=self.cached, **more)
             for split, name in splits.items()
         }
+
+
+NEEDED = ("classes", "palette", "num_classes", "raw", "stem", "manifest", "with_transform")
+"""What training, doctor and reports ask of a data set, see `segkit.data.FolderDataset`."""
+
+
+def _checked(sets: Any, name: str) -> dict[str, Any]:
+    """Data of somebody's own by split, if they can be trained on.
+
+    Raises:
+        ValueError: they cannot; the message says what is missing.
+    """
+    wanted = "a function of root that gives data sets by split, {'train': ..., 'val': ...}"
+    if not isinstance(sets, Mapping) or not {"train", "val"} <= sets.keys() <= _ALL.keys():
+        has = sorted(sets) if isinstance(sets, Mapping) else f"a {type(sets).__name__}"
+        raise ValueError(
+            f"data={outside.short(name)!r} gives {has}: it must be {wanted}, and 'test' where its "
+            "labels are known"
+        )
+    for split, one in sets.items():
+        if absent := [word for word in NEEDED if not hasattr(one, word)]:
+            raise ValueError(
+                f"data={outside.short(name)!r} gives for {split!r} a {type(one).__name__} without "
+                f"{', '.join(absent)}: segkit.data.FolderDataset and ListedDataset have all"
+            )
+    return dict(sets)
 
 
 _LABELLED = {"train": "train", "val": "val"}
@@ -197,9 +231,19 @@ DATA: dict[str, Entry] = {
 def find(name: str) -> Entry:
     """Return the row of a data set.
 
+    Args:
+        name: one of `DATA`, or of your own, ``"my_data.py:open_splits"`` (see `segkit.outside`).
+
     Raises:
         ValueError: no such name; the message has the closest and all that there are.
     """
+    if outside.is_outside(name):  # its file is executed when it is opened
+        return Entry(
+            name=name,
+            open=lambda root: outside.find(name, takes=["root"])(root=root),
+            cached=False,
+            root="data/mine",
+        )
     if name in DATA:
         return DATA[name]
     close = difflib.get_close_matches(name, DATA, n=3)
