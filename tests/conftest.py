@@ -35,6 +35,7 @@ def _one_thread_and_seed():
 def _runs_elsewhere(tmp_path, monkeypatch):
     """No test leaves a run folder in the checkout, or takes one that the caller is writing."""
     monkeypatch.setenv("SEGBOOK_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("SEGBOOK_RUN_FOLDER", raising=False)
     monkeypatch.delenv("SEGBOOK_RUN_TOKEN", raising=False)
 

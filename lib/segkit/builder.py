@@ -30,11 +30,11 @@ class Paper(NamedTuple):
     """Where a network comes from: the "Paper:" line of its file, as data.
 
     Attributes:
-        title: in full.
+        title: in full; of a network without a paper what it would be called.
         authors: all up to three, else the first and "et al.".
         venue: conference or journal, without the year; "" for a preprint.
         year: of the venue.
-        url: of the paper, on arXiv where it is there.
+        url: of the paper, on arXiv where it is there; "" for no paper yet.
         kind: see `Kind`.
     """
 

@@ -121,7 +121,8 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
     _check_counts(name, kwargs)
     weights, weights_backbone = kwargs.get("weights"), kwargs.get("weights_backbone")
     try:
-        model = builder(**kwargs)
+        with outside.explained(name):
+            model = builder(**kwargs)
         return _checked(model, name, **kwargs) if outside.is_outside(name) else model
     except FileNotFoundError as error:
         if weights is None or error.filename != os.fspath(weights):
@@ -148,8 +149,8 @@ def _checked(
     what, wanted = outside.short(name), "SegOutput(logits, aux) of segkit"
     if not isinstance(model, nn.Module):
         raise ValueError(
-            f"{what} gives a {type(model).__name__}: a builder takes num_classes and in_channels "
-            f"and gives an nn.Module, images -> {wanted}"
+            f"{what} gives {type(model).__name__}, not a network: a builder takes num_classes and "
+            f"in_channels and gives an nn.Module, images -> {wanted}"
         )
     if not isinstance(getattr(model, "aux_losses", None), Mapping):
         raise ValueError(

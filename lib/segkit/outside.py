@@ -20,7 +20,7 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from importlib.machinery import PathFinder
 from modulefinder import ModuleFinder
 from pathlib import Path
@@ -107,17 +107,18 @@ def path_of(name: str) -> Path:
     if place.endswith(".py"):
         path = Path(_whole(place))
         if not path.is_file():
-            there = sorted(each.name for each in path.parent.glob("*.py"))
+            if path.exists():
+                raise FileError(place, what_is_there(path))
+            there = sorted(each.name for each in path.parent.glob("*.py") if each.is_file())
             close = difflib.get_close_matches(path.name, there, n=3)
             near = nearby_said(place) or (f"; the closest: {', '.join(close)}" if close else "")
-            what = "is missing" if not path.exists() else what_is_there(path)
-            raise FileError(place, f"{what}{near}: a file is given from {shown(Path.cwd())}")
+            raise FileError(place, f"is missing{near}: paths count from {shown(Path.cwd())}")
         return path
     found = _module_file(place)
     if found is None:
         raise ValueError(
-            f"{shown(name)!r:.200}: Python finds no module {shown(place)!r:.100}, neither in "
-            f"{shown(Path.cwd())} nor among those installed; a file is given as my_net.py:build"
+            f"{shown(name)!r:.200}: Python finds no module {shown(place)!r:.100} in "
+            f"{shown(Path.cwd())} or installed; a file is given as my_net.py:build"
         )
     return found
 
@@ -181,7 +182,7 @@ def find(name: str, *, takes: Collection[str] = ()) -> Callable[..., Any]:
     there = [key for key, value in vars(module).items() if _is_own(value, module)]
     if callable(found := getattr(module, function or " ", None)):
         parameters = inspect.signature(found).parameters
-        takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        takes_all = any("Unpack" in str(each.annotation) for each in parameters.values())
         if absent := [] if takes_all else [word for word in takes if word not in parameters]:
             raise ValueError(
                 f"{short(name)} takes {', '.join(parameters) or 'nothing'}, and is given "
@@ -195,6 +196,23 @@ def find(name: str, *, takes: Collection[str] = ()) -> Callable[..., Any]:
         Path(place).name if place.endswith(".py") else place,
         f"{asked}: name one of its functions, as in my_net.py:build; it {have}",
     )
+
+
+@contextlib.contextmanager
+def explained(name: str) -> Iterator[None]:
+    """What somebody's own code raises while it is called, in a sentence that says where.
+
+    A ValueError or OSError says it itself. Code of a catalog is left alone.
+
+    Raises:
+        ValueError: in the place of any other exception of outside code.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError | OSError) or not is_outside(name):
+            raise
+        raise ValueError(f"{short(name)} fails: {_reason(error, path_of(name))}") from error
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -244,7 +262,7 @@ def _imported(path: Path, root: Path) -> list[Path]:
     if path.parent == root:
         finder.run_script(str(path))
     else:
-        finder.import_hook(".".join(path.relative_to(root).with_suffix("").parts))
+        finder.import_hook(_dotted(path.relative_to(root).as_posix()))
     found = [Path(getattr(each, "__file__", None) or "") for each in finder.modules.values()]
     return sorted(each for each in found if each.suffix == ".py" and each.is_relative_to(root))
 
@@ -255,7 +273,7 @@ def _execute(path: Path, code: Code) -> ModuleType:
     A module of that name that was there first keeps it afterwards.
     """
     if _is_installed(path):
-        return importlib.import_module(".".join(path.relative_to(code.root).with_suffix("").parts))
+        return importlib.import_module(_dotted(code.main))
     dotted = {name: _dotted(name) for name in code.files}
     alone = "/" not in code.main
     neighbours = [name for file, name in dotted.items() if not (alone and file == code.main)]
@@ -297,7 +315,8 @@ def _is_own(value: Any, module: ModuleType) -> bool:
 
 def _reason(error: BaseException, path: Path) -> str:
     """What was raised and in which line of the file, on one line."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    frames = traceback.extract_tb(error.__traceback__)  # of the run's copy, maybe
+    lines = [each.lineno for each in frames if Path(each.filename).name == path.name]
     if isinstance(error, SyntaxError):
         lines = [error.lineno]
     where = f" (line {lines[-1]})" if lines and lines[-1] else ""

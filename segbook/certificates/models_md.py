@@ -118,9 +118,11 @@ def row(
     cost = certificate["cost"]
     size = "×".join(map(str, cost["size"]))
     diagram = f" [drawn]({FOLDER}/{name}.svg)" if drawn else ""
+    link = certificate["link"]
+    paper = f"[{certificate['title']}]({link})" if link else "no paper yet"
     cells = [
         f"[`{name}`](docs/certificates/{name}.json){diagram}",
-        f"[{certificate['title']}]({certificate['link']}), {certificate['year']}",
+        f"{paper}, {certificate['year']}",
         f"{certificate['parameters']['total']:,}{mark}",
         f"{cost['gflops']:,} at {size}",
         f"{cost['activations_mib']:,.0f}",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import statistics
+from typing import Any
 
 import click
 
+from segbook.recipes import Recipe
 from segbook.recipes.command import changed, changes_option
 from segbook.runs.stopping import format_duration
 from segbook.text import one_line, shell
@@ -48,12 +50,12 @@ def forecast(recipe: str | None, changes: tuple[str, ...], check: bool, as_json:
     for part, seconds in measured["parts"].items():
         click.echo(f"{part:<20}{format_duration(seconds):>14}")
     click.echo(f"{format_forecast(measured)}; starting up is not counted")
-    for line in (_waiting(chosen, measured), measured["busy"]):
+    for line in (_waiting(recipe, chosen, measured), measured["busy"]):
         if line:
             click.echo(line)
 
 
-def _waiting(recipe, measured) -> str:
+def _waiting(name: str, recipe: Recipe, measured: dict[str, Any]) -> str:
     """What to do where the steps wait for their data."""
     from segkit.doctor.machine import available_cores
 
@@ -62,7 +64,7 @@ def _waiting(recipe, measured) -> str:
         return ""
     if recipe.workers < spare:
         workers = f"workers={min(spare, max(2, 2 * recipe.workers))}"
-        cure = f"try {shell('segbook', 'forecast', recipe.name, '--set', workers)}"
+        cure = f"try {shell('segbook', 'forecast', name, '--set', workers)}"
     else:
         cure = "there is no core for more loader processes, smaller images would help"
     return f"{100 * share:.0f} % of a step waits for its data: {cure}"

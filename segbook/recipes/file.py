@@ -37,7 +37,8 @@ def recipe_of(name: str) -> Recipe:
             f"segbook.recipes.Recipe: {have}; one of several is my_recipe.py:NAME"
         )
     made = found[wanted]
-    recipe = made if isinstance(made, Recipe) else made()
+    with outside.explained(f"{path}:{wanted}"):
+        recipe = made if isinstance(made, Recipe) else made()
     if not isinstance(recipe, Recipe):
         raise ValueError(
             f"{path.name}: {wanted}() gives a {type(recipe).__name__}, and not a "

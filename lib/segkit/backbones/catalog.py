@@ -87,7 +87,8 @@ def create_backbone(
         )
     if name.startswith("timm:"):
         return timm_backbone(name.removeprefix("timm:"), **options)
-    backbone = _builder(name)(**options)
+    with outside.explained(name):
+        backbone = _builder(name)(**options)
     if outside.is_outside(name):
         said = (getattr(backbone, word, None) for word in ("channels", "strides"))
         if not isinstance(backbone, nn.Module) or not all(isinstance(s, Stages) for s in said):

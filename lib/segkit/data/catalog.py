@@ -91,7 +91,8 @@ class Entry:
                 "of data='folder' need to be told"
             )
         if self.is_outside:
-            return _checked(self.open(root), self.name)
+            with outside.explained(self.name):
+                return _checked(self.open(root), self.name)
         if not self.needs_root:
             lengths = {"train": length}
             return {
@@ -132,8 +133,8 @@ def _checked(sets: Any, name: str) -> dict[str, Any]:
     for split, one in sets.items():
         if absent := [word for word in NEEDED if not hasattr(one, word)]:
             raise ValueError(
-                f"data={outside.short(name)!r} gives for {split!r} a {type(one).__name__} without "
-                f"{', '.join(absent)}: segkit.data.FolderDataset and ListedDataset have all"
+                f"data={outside.short(name)!r} gives for {split!r} {type(one).__name__} without "
+                f"{', '.join(absent)}: segkit.data.FolderDataset has all"
             )
     return dict(sets)
 
