@@ -28,6 +28,7 @@ class Network(NamedTuple):
         source: its file, or its name in the box.
         void: the ids that mark void in masks of the data that it was trained on, besides 255.
         data: the name of these data, see `segkit.data.catalog`; "" where nothing says it.
+        run: whose best weights they are; None for weights by themselves.
     """
 
     model: nn.Module
@@ -35,6 +36,7 @@ class Network(NamedTuple):
     source: str
     void: tuple[int, ...]
     data: str
+    run: RunFolder | None = None
 
     def __str__(self) -> str:
         """What it is, in one line."""
@@ -73,7 +75,7 @@ def open_network(source: str | Path) -> Network:
     void = void_ids(recipe.get("ignore", IGNORE))
     if data == "camvid":
         void = (*void, camvid.VOID)
-    return Network(model, header, weights, void, str(data))
+    return Network(model, header, weights, void, str(data), run)
 
 
 def policy_of(header: Mapping[str, Any]) -> str:

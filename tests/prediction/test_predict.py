@@ -314,7 +314,7 @@ def test_a_header_without_names_and_colours(weights, photos, tmp_path):
     model, header = segkit.load_model(weights)
     header = {"normalisation": header["normalisation"]}
     done = predict_folder(model, header, [photos], tmp_path, what=["colour"])
-    assert done == (4, [], [], None)
+    assert done == (4, [], [], None, 0)
 
 
 def test_authors_weights_keep_their_preprocessing():
