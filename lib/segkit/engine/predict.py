@@ -149,8 +149,9 @@ def predict_blocks(
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """The most probable class of each pixel of an image that is larger than memory.
 
-    The labels are those of `predict` with the same window, and memory holds one row of windows at
-    a time, of at most `STRIP` scores: it does not grow with the image.
+    The labels are those of `predict` with the same windows (mirrored windows and scaled ones lie
+    elsewhere than those of a mirrored or scaled image). Memory holds one row of windows at a time,
+    of at most `STRIP` scores: it does not grow with the image.
 
     Args:
         model: the network.
