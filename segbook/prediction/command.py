@@ -239,6 +239,7 @@ def evaluate(
     if out is not None:
         check_out(out)
     device = say(network, options, err=as_json)
+    click.echo(one_line(dataset), err=as_json)
     network.model.to(device)
     done = score(
         network,

@@ -29,6 +29,7 @@ from segkit.engine.settings import lay_out_channels_last, memory_format
 from segkit.files import shown
 from segkit.inputs import device_of
 from segkit.metrics import POLICIES
+from segkit.outputs import IGNORE
 
 SUFFIXES = (".json", ".jsonl", ".csv")
 """Endings of files with scores: everything, or a line for each image."""
@@ -83,7 +84,15 @@ def open_data(
         ValueError: weights without data, no such data or split, or other classes than the
             network's.
     """
-    if data is None or str(data) in catalog.DATA:
+    named_set = data is None or str(data) in catalog.DATA
+    if ignore and named_set and str(data) != "folder":
+        raise ValueError(f"ignore={ignore}: these data know their void; a folder needs to be told")
+    if data_root and not named_set:
+        raise ValueError(
+            f"data_root={data_root!r} is for a data set that is named, and {shown(data)} is a "
+            f"folder: leave it out, or name one of {', '.join(catalog.DATA)}"
+        )
+    if named_set:
         if data is None:
             recipe = recipe_of(network)
             if recipe is None:
@@ -96,8 +105,8 @@ def open_data(
             sets = build_data(recipe)
         else:
             entry = catalog.find(str(data))
-            more = {"ignore": (*network.void, *ignore)} if entry.own else {}
-            sets = entry.open_splits(data_root, **more)
+            void = (*network.void, *ignore) if entry.own else IGNORE
+            sets = entry.open_splits(data_root, ignore=void)
         if (split or "val") not in sets:
             raise ValueError(f"there is no split {split!r}: choose from {', '.join(sets)}")
         found = sets[split or "val"]

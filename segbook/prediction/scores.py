@@ -65,7 +65,7 @@ class Scores:
         worst = sorted(self._each.items(), key=lambda one: (one[1]["miou"] is None, one[1]["miou"]))
         return {
             "policy": self.policy,
-            "images": len(self._each),
+            "images": self.counts.images,
             **self._scores(counts, self._boundaries),
             "policies": {policy: _plain(counts.miou(policy)) for policy in POLICIES},
             "class_accuracy": _plain(counts.class_accuracy()),

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -149,6 +151,23 @@ def test_a_run_scores_what_its_training_wrote_down(segbook, data, tmp_path, monk
     assert "there is no split 'vale': choose from train, val, test" in done.output
 
 
+@pytest.mark.slow
+def test_without_jupyter_and_matplotlib(weights, data):
+    code = f"""
+import sys
+for name in ("papermill", "nbformat", "IPython", "ipywidgets", "anywidget", "matplotlib"):
+    sys.modules[name] = None
+from segbook.cli import main
+main(["evaluate", {str(weights)!r}, {str(data)!r}], prog_name="segbook")
+"""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"boundary IoU" in done.stdout
+
+
 def test_a_page_and_files(segbook, weights, data, tmp_path):
     done = segbook(weights, data, "--out", tmp_path / "scores.csv")
     assert done.exit_code == 0, done.output
@@ -229,6 +248,8 @@ def test_a_runs_own_void_and_where_its_data_are_now(weights, data, tmp_path):
         (["DATA", "--split", "odd"], "no split 'odd'"),
         (["DATA", "--out", "scores.txt"], "ends in none of .json, .jsonl, .csv"),
         (["DATA", "--out", "no/scores.csv"], "make its folder"),
+        (["DATA", "--data-root", "x"], "is for a data set that is named"),
+        (["synthetic", "--ignore", "9"], "these data know their void"),
         (["DATA", "--margin", "9"], "give --window"),
         (["DATA", "--window", "20"], "at least 32"),
     ],

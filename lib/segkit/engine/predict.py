@@ -9,7 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
-from itertools import pairwise, product
+from itertools import product
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -188,7 +188,9 @@ def predict_blocks(
     for left in range(0, size[1], width):
         columns = slice(left, min(left + width, size[1]))
         for rows, probs in _blended(ask, size, spans, columns):
-            yield rows, columns, argmax(probs)[0]
+            labels = argmax(probs)[0]
+            del probs  # else the next row would be summed up beside this one
+            yield rows, columns, labels
 
 
 def _check(model: nn.Module, images: Tensor) -> None:
@@ -240,7 +242,7 @@ def _slide(
     def ask(here: tuple[slice, ...]) -> Tensor:
         return _logits(model, images[(..., *here)]).softmax(1)
 
-    rows = [probs for _, probs in _blended(ask, size, spans, slice(0, size[-1]))]
+    rows = [probs.clone() for _, probs in _blended(ask, size, spans, slice(0, size[-1]))]
     return torch.cat(rows, 2).clamp_min_(1e-12).log_()
 
 
@@ -259,13 +261,14 @@ def _blended(
         columns: what of the last side is wanted; windows beside it are not asked.
 
     Yields:
-        Rows that follow each other, and their probabilities, (B, K, rows, ..., columns).
+        Rows that follow each other, and their probabilities, (B, K, rows, ..., columns): a part of
+        what was summed up, which stays in memory with it.
     """
     first, *others = spans
     others[-1] = [s for s in others[-1] if s.start < columns.stop and columns.start < s.stop]
     shape = (*size[1:-1], columns.stop - columns.start)
     top, total, weight = 0, torch.empty(0), torch.empty(0)
-    for row, after in pairwise([*first, None]):
+    for row, after in zip(first, [*first[1:], None], strict=True):
         for sides in product(*others):
             probs = ask(tuple(slice(span.start, span.stop) for span in (row, *sides)))
             if row.stop - top > len(weight):  # the first window of this row
@@ -288,7 +291,7 @@ def _blended(
             total[(..., *here)] += probs[inside] * blend
             weight[here] += blend
         done = (after.start if after else row.stop) - top
-        yield slice(top, top + done), total[:, :, :done] / weight[:done]
+        yield slice(top, top + done), total[:, :, :done].div_(weight[:done])
         total, weight, top = total[:, :, done:].clone(), weight[done:].clone(), top + done
 
 
