@@ -84,40 +84,34 @@ def open_data(
         ValueError: weights without data, no such data or split, or other classes than the
             network's.
     """
-    named_set = data is None or str(data) in catalog.DATA
-    if ignore and named_set and str(data) != "folder":
+    own = data is None or (str(data) in catalog.DATA and str(data) != "folder")
+    if ignore and own:
         raise ValueError(f"ignore={ignore}: these data know their void; a folder needs to be told")
-    if data_root and not named_set:
-        raise ValueError(
-            f"data_root={data_root!r} is for a data set that is named, and {shown(data)} is a "
-            f"folder: leave it out, or name one of {', '.join(catalog.DATA)}"
-        )
-    if named_set:
-        if data is None:
-            recipe = recipe_of(network)
-            if recipe is None:
-                raise ValueError(
-                    f"{network.source} are weights by themselves: say what to evaluate them on, a "
-                    f"folder or one of {', '.join(catalog.DATA)}"
-                )
-            if data_root:
-                recipe = dataclasses.replace(recipe, data_root=data_root)
-            sets = build_data(recipe)
-        else:
-            entry = catalog.find(str(data))
-            void = (*network.void, *ignore) if entry.own else IGNORE
-            sets = entry.open_splits(data_root, ignore=void)
-        if (split or "val") not in sets:
-            raise ValueError(f"there is no split {split!r}: choose from {', '.join(sets)}")
-        found = sets[split or "val"]
+    if data is None:
+        recipe = recipe_of(network)
+        if recipe is None:
+            raise ValueError(
+                f"{network.source} are weights by themselves: say what to evaluate them on, a "
+                f"folder or one of {', '.join(catalog.DATA)}"
+            )
+        if data_root:
+            recipe = dataclasses.replace(recipe, data_root=data_root)
+        found = _choose(build_data(recipe), split)
+    elif str(data) in catalog.DATA:
+        void = IGNORE if own else (*network.void, *ignore)
+        found = _choose(catalog.find(str(data)).open_splits(data_root, ignore=void), split)
     else:
         root = Path(data)
+        if data_root:
+            raise ValueError(
+                f"data_root={data_root!r} is for a data set that is named, and {shown(root)} is a "
+                f"folder: leave it out, or name one of {', '.join(catalog.DATA)}"
+            )
         if split is None and any((root / name).exists() for name in ("val", "val.txt")):
             split = "val"
         names = None if has_classes(root) else network.header.get("classes")
-        found = FolderDataset(
-            root, split, classes=names, ignore=void_ids((*network.void, *ignore)), cache=False
-        )
+        void = void_ids((*network.void, *ignore))
+        found = FolderDataset(root, split, classes=names, ignore=void, cache=False)
     theirs, ours = list(found.classes), network.header.get("classes")
     if isinstance(ours, list) and theirs != ours:
         what = f"{len(theirs)} classes, where the network has {len(ours)}"
@@ -130,6 +124,12 @@ def open_data(
             "the same, give classes.txt the network's names"
         )
     return found
+
+
+def _choose(sets: Mapping[str, Any], split: str | None) -> Any:
+    if (split := split or "val") not in sets:
+        raise ValueError(f"there is no split {split!r}: choose from {', '.join(sets)}")
+    return sets[split]
 
 
 def recipe_of(network: Network) -> Recipe | None:
