@@ -69,6 +69,7 @@ import sys
 from segbook.cli import main
 for arguments in (["--help"], ["list"], ["list", "--json"], ["show", {run.name!r}], ["recipes"],
                   ["run", "--help"], ["train", "--help"], ["predict", "--help"],
+                  ["evaluate", "--help"],
                   ["course", "check", "--help"]):
     try:
         main(arguments, prog_name="segbook")

@@ -1,11 +1,12 @@
-"""Prediction: a trained network over a folder of images, as files.
+"""Prediction: a trained network over a folder of images, as files; and its scores on a data set.
 
-    from segbook.prediction import open_network, predict_folder
+    from segbook.prediction import evaluate, open_data, open_network, predict_folder
 
     network = open_network("pp_liteseg_t_camvid")
     predict_folder(network.model, network.header, ["photographs"], "out")
+    evaluate(network, open_data(network, "camvid", "test", data_root="data/camvid")).scores
 
-`segbook predict` does the same.
+`segbook predict` and `segbook evaluate` do the same.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from segbook import lazy
 __getattr__ = lazy(
     __name__,
     {
+        "Evaluated": "evaluation",
         "Network": "network",
         "Predicted": "folder",
+        "evaluate": "evaluation",
+        "open_data": "evaluation",
         "open_network": "network",
         "predict_folder": "folder",
     },

@@ -1,14 +1,15 @@
-"""``segbook predict``."""
+"""``segbook predict`` and ``segbook evaluate``."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from segbook.runs.command import EXIT_FAILED, short, trust_option
+from segbook.runs.command import EXIT_FAILED, json_option, print_json, short, trust_option
 from segbook.text import one_line
 
 
@@ -35,8 +36,98 @@ Written under --out; NAME is the image's path, from the folder on that was given
   colour/NAME.png    the same in the colours of the run's data
   overlay/NAME.png   half of that, half of the image
   probs/NAME.npz     with --probs: "probs", float16 (K, H, W)
-  scores.json        with --masks: mIoU by the run's policy, IoU by class
+  scores.json        with --masks: mIoU by every policy, scores by class and by image
+  prediction.json    by what weights and options
+Of an image that is too large to be read whole, with --window: labels/NAME.tif alone, in colours.
 """
+SCORES_FILE = """\b
+--out FILE by its ending:
+  .json           everything; scores are 0..1
+  .jsonl or .csv  a line for each image, the worst first
+"""
+
+
+WINDOWS = [
+    click.option(
+        "--window", type=Size(), help="Predict by windows of so many pixels: 512 or 512,768."
+    ),
+    click.option(
+        "--overlap",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=0.5,
+        show_default=True,
+        help="Share of a window that the next one covers again.",
+    ),
+    click.option(
+        "--margin",
+        type=click.IntRange(0),
+        default=0,
+        metavar="PIXELS",
+        help="Pixels at a window's sides that are seen only, not predicted; instead of overlap.",
+    ),
+    click.option(
+        "--scale",
+        "scales",
+        type=click.FloatRange(0, min_open=True),
+        multiple=True,
+        metavar="FACTOR",
+        help="Predict at this size; repeated, the mean of several.",
+    ),
+    click.option("--flip", is_flag=True, help="Average with the mirrored image."),
+]
+
+
+def windows_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How an image is predicted: by windows, at several sizes, mirrored; as ``**given``."""
+    for option in reversed(WINDOWS):
+        command = option(command)
+    return command
+
+
+CODE = [
+    click.option("--model", metavar="FILE.py:NAME", help="The builder, of your own WEIGHTS."),
+    click.option("--backbone", metavar="FILE.py:NAME", help="The same of a backbone."),
+    trust_option,
+]
+
+
+def code_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What opens a network of one's own; as ``**given``."""
+    for option in reversed(CODE):
+        command = option(command)
+    return command
+
+
+def code_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Those of `segbook.prediction.network.open_network`."""
+    return {name: given[name] for name in ("model", "backbone", "trust")}
+
+
+def options_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Those of `segkit.engine.predict_probs` that change something."""
+    if given["margin"] and not given["window"]:
+        raise ValueError("--margin is what windows see beyond their answer: give --window, too")
+    unchanged = {"window": None, "overlap": 0.5, "margin": 0, "scales": (), "flip": False}
+    return {name: given[name] for name, value in unchanged.items() if given[name] != value}
+
+
+def say(network: Any, options: dict[str, Any], *, err: bool = False) -> str:
+    """Say what predicts, and where; gives the device."""
+    import torch
+
+    from segkit.models.unet import UNet
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    click.echo(f"{network}; on {device}", err=err)
+    if isinstance(network.model, UNet) and not network.model.padded:
+        border = 6 * network.model.scale - 4
+        if options.get("window") and options.get("margin", 0) < border:
+            click.echo(
+                f"its convolutions are unpadded: with --margin {border} each window sees its "
+                "neighbours' pixels, and gives what the whole image would",
+                err=err,
+            )
+    return device
 
 
 @click.command(epilog=WRITTEN)
@@ -59,27 +150,9 @@ Written under --out; NAME is the image's path, from the folder on that was given
     metavar="ID",
     help="An id by which the masks mark void, beside 255 and the run's own; may be repeated.",
 )
-@click.option("--window", type=Size(), help="Predict by windows of so many pixels: 512 or 512,768.")
-@click.option(
-    "--overlap",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.5,
-    show_default=True,
-    help="Share of a window that the next one covers again.",
-)
-@click.option(
-    "--scale",
-    "scales",
-    type=click.FloatRange(0, min_open=True),
-    multiple=True,
-    metavar="FACTOR",
-    help="Predict at this size; repeated, the mean of several.",
-)
-@click.option("--flip", is_flag=True, help="Average with the mirrored image.")
+@windows_options
+@code_options
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
-@click.option("--model", metavar="FILE.py:NAME", help="The builder, of your own WEIGHTS.")
-@click.option("--backbone", metavar="FILE.py:NAME", help="The same of a backbone.")
-@trust_option
 def predict(
     source: str,
     inputs: tuple[Path, ...],
@@ -88,14 +161,8 @@ def predict(
     probs: bool,
     masks: Path | None,
     ignore: tuple[int, ...],
-    window: tuple[int, int] | None,
-    overlap: float,
-    scales: tuple[float, ...],
-    flip: bool,
     overwrite: bool,
-    model: str | None,
-    backbone: str | None,
-    trust: bool,
+    **given: Any,
 ) -> None:
     """Predict images by a RUN's best weights, by a WEIGHTS file or by weights in the box.
 
@@ -103,21 +170,22 @@ def predict(
     folder with images/ and masks/ those in images/.
 
     An image that cannot be read is named and left out; then, and where a mask cannot be used, the
-    exit code is 1. Files that are there are not replaced unless --overwrite says so.
+    exit code is 1. Files that are there are not replaced unless --overwrite says so; the same
+    command once more goes on where it was stopped.
     """
-    import torch
-
-    from segbook.prediction.folder import SCORES, percent, predict_folder
+    from segbook.prediction.files import SCORES
+    from segbook.prediction.folder import predict_folder
     from segbook.prediction.network import open_network
+    from segbook.prediction.scores import percent
 
-    network = open_network(source, model=model, backbone=backbone, trust=trust)
+    network = open_network(source, **code_of(given))
     if masks is not None and network.data in ("ade20k", "cityscapes"):
         raise ValueError(
             f"the masks of {network.data} hold other ids than those of its classes, and "
             "scores by them would be wrong: leave out --masks"
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    click.echo(f"{network}; on {device}")
+    options = options_of(given)
+    device = say(network, options)
     done = predict_folder(
         network.model.to(device),
         network.header,
@@ -129,16 +197,83 @@ def predict(
         overwrite=overwrite,
         show=click.echo,
         progress=sys.stderr.isatty(),
-        scales=scales or (1.0,),
-        flip=flip,
-        window=window,
-        overlap=overlap,
+        **options,
     )
     if found := done.scores:
         click.echo(
             f"mIoU {percent(found['miou'])} ({found['policy']}) of {found['images']} of "
             f"{done.images} images: {one_line(short(out / SCORES))}"
         )
-    click.echo(f"{done.images} predicted, {len(done.left_out)} left out: {one_line(short(out))}")
+    kept = f"{done.kept} were there, " * bool(done.kept)
+    click.echo(
+        f"{done.images} predicted, {kept}{len(done.left_out)} left out: {one_line(short(out))}"
+    )
     if done.left_out or done.not_scored:
+        sys.exit(EXIT_FAILED)
+
+
+@click.command(epilog=SCORES_FILE)
+@click.argument("source", metavar="RUN|WEIGHTS")
+@click.argument("data", metavar="[DATA]", required=False)
+@click.option(
+    "--split",
+    metavar="SPLIT",
+    help="val, test, train: which part; val where there is one, else all.",
+)
+@click.option("--data-root", type=PATH, help="Where the data set that is named, or the run's, is.")
+@click.option(
+    "--ignore",
+    type=click.IntRange(0, 255),
+    multiple=True,
+    metavar="ID",
+    help="An id by which a folder's masks mark void, beside 255 and the run's; may be repeated.",
+)
+@windows_options
+@code_options
+@click.option("--out", type=PATH, metavar="FILE", help="Write the scores; see below.")
+@json_option
+def evaluate(
+    source: str,
+    data: str | None,
+    split: str | None,
+    data_root: Path | None,
+    ignore: tuple[int, ...],
+    out: Path | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Score a RUN's best weights, a WEIGHTS file or weights in the box, by every measure.
+
+    DATA is a data set by its name, or a folder with images/ and masks/; of a RUN its own where none
+    is given. mIoU by every policy, pixel accuracy, Dice, boundary IoU; by class, and by image.
+
+    Images are predicted as a training evaluates: whole, unless an option says otherwise. An image
+    that cannot be read is named and left out; then the exit code is 1.
+    """
+    from segbook.prediction.evaluation import check_out, open_data, page, write
+    from segbook.prediction.evaluation import evaluate as score
+    from segbook.prediction.network import open_network
+
+    network = open_network(source, **code_of(given))
+    options = options_of(given)
+    dataset = open_data(network, data, split, data_root=str(data_root or ""), ignore=ignore)
+    if out is not None:
+        check_out(out)
+    device = say(network, options, err=as_json)
+    click.echo(one_line(dataset), err=as_json)
+    network.model.to(device)
+    done = score(
+        network,
+        dataset,
+        show=lambda line: click.echo(line, err=as_json),
+        progress=sys.stderr.isatty(),
+        **options,
+    )
+    if out is not None:
+        write(out, done.scores)
+    if as_json:
+        print_json(done.scores)
+    else:
+        click.echo(page(done.scores))
+    if done.left_out:
         sys.exit(EXIT_FAILED)

@@ -9,9 +9,16 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from segbook.runs.files import read_json
 from segkit.data.images import IMAGE_SUFFIXES
 from segkit.data.layout import is_picture, no_folder
 from segkit.files import FileError, shown, what_is_there
+
+WHAT = {"labels": ".png", "colour": ".png", "overlay": ".png", "probs": ".npz"}
+"""What can be written of an image: the name of its folder, and the ending of its files."""
+SCORES = "scores.json"
+RECORD = "prediction.json"
+"""By what weights and options a folder was predicted; such folders are no photographs."""
 
 
 class ImageFile(NamedTuple):
@@ -26,7 +33,46 @@ class ImageFile(NamedTuple):
     name: str
 
 
-def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> list[ImageFile]:
+class Found(NamedTuple):
+    """What lies in some folders.
+
+    Attributes:
+        images: each once, img2 before img10.
+        others: files that are taken for no images, by their ending.
+        predicted: folders in which earlier predictions were written, and not looked at.
+    """
+
+    images: list[ImageFile]
+    others: Counter[str]
+    predicted: list[Path]
+
+    def remarks(self, out: Path) -> list[str]:
+        """What a user should know of the rest; ``out`` is written anew, which needs no word."""
+        lines = [
+            f"passed over: {shown(folder)} holds the results of an earlier prediction"
+            for folder in self.predicted
+            if folder != Path(os.path.abspath(out))
+        ]
+        if self.others:
+            kinds = [f"{count} {shown(end)}" for end, count in self.others.most_common(5)]
+            more = len(self.others) - len(kinds)
+            kinds += [f"{more} kinds more"] if more else []
+            count = self.others.total()
+            files = "files that are no images" if count > 1 else "file that is no image"
+            lines.append(f"passed over: {count} {files} by the ending: {', '.join(kinds)}")
+        return lines
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What `RECORD` says of a folder; None where it is none that was predicted."""
+    try:
+        record = read_json(folder / RECORD)
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record.get("options"), dict) and "weights" in record else None
+
+
+def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> Found:
     """All images of some files and folders, with the folders below them, in natural order.
 
     Of a folder with ``images/`` and ``masks/`` those in ``images/`` are taken, and named as if they
@@ -34,11 +80,11 @@ def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> l
 
     Args:
         inputs: files and folders.
-        leave: folders that are not looked into.
+        leave: folders that are not looked into, besides those that were written by a prediction.
 
     Returns:
-        Each image once, img2 before img10. The names count from the folder that is given, and from
-        the one that holds them all where several are.
+        The images; their names count from the folder that is given, and from the one that holds
+        them all where several are. And what was passed over.
 
     Raises:
         ValueError: nothing lies at a path, there is no image, or two would have one name.
@@ -47,11 +93,17 @@ def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> l
     closed = {os.path.abspath(folder) for folder in leave}
     folders: list[Path] = []
     called: dict[Path, Path] = {}
+    others: dict[Path, str] = {}
+    predicted: dict[Path, None] = {}
     for given in inputs:
         path = Path(os.path.abspath(given))
         if path.is_dir():
             folders.append(path)
-            called = dict(_below(path, "images", closed)) | called
+            for file, name in _below(path, "images", closed, predicted):
+                if is_picture(file):
+                    called.setdefault(file, name)
+                else:
+                    others[file] = file.suffix.lower() or "without one"
         elif os.path.lexists(path):
             folders.append(path.parent)
             called.setdefault(path, path)
@@ -61,6 +113,8 @@ def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> l
         where = ", ".join(map(shown, inputs)) or "nothing"
         raise ValueError(
             f"there is no image in {where}: no file ends in {' '.join(IMAGE_SUFFIXES)}"
+            + "; the results of an earlier prediction lie there, and are no images"
+            * bool(predicted)
         )
     root = os.path.commonpath(folders)
     found = [
@@ -71,9 +125,12 @@ def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> l
         if one.name == two.name:
             raise ValueError(
                 f"{shown(one.path)} and {shown(two.path)} have one stem, so that one's labels "
-                "would replace the other's: rename one of them, or predict them into two folders"
+                "would replace the other's: rename one of them, or predict them by two commands, "
+                f"such as with INPUTS {shown(one.path.parent)}/*{shown(one.path.suffix)} and with "
+                f"*{shown(two.path.suffix)}, each with a folder of its own (--out)"
             )
-    return found
+    rest = Counter(end for file, end in others.items() if file not in called)
+    return Found(found, rest, [*predicted])
 
 
 def find_masks(folder: str | Path, images: Sequence[ImageFile]) -> dict[str, Path]:
@@ -94,6 +151,8 @@ def find_masks(folder: str | Path, images: Sequence[ImageFile]) -> dict[str, Pat
         raise ValueError(f"no masks in {shown(root)}: {no_folder(root)}")
     there: dict[str, list[Path]] = {}
     for path, name in sorted(_below(root, "masks")):
+        if not is_picture(path):
+            continue
         there.setdefault(_stem(name.relative_to(root)), []).append(path)
     found = {image.name: there.pop(image.name) for image in images if image.name in there}
     by_stem: dict[str, list[Path]] = {}
@@ -127,8 +186,19 @@ def natural(name: str) -> list[list[Any]]:
     ]
 
 
-def _below(folder: Path, part: str, closed: Collection[str] = ()) -> Iterator[tuple[Path, Path]]:
-    """Pictures of a folder and those below; of a data folder those in images/ or in masks/.
+def _below(
+    folder: Path,
+    part: str,
+    closed: Collection[str] = (),
+    predicted: dict[Path, None] | None = None,
+) -> Iterator[tuple[Path, Path]]:
+    """Files of a folder and those below; of a data folder those in images/ or in masks/.
+
+    Args:
+        folder: in which they lie.
+        part: "images" or "masks".
+        closed: folders that are not looked into.
+        predicted: collects folders that a prediction wrote; None looks into these, too.
 
     Yields:
         The path, and without that part of a data folder, so that image and mask have one.
@@ -138,6 +208,10 @@ def _below(folder: Path, part: str, closed: Collection[str] = ()) -> Iterator[tu
         if {"images", "masks"} <= {*folders}:
             folders[:], names = [part], []
             called[os.path.join(where, part)] = called[where]
+        if predicted is not None and RECORD in names and read_record(Path(where)):
+            predicted[Path(where)] = None
+            folders[:] = [name for name in folders if name not in WHAT]
+            names = [name for name in names if name not in (RECORD, SCORES)]
         folders[:] = [
             name
             for name in folders
@@ -145,8 +219,8 @@ def _below(folder: Path, part: str, closed: Collection[str] = ()) -> Iterator[tu
         ]
         for name in folders:
             called.setdefault(os.path.join(where, name), called[where] / name)
-        paths = (Path(where, name) for name in names)
-        yield from ((path, called[where] / path.name) for path in paths if is_picture(path))
+        paths = (Path(where, name) for name in names if not name.startswith("."))
+        yield from ((path, called[where] / path.name) for path in paths)
 
 
 def _raise(error: OSError) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from os.path import lexists
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os.path import getmtime, getsize, lexists
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,22 +17,24 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from segbook.certificates.published import AuthorsNormalize
-from segbook.prediction.files import find_images, find_masks
+from segbook.prediction.files import RECORD, SCORES, WHAT, find_images, find_masks, read_record
+from segbook.prediction.large import predict_large
 from segbook.prediction.network import policy_of
+from segbook.prediction.scores import Scores, percent
 from segbook.runs.files import write_atomic, write_whole
 from segkit import engine, transforms
 from segkit.data import read_image, read_mask
 from segkit.data.classes import Colour, find_classes, void_ids
 from segkit.data.folder import meaning_of
+from segkit.data.images import MAX_BYTES, TooLargeError
 from segkit.files import FileError, shown
 from segkit.inputs import device_of
-from segkit.metrics import ConfusionMatrix, argmax
+from segkit.metrics import argmax
 from segkit.outputs import IGNORE
 
-WHAT = {"labels": ".png", "colour": ".png", "overlay": ".png", "probs": ".npz"}
-"""What can be written of an image: the name of its folder, and the ending of its files."""
 PICTURES = ("labels", "colour", "overlay")
-SCORES = "scores.json"
+DEFAULTS = {"scales": [1.0], "flip": False, "window": None, "overlap": 0.5, "margin": 0}
+"""The options of `segkit.engine.predict_probs`, as JSON has them."""
 
 
 class Predicted(NamedTuple):
@@ -42,12 +45,14 @@ class Predicted(NamedTuple):
         left_out: what was wrong with each of the others; names the file.
         not_scored: what was wrong with masks; names the file.
         scores: what ``scores.json`` holds; None where no masks were given.
+        kept: how many were there already, by an earlier call that was stopped.
     """
 
     images: int
     left_out: list[str]
     not_scored: list[str]
     scores: dict[str, Any] | None
+    kept: int = 0
 
 
 def predict_folder(
@@ -67,7 +72,11 @@ def predict_folder(
     """Predict images and write what the network says of each.
 
     A file that cannot be read, or that is too small for the network or too large for the memory, is
-    named and left out.
+    named and left out. One that is larger than is read whole is predicted by windows, where their
+    size is given; of it only ``labels/NAME.tif`` is written, see `segbook.prediction.large`.
+
+    ``prediction.json`` in the folder says by what weights and options it was predicted. The same
+    call once more goes on where an earlier one was stopped: it keeps what is newer than its image.
 
     Args:
         model: the network, on the device where it is to run.
@@ -85,7 +94,7 @@ def predict_folder(
         overwrite: whether files that are there are replaced.
         show: takes a line for each image that is scored or left out.
         progress: whether there is a bar, after two seconds.
-        **options: of `segkit.engine.predict_probs`: scales, flip, window, overlap.
+        **options: of `segkit.engine.predict_probs`: scales, flip, window, overlap, margin.
 
     Returns:
         How many were predicted, what was left out, and the scores.
@@ -105,10 +114,13 @@ def predict_folder(
     prepare = preparation(header)
     # What fails on a small grey image is not the fault of a file.
     grey = prepare(torch.full((3, 64, 64), 128, dtype=torch.uint8))
-    num_classes = _predict(model, grey, Path("a grey image"), options).shape[0]
+    device = device_of(model)
+    with naming(Path("a grey image"), grey):
+        num_classes = engine.predict_probs(model, grey[None].to(device), **options).shape[1]
     classes, palette = classes_of(header, num_classes)
     no_images = [out / kind for kind in WHAT] + ([Path(masks)] if masks is not None else [])
-    images = find_images(inputs, leave=no_images)
+    found = find_images(inputs, leave=no_images)
+    images = found.images
     truths = {} if masks is None else find_masks(masks, images)
     places = [_place(out, kind, image.name) for image in images for kind in what]
     if masks is not None:
@@ -116,18 +128,34 @@ def predict_folder(
     if lexists(out) and not out.is_dir():
         raise ValueError(f"{shown(out)} is no folder: give another place to write to (--out)")
     read = {path.resolve() for path in (*(image.path for image in images), *truths.values())}
-    if own := next((path for path in places if path.resolve() in read), None):
+    large = [_large(out, image.name) for image in images]
+    if own := next((path for path in (*places, *large) if path.resolve() in read), None):
         raise ValueError(
             f"{shown(own)} is read here and would be replaced: give another folder to write (--out)"
         )
-    if not overwrite and (there := [*filter(lexists, places)]):
+    record = {"weights": _digest(model), "options": {**DEFAULTS, **json.loads(json.dumps(options))}}
+    before = read_record(out)
+    goes_on = before == record and not overwrite
+    if not overwrite and before and not goes_on:
+        changed = [key for key in record if before.get(key) != record[key]]
+        raise ValueError(
+            f"{shown(out)} was predicted with other {' and '.join(changed)}"
+            + f" ({before['options']}, and now {record['options']})" * ("options" in changed)
+            + ": give another folder, or replace what is there (overwrite=True, --overwrite)"
+        )
+    if not (overwrite or goes_on) and (there := [*filter(lexists, (*places, *large))]):
         raise ValueError(
             f"{shown(there[0])} is there already, and {len(there)} of {len(places)} files: give "
             "another folder, or replace them (overwrite=True, --overwrite)"
         )
+    for line in found.remarks(out):
+        show(line)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / RECORD, json.dumps(record, indent=1) + "\n")
 
-    scores = _Scores(classes, policy_of(header), meaning_of(num_classes, void_ids(ignore)))
-    left_out, not_scored = [], []
+    scores = Scores(classes, policy_of(header))
+    meaning = meaning_of(num_classes, void_ids(ignore))
+    left_out, not_scored, kept = [], [], 0
     with tqdm(
         images, unit="image", delay=2, leave=False, disable=not progress, dynamic_ncols=True
     ) as bar:
@@ -137,31 +165,54 @@ def predict_folder(
                 show(line)
 
         for image in bar:
-            try:
-                pixels = read_image(image.path)
-                probs = _predict(model, prepare(pixels), image.path, options)
-            except ValueError as error:
-                left_out.append(_named(image.path, error))
-                tell(f"left out: {left_out[-1]}")
+            truth, mine = truths.get(image.name), [_place(out, kind, image.name) for kind in what]
+            if goes_on and _newer([_large(out, image.name)], image.path):
+                kept += 1
                 continue
-            labels = argmax(probs[None])[0].cpu()
-            for kind in what:
-                _write(kind, _place(out, kind, image.name), pixels, labels, probs, palette)
-            if (truth := truths.get(image.name)) is None:
+            if goes_on and _newer(mine, image.path) and (truth is None or "labels" in what):
+                kept += 1
+                labels = read_mask(_place(out, "labels", image.name)) if truth else None
+            else:
+                try:
+                    pixels = _read(image.path, by_windows=options.get("window") is not None)
+                    if pixels is None:
+                        place = _large(out, image.name)
+                        with naming(image.path):
+                            predict_large(
+                                model, prepare, image.path, place, palette, progress=progress,
+                                **options,
+                            )  # fmt: skip
+                        tell(f"{shown(image.name)}  by windows, so only {shown(place)}")
+                        if truth is not None:
+                            not_scored.append(f"{shown(truth)}: its image is larger than memory")
+                            tell(f"not scored: {not_scored[-1]}")
+                        continue
+                    ready = prepare(pixels)
+                    with naming(image.path, ready):
+                        probs = engine.predict_probs(model, ready[None].to(device), **options)
+                except ValueError as error:
+                    left_out.append(named(image.path, error))
+                    tell(f"left out: {left_out[-1]}")
+                    continue
+                labels = argmax(probs)[0].cpu()
+                for kind, place in zip(what, mine, strict=True):
+                    _write(kind, place, pixels, labels, probs[0], palette)
+            if truth is None or labels is None:
                 continue
             try:
-                score = scores.add(image.name, labels, truth)
-                tell(f"{shown(image.name)}  mIoU {percent(score)}")
+                mask = _read_truth(truth, tuple(labels.shape), meaning)
             except ValueError as error:
-                not_scored.append(_named(truth, error))
+                not_scored.append(named(truth, error))
                 tell(f"not scored: {not_scored[-1]}")
+                continue
+            score = scores.add(image.name, labels, mask, mask=str(truth))
+            tell(f"{shown(image.name)}  mIoU {percent(score)}")
     summary = None
     if masks is not None:
         about = {key: header[key] for key in ("builder", "recipe", "step") if key in header}
         summary = {**about, "options": options, **scores.summary()}
-        out.mkdir(parents=True, exist_ok=True)
         write_atomic(out / SCORES, json.dumps(summary, indent=1) + "\n")
-    return Predicted(len(images) - len(left_out), left_out, not_scored, summary)
+    return Predicted(len(images) - len(left_out) - kept, left_out, not_scored, summary, kept)
 
 
 def preparation(header: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
@@ -201,75 +252,93 @@ def classes_of(
     return names, palette
 
 
-def percent(score: float | None) -> str:
-    """A score in 0..1 as it is printed."""
-    return "-" if score is None or math.isnan(score) else f"{100 * score:.1f}"
+@contextlib.contextmanager
+def naming(path: Path, ready: Tensor | None = None) -> Iterator[None]:
+    """Say in our words why a network fails on an image.
 
+    Args:
+        path: of the image.
+        ready: its pixels, (C, H, W), where it is predicted whole.
 
-class _Scores:
-    """Counts of each image and of all of them."""
-
-    def __init__(self, classes: Sequence[str], policy: str, meaning: Mapping[int, int]) -> None:
-        self.classes, self.policy, self.meaning = classes, policy, meaning
-        self.all = ConfusionMatrix(len(classes))
-        self.each: dict[str, dict[str, Any]] = {}
-
-    def add(self, name: str, labels: Tensor, truth: Path) -> float:
-        """Score an image's labels, uint8 (H, W), by its mask; the mIoU.
-
-        Raises:
-            ValueError: the mask cannot be read, has another size or an id that is no class.
-        """
-        mask = read_mask(truth)
-        if mask.shape != labels.shape:
-            sizes = [f"{tensor.shape[1]}x{tensor.shape[0]}" for tensor in (mask, labels)]
-            raise FileError(
-                truth,
-                f"has {sizes[0]} pixels (width x height) and its image {sizes[1]}: a mask has the "
-                "size of its image",
-            )
-        if strays := [value for value in mask.unique().tolist() if value not in self.meaning]:
-            raise FileError(
-                truth,
-                f"holds {', '.join(map(str, strays[:5]))}, but the classes have the ids 0 to "
-                f"{len(self.classes) - 1}, and void is 255: where it is void, too, say so "
-                f"(ignore={strays[0]}, --ignore {strays[0]})",
-            )
-        table = torch.tensor([self.meaning.get(k, IGNORE) for k in range(256)], dtype=torch.uint8)
-        mask = table[mask.long()]
-        one = ConfusionMatrix(len(self.classes))
-        for counts in (one, self.all):
-            counts.update(labels[None], mask[None])
-        self.each[name] = {"mask": str(truth), **_scores_of(one, self.policy, self.classes)}
-        return one.miou(self.policy)
-
-    def summary(self) -> dict[str, Any]:
-        return {
-            "policy": self.policy,
-            "images": len(self.each),
-            **_scores_of(self.all, self.policy, self.classes),
-            "each": self.each,
-        }
-
-
-def _scores_of(counts: ConfusionMatrix, policy: str, classes: Sequence[str]) -> dict[str, Any]:
-    found = counts.summary(policy)
-    by_class = dict(zip(classes, found["iou"], strict=True))
-    return {key: found[key] for key in ("miou", "pixel_accuracy", "mean_dice")} | {"iou": by_class}
-
-
-def _predict(model: nn.Module, ready: Tensor, path: Path, options: Mapping[str, Any]) -> Tensor:
-    """Probabilities (K, H, W) of a normalised image (3, H, W)."""
+    Raises:
+        FileError: memory ended, or the network cannot predict it.
+    """
     try:
-        return engine.predict_probs(model, ready[None].to(device_of(model)), **options)[0]
+        yield
     except (MemoryError, ArithmeticError, RuntimeError) as error:
-        size = f"{ready.shape[2]}x{ready.shape[1]}"
+        size = f"has {ready.shape[2]}x{ready.shape[1]} pixels, " if ready is not None else "is one "
         ended = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if ended or "can't allocate memory" in str(error):  # the CPU's own words
             what = "for which memory ended: take windows (--window 512), or smaller scales"
         else:
             what = f"which this network cannot predict: {str(error).splitlines()[0]:.200}"
-        raise FileError(path, f"has {size} pixels, {what}") from error
+        raise FileError(path, size + what) from error
+
+
+def named(path: Path, error: ValueError) -> str:
+    """What is wrong with a file, in one line that begins with its name."""
+    return str(error) if isinstance(error, FileError) else f"{shown(path)}: {shown(error)}"
+
+
+def _read(path: Path, *, by_windows: bool) -> Tensor | None:
+    """An image, uint8 (3, H, W); None for one that is read by windows."""
+    try:
+        return read_image(path)
+    except FileError as error:
+        if not isinstance(error, TooLargeError) and not (
+            path.is_file() and getsize(path) > MAX_BYTES
+        ):
+            raise
+        if by_windows:
+            return None
+        raise FileError(
+            path, "is too large to be predicted whole: predict it by windows (--window 512)"
+        ) from error
+
+
+def _read_truth(truth: Path, size: tuple[int, ...], meaning: Mapping[int, int]) -> Tensor:
+    """A mask as classes, uint8 (H, W).
+
+    Raises:
+        ValueError: it cannot be read, has another size or an id that is no class.
+    """
+    mask = read_mask(truth)
+    if mask.shape != size:
+        sizes = [f"{shape[1]}x{shape[0]}" for shape in (mask.shape, size)]
+        raise FileError(
+            truth,
+            f"has {sizes[0]} pixels (width x height) and its image {sizes[1]}: a mask has the "
+            "size of its image",
+        )
+    if strays := [value for value in mask.unique().tolist() if value not in meaning]:
+        last = max(label for label in meaning.values() if label != IGNORE)
+        raise FileError(
+            truth,
+            f"holds {', '.join(map(str, strays[:5]))}, but the classes have the ids 0 to {last}, "
+            "and void is 255: where it is void, too, say so "
+            f"(ignore={strays[0]}, --ignore {strays[0]})",
+        )
+    table = torch.tensor([meaning.get(k, IGNORE) for k in range(256)], dtype=torch.uint8)
+    return table[mask.long()]
+
+
+def _newer(places: Sequence[Path], image: Path) -> bool:
+    """Whether files are there and no older than the image that they were made of."""
+    files = all(path.is_file() for path in (image, *places))
+    return files and min(map(getmtime, places)) >= getmtime(image)
+
+
+def _digest(model: nn.Module) -> str:
+    """A fingerprint of a network's weights."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _large(out: Path, name: str) -> Path:
+    return out / "labels" / f"{name}.tif"
 
 
 def _place(out: Path, kind: str, name: str) -> Path:
@@ -291,8 +360,3 @@ def _write(
         shot = Image.fromarray(pixels.permute(1, 2, 0).numpy())
         picture = Image.blend(shot, picture.convert("RGB"), 0.5)
     write_whole(path, lambda file: picture.save(file, "PNG"))
-
-
-def _named(path: Path, error: ValueError) -> str:
-    """What is wrong with a file, in one line that begins with its name."""
-    return str(error) if isinstance(error, FileError) else f"{shown(path)}: {shown(error)}"

@@ -29,6 +29,7 @@ class Network(NamedTuple):
         source: its file, or its name in the box.
         void: the ids that mark void in masks of the data that it was trained on, besides 255.
         data: the name of these data, see `segkit.data.catalog`; "" where nothing says it.
+        run: whose best weights they are; None for weights by themselves.
     """
 
     model: nn.Module
@@ -36,6 +37,7 @@ class Network(NamedTuple):
     source: str
     void: tuple[int, ...]
     data: str
+    run: RunFolder | None = None
 
     def __str__(self) -> str:
         """What it is, in one line."""
@@ -92,7 +94,7 @@ def open_network(
     void = void_ids(recipe.get("ignore", IGNORE))
     if data == "camvid":
         void = (*void, camvid.VOID)
-    return Network(network, header, weights, void, str(data))
+    return Network(network, header, weights, void, str(data), run)
 
 
 def _run_around(weights: Path) -> RunFolder | None:

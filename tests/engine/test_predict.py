@@ -1,12 +1,16 @@
 import math
+import sys
 
 import pytest
 import torch
 from torch import nn
 
+import segkit
 from segkit import engine
 from segkit.metrics import ConfusionMatrix
 from segkit.outputs import SegOutput
+
+predicting = sys.modules["segkit.engine.predict"]  # its function has the same name
 
 
 class Pointwise(nn.Module):
@@ -104,3 +108,74 @@ def test_evaluate_equals_counting_by_hand():
     expected = ConfusionMatrix(3)
     expected.update(Network().eval()(images).logits.argmax(1), labels)
     assert torch.equal(counts.matrix, expected.matrix)
+
+
+def tiny_unet(channels=(2, 4, 4)):
+    torch.manual_seed(0)
+    return segkit.create_model("unet", num_classes=3, channels=channels).eval()
+
+
+@pytest.mark.parametrize(
+    ("channels", "margin", "window", "size"),
+    [((2, 4, 4), 20, (100, 131), (130, 171)), ((2, 2, 2, 4, 4), 92, (224, 260), (66, 170))],
+)
+def test_overlap_tiles_are_the_whole_image(channels, margin, window, size):
+    model = tiny_unet(channels)
+    one = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    whole = engine.predict_probs(model, one)
+    tiles = engine.predict_probs(model, one, window=window, margin=margin)
+    torch.testing.assert_close(tiles, whole, rtol=0, atol=1e-5)
+    blended = engine.predict_probs(model, one, window=tuple(side // 2 for side in window))
+    assert (blended - whole).abs().max() > 1e-3  # that it is the margin which does it
+
+
+def test_a_margin_too_small_is_not_the_whole_image():
+    model = tiny_unet((2, 2, 2, 4, 4))
+    one = torch.randn(1, 3, 66, 170, generator=torch.Generator().manual_seed(1))
+    tiles = engine.predict_probs(model, one, window=(128, 128), margin=32)
+    assert (tiles - engine.predict_probs(model, one)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"margin": 32}, "of a window"),
+        ({"margin": -1, "window": (64, 64)}, "0 or more"),
+        ({"margin": 20, "window": (64, 128)}, "96 or more"),
+    ],
+)
+def test_impossible_margins(options, match):
+    with pytest.raises(ValueError, match=match):
+        engine.predict_probs(Pointwise(), images, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"overlap": 0.3, "flip": True}, {"margin": 32}],
+)
+@pytest.mark.parametrize("bands", [False, True])
+def test_blocks_are_the_windowed_prediction(monkeypatch, options, bands):
+    monkeypatch.setattr(predicting, "BLOCK", 32)
+    monkeypatch.setattr(predicting, "STRIP", 0 if bands else 2**20)
+    model = tiny_unet()
+    one = torch.randn(1, 3, 150, 410, generator=torch.Generator().manual_seed(2))
+    asked, seen = [], torch.full((150, 410), 255, dtype=torch.uint8)
+
+    def read(rows, columns):
+        asked.append((rows.stop - rows.start, columns.stop - columns.start))
+        return one[..., rows, columns]
+
+    blocks = engine.predict_blocks(model, read, (150, 410), window=(96, 100), **options)
+    widest = 0
+    for rows, columns, labels in blocks:
+        assert (seen[rows, columns] == 255).all()  # each pixel once
+        seen[rows, columns] = labels
+        widest = max(widest, columns.stop - columns.start)
+    assert torch.equal(seen, engine.predict(model, one, window=(96, 100), **options)[0])
+    assert max(asked) <= (96, 100)
+    assert widest == (192 if bands else 410)
+
+
+def test_blocks_refuse_what_prediction_refuses():
+    with pytest.raises(ValueError, match="overlap"):
+        next(engine.predict_blocks(Pointwise(), images, (70, 90), window=(64, 64), overlap=1.0))

@@ -94,7 +94,8 @@ def test_labels_are_those_of_the_engine(segbook, weights, photos, tmp_path):
     assert done.output.endswith(f"4 predicted, 0 left out: {out}\n")
     model, _ = segkit.load_model(weights)
     kinds = (("colour", "png"), ("labels", "png"), ("overlay", "png"), ("probs", "npz"))
-    assert written(out) == sorted(f"{kind}/{name}.{end}" for kind, end in kinds for name in NAMES)
+    pictures = [f"{kind}/{name}.{end}" for kind, end in kinds for name in NAMES]
+    assert written(out) == sorted([*pictures, "prediction.json"])
     for name, file in NAMES.items():
         labels = read_mask(out / f"labels/{name}.png")
         assert torch.equal(labels, engine.predict(model, ready(photos / file))[0])
@@ -139,6 +140,7 @@ def test_options_reach_the_engine(segbook, weights, photos, tmp_path):
         (["--scale", "0"], "not in the range"),
         (["--what", "all"], "labels"),
         (["--masks", "nowhere"], "there is no such folder"),
+        (["--margin", "8"], "give --window"),
     ],
 )
 def test_a_wrong_option_writes_nothing(segbook, weights, photos, tmp_path, words, message):
@@ -203,6 +205,74 @@ def test_what_it_wrote_is_no_input(segbook, weights, photos):
     for _ in range(2):
         done = segbook(weights, photos, "--out", photos, "--overwrite")
         assert done.output.endswith(f"4 predicted, 0 left out: {photos}\n")
+        assert "passed over" not in done.output
+    assert segbook(weights, photos, "--out", photos / "day/second").exit_code == 0
+    (photos / "notes.txt").write_text("mine")
+    (photos / "Thumbs.DB").write_text("")
+    (photos / "day/more.txt").write_text("mine")
+    done = segbook(weights, photos, "--out", photos / "third")
+    assert f"passed over: {photos} holds the results of an earlier prediction\n" in done.output
+    assert f"passed over: {photos / 'day/second'} holds the results" in done.output
+    assert "passed over: 3 files that are no images by the ending: 2 .txt, 1 .db\n" in done.output
+    assert done.output.endswith(f"4 predicted, 0 left out: {photos / 'third'}\n")
+    done = segbook(weights, photos / "third", "--out", photos / "fourth")
+    assert done.exit_code == 2
+    assert "the results of an earlier prediction lie there, and are no images" in done.output
+    # Whoever names a folder of labels means it.
+    done = segbook(weights, photos / "third/colour", "--out", photos / "fourth")
+    assert done.output.endswith(f"4 predicted, 0 left out: {photos / 'fourth'}\n")
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_the_same_command_goes_on(segbook, weights, photos, tmp_path, monkeypatch, masks):
+    out, truth = tmp_path / "out", tmp_path / "masks"
+    truth.mkdir()
+    for name, size in {"img10": (48, 40), "img2": (50, 33)}.items():
+        Image.new("L", size, 1).save(truth / f"{name}.png")
+    words = [weights, photos, "--out", out, *(["--masks", truth] if masks else [])]
+    whole, count = predicting._write, 0
+
+    def stopped(*given):
+        nonlocal count
+        count += 1
+        if count == 6:  # the second of the second image's three
+            raise KeyboardInterrupt
+        whole(*given)
+
+    monkeypatch.setattr(predicting, "_write", stopped)
+    assert segbook(*words).exit_code == 3
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    assert len(before) == 5
+    monkeypatch.setattr(predicting, "_write", whole)
+    done = segbook(*words)
+    assert done.exit_code == 0, done.output
+    assert "3 predicted, 1 were there, 0 left out" in done.output
+    assert all(
+        path.stat().st_mtime_ns == time for path, time in before.items() if "day" in path.parts
+    )
+    afresh = segbook(*words[:3], tmp_path / "afresh", *words[4:])
+    assert afresh.exit_code == 0
+    assert written(out) == written(tmp_path / "afresh")
+    for name in written(out):
+        assert (out / name).read_bytes() == (tmp_path / "afresh" / name).read_bytes()
+    assert "0 predicted, 4 were there, 0 left out" in segbook(*words).output
+    os.utime(photos / "img10.png", (2e9, 2e9))  # an image that changed since
+    assert "1 predicted, 3 were there, 0 left out" in segbook(*words).output
+
+
+def test_other_weights_or_options_do_not_go_on(segbook, weights, photos, tmp_path):
+    words = [weights, photos / "img10.png", "--out", tmp_path / "out"]
+    assert segbook(*words).exit_code == 0
+    done = segbook(*words, "--flip")
+    assert done.exit_code == 2
+    assert "was predicted with other options" in done.output
+    model = segkit.create_model("unet", num_classes=3, channels=(4, 8))
+    segkit.save_weights(model, weights, header=HEADER)
+    done = segbook(*words)
+    assert done.exit_code == 2
+    assert "was predicted with other weights:" in done.output
+    assert segbook(*words, "--overwrite").exit_code == 0
+    assert "0 predicted, 1 were there" in segbook(*words).output
 
 
 def test_scores_are_those_of_the_confusion_matrix(segbook, weights, photos, tmp_path):
@@ -314,7 +384,7 @@ def test_a_header_without_names_and_colours(weights, photos, tmp_path):
     model, header = segkit.load_model(weights)
     header = {"normalisation": header["normalisation"]}
     done = predict_folder(model, header, [photos], tmp_path, what=["colour"])
-    assert done == (4, [], [], None)
+    assert done == (4, [], [], None, 0)
 
 
 def test_authors_weights_keep_their_preprocessing():
@@ -424,6 +494,12 @@ def test_what_is_read_is_never_replaced(segbook, weights, photos, tmp_path, mask
     assert "is read here" in done.output
     assert mine.read_bytes() == before
     assert len(written(out)) == 1
+
+
+def test_an_unpadded_networks_windows_come_with_a_hint(segbook, weights, photos, tmp_path):
+    words = [weights, photos / "img10.png", "--out", tmp_path, "--overwrite", "--window", "400"]
+    assert "with --margin 8 each window sees" in segbook(*words).output
+    assert "--margin" not in segbook(*words, "--margin", "8").output
 
 
 def test_options_that_take_all_memory_write_nothing(segbook, weights, photos, tmp_path):

@@ -6,12 +6,14 @@ from segkit.engine.evaluate import evaluate
 from segkit.engine.freeze import freeze
 from segkit.engine.ghost import ghost_batches
 from segkit.engine.memory import OutOfMemoryError, keep_memory
-from segkit.engine.predict import predict, predict_probs
+from segkit.engine.predict import BLOCK, predict, predict_blocks, predict_probs
 from segkit.engine.schedules import Warmup, constant, cosine, poly
 from segkit.engine.settings import Settings, best_precision, default_settings
-from segkit.engine.train import NonFiniteLossError, Step, train
+from segkit.engine.train import PRECISIONS, NonFiniteLossError, Step, train
 
 __all__ = [
+    "BLOCK",
+    "PRECISIONS",
     "NonFiniteLossError",
     "OutOfMemoryError",
     "Settings",
@@ -29,6 +31,7 @@ __all__ = [
     "load_checkpoint",
     "poly",
     "predict",
+    "predict_blocks",
     "predict_probs",
     "save_checkpoint",
     "train",

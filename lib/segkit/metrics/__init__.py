@@ -1,6 +1,6 @@
 """Metrics: one int64 confusion matrix and its mIoU policies; boundary IoU; counting; label maps."""
 
-from segkit.metrics.boundary import boundary_iou, inner_boundary
+from segkit.metrics.boundary import boundary_counts, boundary_iou, inner_boundary
 from segkit.metrics.confusion import ConfusionMatrix
 from segkit.metrics.labels import argmax, argmax_resized
 from segkit.metrics.oracle import oracle_labels, oracle_matrix
@@ -12,6 +12,7 @@ __all__ = [
     "ConfusionMatrix",
     "argmax",
     "argmax_resized",
+    "boundary_counts",
     "boundary_iou",
     "count_regions",
     "inner_boundary",
