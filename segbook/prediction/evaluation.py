@@ -20,6 +20,7 @@ from segbook.prediction.folder import classes_of, named, naming, preparation
 from segbook.prediction.network import Network, policy_of
 from segbook.prediction.scores import Scores, percent
 from segbook.recipes.recipe import Recipe
+from segbook.runs import code
 from segbook.runs.files import write_atomic
 from segbook.text import one_line
 from segkit import engine
@@ -88,7 +89,7 @@ def open_data(
     if ignore and own:
         raise ValueError(f"ignore={ignore}: these data know their void; a folder needs to be told")
     if data is None:
-        recipe = recipe_of(network)
+        recipe = recipe_of(network, own=True)
         if recipe is None:
             raise ValueError(
                 f"{network.source} are weights by themselves: say what to evaluate them on, a "
@@ -132,10 +133,20 @@ def _choose(sets: Mapping[str, Any], split: str | None) -> Any:
     return sets[split]
 
 
-def recipe_of(network: Network) -> Recipe | None:
-    """The recipe of a network's run; None for weights by themselves."""
+def recipe_of(network: Network, *, own: bool = False) -> Recipe | None:
+    """The recipe of a network's run; None for weights by themselves.
+
+    Args:
+        network: of a run or not.
+        own: whether code of the user's own, such as his data, is to be executed: the run's copy.
+
+    Raises:
+        ValueError: that code is not trusted, see `segbook.runs.code`.
+    """
     recipe = network.run.read().get("recipe") if network.run else None
-    return Recipe.from_dict(recipe) if recipe else None
+    if not (network.run and recipe):
+        return None
+    return Recipe.from_dict(code.own(network.run, recipe) if own else recipe)
 
 
 def evaluate(

@@ -119,6 +119,7 @@ def test_a_life_of_a_run_with_code_of_its_own(tmp_path, monkeypatch):
     segbook("predict", path, "one.png", "--out", "first")
     command = [sys.executable, "-P", "-m", "segbook", "predict", path, "one.png", "--out", "new"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert "boundary IoU" in segbook("evaluate", path)
     segbook("compare", path, "--out", "page")
     page = (elsewhere / "page/README.md").read_text()
     assert f"my_net.py:build {folder.read()['code']['model']['sha256'][:7]}" in page
@@ -131,6 +132,7 @@ def test_a_life_of_a_run_with_code_of_its_own(tmp_path, monkeypatch):
     for words in (
         ("predict", path, "one.png", "--out", "x"),
         ("predict", best, "one.png", "--out", "x"),
+        ("evaluate", path),
         ("compare", path),
         ("resume", path, "--set", "steps=3000"),
     ):
