@@ -1,4 +1,4 @@
-"""``segbook predict``."""
+"""``segbook predict`` and ``segbook export``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ Written under --out; NAME is the image's path, from the folder on that was given
   overlay/NAME.png   half of that, half of the image
   probs/NAME.npz     with --probs: "probs", float16 (K, H, W)
   scores.json        with --masks: mIoU by the run's policy, IoU by class
+"""
+EXPORTED = """\b
+The file takes uint8 RGB (batch, 3, height, width) of any size, normalises it itself and gives
+logits, float32 (batch, classes, height, width). What it was trained on, its classes and scores
+are in its header:
+  pt2    extra_files={"segkit.json": ""} of torch.export.load
+  onnx   metadata_props "segkit"
+ONNX takes packages of its own: pip install 'segbook[onnx]'.
 """
 
 
@@ -136,3 +144,21 @@ def predict(
     click.echo(f"{done.images} predicted, {len(done.left_out)} left out: {one_line(short(out))}")
     if done.left_out or done.not_scored:
         sys.exit(EXIT_FAILED)
+
+
+@click.command(epilog=EXPORTED)
+@click.argument("source", metavar="RUN|WEIGHTS")
+@click.option("--to", required=True, type=click.Choice(["onnx", "pt2"]), help="The form.")
+@click.option("--out", type=PATH, help="The file; NAME.onnx or NAME.pt2 here unless given.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def export(source: str, to: str, out: Path | None, overwrite: bool) -> None:
+    """Export a RUN's best weights, a WEIGHTS file or weights in the box, for use elsewhere.
+
+    What was made is loaded and compared with the network at three sizes that it was not made at.
+    It is written only where no logit differs by more than a ten-thousandth of the largest.
+    """
+    from segbook.prediction.export import export_file
+
+    done = export_file(source, to, out, overwrite=overwrite, show=click.echo)
+    click.echo(f"compared with torch: {done.agreement}")
+    click.echo(f"{len(done.content) / 1e6:.1f} MB written: {one_line(short(done.path))}")
