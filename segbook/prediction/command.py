@@ -41,7 +41,8 @@ EXPORTED = """\b
 The file takes uint8 RGB (batch, 3, height, width) of any size, normalises it itself and gives
 logits, float32 (batch, classes, height, width). What it was trained on, its classes and scores
 are in its header:
-  pt2    extra_files={"segkit.json": ""} of torch.export.load
+  pt2    extra_files={"segkit.json": ""} of torch.export.load; where it has "check_guards": false,
+         the program is opened by .module(check_guards=False)
   onnx   metadata_props "segkit"
 ONNX takes packages of its own: pip install 'segbook[onnx]'.
 """
@@ -160,5 +161,7 @@ def export(source: str, to: str, out: Path | None, overwrite: bool) -> None:
     from segbook.prediction.export import export_file
 
     done = export_file(source, to, out, overwrite=overwrite, show=click.echo)
-    click.echo(f"compared with torch: {done.agreement}")
-    click.echo(f"{len(done.content) / 1e6:.1f} MB written: {one_line(short(done.path))}")
+    click.echo(f"compared with torch: {done.exported.agreement}")
+    megabytes = len(done.exported.content) / 1e6
+    click.echo(f"{megabytes:.1f} MB written: {one_line(short(done.path))}")
+    click.echo(f"opened by {one_line(done.opening())}")

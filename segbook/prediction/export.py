@@ -10,7 +10,7 @@ from typing import NamedTuple
 from segbook.prediction.folder import preparation
 from segbook.prediction.network import Network, open_network, policy_of
 from segbook.runs.files import write_whole
-from segkit.export import Agreement, export_network
+from segkit.export import Exported, export_network
 from segkit.export.files import need_onnx
 from segkit.files import shown
 
@@ -22,8 +22,14 @@ class ExportedFile(NamedTuple):
     """What was written."""
 
     path: Path
-    content: bytes
-    agreement: Agreement
+    exported: Exported
+
+    def opening(self) -> str:
+        """The Python that opens it."""
+        if self.path.suffix == ".onnx":
+            return f"onnxruntime.InferenceSession({str(self.path)!r})"
+        guards = "" if self.exported.header.get("check_guards", True) else "check_guards=False"
+        return f"torch.export.load({str(self.path)!r}).module({guards})"
 
 
 def export_file(
@@ -66,7 +72,7 @@ def export_file(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda file: file.write(exported.content))
-    return ExportedFile(path, exported.content, exported.agreement)
+    return ExportedFile(path, exported)
 
 
 def _place(path: Path, to: str, overwrite: bool) -> Path:
@@ -80,6 +86,8 @@ def _place(path: Path, to: str, overwrite: bool) -> Path:
         )
     if path.is_dir():
         raise ValueError(f"{shown(path)} is a folder: give a file (--out)")
+    if there := next((one for one in path.parents if lexists(one) and not one.is_dir()), None):
+        raise ValueError(f"{shown(there)} is no folder: give another place to write to (--out)")
     return path
 
 

@@ -10,6 +10,9 @@ from torch.export import Dim, ExportedProgram
 
 from segkit.export.logits import LogitsOnly
 
+_ANY = 2**31
+"""Pixels: a bound above it is none."""
+
 
 class FromColours(nn.Module):
     """Logits of images as they are decoded: the normalisation of training is inside.
@@ -49,25 +52,33 @@ class FromColours(nn.Module):
 
 
 def export_program(network: nn.Module, images: Tensor) -> ExportedProgram:
-    """Trace a network that returns a tensor; the batch and the sides may be any afterwards.
+    """Trace a network that returns a tensor; sides and, above one, batch may be any afterwards.
 
     Args:
         network: in eval mode.
-        images: (B, C, H, W) or (B, C, D, H, W) with B above 1, of any values.
+        images: (B, C, H, W) or (B, C, D, H, W), of any values.
 
     Raises:
-        ValueError: it asks for numbers, or does another thing for some sizes than for others.
+        ValueError: it asks for numbers, fixes a size, or does another thing above one.
     """
     free = {axis: Dim.DYNAMIC for axis in range(images.ndim) if axis != 1}
+    if len(images) == 1:
+        del free[0]
     try:
         with torch.no_grad():
             program = torch.export.export(network, (images,), dynamic_shapes=(free,))
     except Exception as error:  # whatever the network's own code meets with numbers unknown
         raise ValueError(
-            "the network cannot be exported for images of every size, torch.export says: "
-            f"{first_line(error)}. What its code asks of a size or a number must not decide what "
-            "it computes"
+            "the network cannot be exported for images of every size: what its code asks of a "
+            "tensor's numbers or size may not decide what it computes, and torch.export says: "
+            f"{first_line(error)}"
         ) from error
+    largest = min((sizes.upper for sizes in program.range_constraints.values()), default=_ANY)
+    if largest < _ANY:  # which the program would say of other images, and an ONNX file would not
+        raise ValueError(
+            f"the network does another thing for images of sides above {largest} pixels than for "
+            "smaller ones, and a program does one thing"
+        )
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine, which the file would carry
     return program
@@ -75,5 +86,6 @@ def export_program(network: nn.Module, images: Tensor) -> ExportedProgram:
 
 def first_line(error: Exception) -> str:
     """What an error says, in one line: torch's go on with advice and a stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip(" -") for line in str(error).splitlines()]
+    lines = [line for line in lines if line and "TORCH_LOGS" not in line]
     return f"{lines[0] if lines else type(error).__name__:.300}".rstrip(".")
