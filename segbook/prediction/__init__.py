@@ -5,7 +5,8 @@
     network = open_network("pp_liteseg_t_camvid")
     predict_folder(network.model, network.header, ["photographs"], "out")
 
-`segbook predict` does the same.
+`segbook predict` does the same, and `segbook export` what `export_file` does: the network as one
+file for use elsewhere.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from segbook import lazy
 __getattr__ = lazy(
     __name__,
     {
+        "ExportedFile": "export",
         "Network": "network",
         "Predicted": "folder",
+        "export_file": "export",
         "open_network": "network",
         "predict_folder": "folder",
     },
