@@ -286,7 +286,11 @@ class AttentionPointer(Widget):
             show(far, self._heated(values, 0.0, values.max()), self._told(weights))
             for axes, place in ((near, (x - left, y - top)), (far, (x, y))):
                 _ring(axes, place)
-        what = "root of the attention weight" if self.kind == "pairs" else "weighted regions"
+        what = (
+            "root of the weight, so that small ones show"
+            if self.kind == "pairs"
+            else "weighted regions"
+        )
         self._scale_below(figure, 0.0, 1.0, f"{what}; 1 is the largest in a picture")
         return figure
 

@@ -204,9 +204,10 @@ def atrous_reach(atrous: tuple[Reach, ...], crop: tuple[int, int]) -> Finding | 
     )
     return warning(
         "atrous_reach",
-        f"on crops of {crop[0]}x{crop[1]} the outer taps of {len(blind)} atrous convolution"
-        f"{'s' * (len(blind) > 1)} meet padding only: {worst.name} reaches {max(worst.reach)} "
-        f"pixels on a map of {worst.size[0]}x{worst.size[1]}",
+        f"on crops of {crop[0]}x{crop[1]} outer taps of {len(blind)} atrous convolution"
+        f"{'s' * (len(blind) > 1)}, above and below or at both sides, meet padding only: "
+        f"{worst.name} reaches {max(worst.reach)} pixels on a map of "
+        f"{worst.size[0]}x{worst.size[1]}",
         "these taps are never trained, and disturb every image that is larger than the crop",
         f"--set crop='({max(needed, crop[0])}, {max(needed, crop[1])})', or smaller rates in "
         "model_options",
