@@ -85,7 +85,7 @@ def export_program(network: nn.Module, images: Tensor) -> ExportedProgram:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line: torch's go on with advice and a stack."""
+    """The first sentence of an error: torch's go on with advice and a stack."""
     lines = [line.strip(" -") for line in str(error).splitlines()]
     lines = [line for line in lines if line and "TORCH_LOGS" not in line]
-    return f"{lines[0] if lines else type(error).__name__:.300}".rstrip(".")
+    return f"{lines[0].split('. ')[0] if lines else type(error).__name__:.300}".rstrip(".")
