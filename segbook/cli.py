@@ -21,7 +21,7 @@ from segbook.certificates.command import certify, import_weights
 from segbook.course.command import course
 from segbook.forecast.command import forecast
 from segbook.notebooks.command import resume, run
-from segbook.prediction.command import evaluate, predict
+from segbook.prediction.command import evaluate, export, predict
 from segbook.preflight.command import doctor
 from segbook.recipes.command import recipes
 from segbook.reports.command import compare, report
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 for command in (
-    bench, certify, compare, course, doctor, evaluate, forecast, import_weights, list_runs, predict,
-    prove_resume, recipes, report, resume, run, show, train,
+    bench, certify, compare, course, doctor, evaluate, export, forecast, import_weights, list_runs,
+    predict, prove_resume, recipes, report, resume, run, show, train,
 ):  # fmt: skip
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""``segbook bench``, with ``model``, ``train`` and ``settings``."""
+"""``segbook bench``, with ``model``, ``train``, ``settings`` and ``export``."""
 
 from __future__ import annotations
 
@@ -110,6 +110,27 @@ def bench_settings(recipe: str, changes: tuple[str, ...], rounds: int) -> None:
     from segbook.bench import settings
 
     click.echo(settings.settings_table(chosen, settings.bench_settings(chosen, rounds=rounds)))
+
+
+@bench.command("export")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--size", type=Size(), help="Also time each file, by an image of so many pixels.")
+def bench_export(names: tuple[str, ...], size: tuple[int, int] | None) -> None:
+    """Export networks of the catalogue to every form, and print how well each file agrees.
+
+    A cell has the largest difference of a logit, of the largest logit, or why there is no file;
+    with --size, how many times faster the file is than the network in float32, in CPU time of one
+    thread. Without a NAME one of each network.
+    """
+    import torch
+
+    from segbook.bench import export
+    from segkit.export.files import need_onnx
+
+    need_onnx()
+    torch.set_num_threads(1)
+    for row in export.rows(names or export.one_of_each(), size=size):
+        click.echo(row)
 
 
 @bench.command("train")

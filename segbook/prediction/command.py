@@ -1,4 +1,4 @@
-"""``segbook predict`` and ``segbook evaluate``."""
+"""``segbook predict``, ``segbook evaluate`` and ``segbook export``."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ SCORES_FILE = """\b
 --out FILE by its ending:
   .json           everything; scores are 0..1
   .jsonl or .csv  a line for each image, the worst first
+"""
+EXPORTED = """\b
+The file takes uint8 RGB (batch, 3, height, width) of any size, normalises it itself and gives
+logits, float32 (batch, classes, height, width). What it was trained on, its classes and scores
+are in its header:
+  pt2    extra_files={"segkit.json": ""} of torch.export.load; where it has "check_guards": false,
+         the program is opened by .module(check_guards=False)
+  onnx   metadata_props "segkit"
+ONNX takes packages of its own: pip install 'segbook[onnx]'.
 """
 
 
@@ -277,3 +286,24 @@ def evaluate(
         click.echo(page(done.scores))
     if done.left_out:
         sys.exit(EXIT_FAILED)
+
+
+@click.command(epilog=EXPORTED)
+@click.argument("source", metavar="RUN|WEIGHTS")
+@click.option("--to", required=True, type=click.Choice(["onnx", "pt2"]), help="The form.")
+@click.option("--out", type=PATH, help="The file; NAME.onnx or NAME.pt2 here unless given.")
+@code_options
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def export(source: str, to: str, out: Path | None, overwrite: bool, **given: Any) -> None:
+    """Export a RUN's best weights, a WEIGHTS file or weights in the box, for use elsewhere.
+
+    What was made is loaded and compared with the network at three sizes that it was not made at.
+    It is written only where no logit differs by more than a ten-thousandth of the largest.
+    """
+    from segbook.prediction.export import export_file
+
+    done = export_file(source, to, out, overwrite=overwrite, show=click.echo, **code_of(given))
+    click.echo(f"compared with torch: {done.exported.agreement}")
+    megabytes = len(done.exported.content) / 1e6
+    click.echo(f"{megabytes:.1f} MB written: {one_line(short(done.path))}")
+    click.echo(f"opened by {one_line(done.opening())}")

@@ -170,7 +170,7 @@ def optimize_for_inference(
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is unknown; choose from {['auto', *PRECISIONS]}")
     if example is None:
-        example = _example(model)
+        example = example_for(model)
     example = example.to("meta", torch.float32)
     try:
         return InferenceNetwork(
@@ -183,7 +183,7 @@ def optimize_for_inference(
         ) from error
 
 
-def _example(model: nn.Module) -> Tensor:
+def example_for(model: nn.Module) -> Tensor:
     """One image that a network most likely takes."""
     for module in model.modules():
         if isinstance(module, CONVOLUTIONS):
