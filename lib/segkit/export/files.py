@@ -247,7 +247,7 @@ def to_onnx(program: ExportedProgram, header: Mapping[str, Any]) -> bytes:
             f"the network cannot be written as ONNX, torch.onnx says: {first_line(cause)}"
         ) from error
     assert made is not None
-    shape = made.model.graph.inputs[0].shape
+    shape: Any = made.model.graph.inputs[0].shape
     names = ["batch", "channels", "depth", "height", "width"]
     if len(shape) == 4:
         names.remove("depth")
