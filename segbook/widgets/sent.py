@@ -54,9 +54,18 @@ def drawn(figure: Figure, *, grey: bool = False) -> bytes:
 
     Its words, `segbook.figures.style.said`, are in it.
 
-    Without k-means the photograph's colours push those of rare classes together.
+    Without k-means the photograph's colours push those of rare classes together; the
+    legend's and the paper's own are among the 256 in any case.
     """
     written = io.BytesIO()
     figure.savefig(written, format="png", bbox_inches="tight")
     image = Image.open(written).convert("L" if grey else "RGB")
-    return png(image if grey else image.quantize(256, kmeans=3), said(figure))
+    if grey:
+        return png(image, said(figure))
+    patches = [patch for legend in figure.legends for patch in legend.get_patches()]
+    kept = np.array([figure.get_facecolor(), *(patch.get_facecolor() for patch in patches)])
+    kept = (255 * kept[:, :3]).round().astype(int)
+    others = image.quantize(256 - len(kept), kmeans=3).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*kept.ravel().tolist(), *others][: 3 * 256])
+    return png(image.quantize(palette=palette, dither=Image.Dither.NONE), said(figure))
