@@ -64,8 +64,12 @@ def drawn(figure: Figure, *, grey: bool = False) -> bytes:
         return png(image, said(figure))
     patches = [patch for legend in figure.legends for patch in legend.get_patches()]
     kept = np.array([figure.get_facecolor(), *(patch.get_facecolor() for patch in patches)])
-    kept = (255 * kept[:, :3]).round().astype(int)
-    others = image.quantize(256 - len(kept), kmeans=3).getpalette() or []
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([*kept.ravel().tolist(), *others][: 3 * 256])
-    return png(image.quantize(palette=palette, dither=Image.Dither.NONE), said(figure))
+    kept = (255 * kept[:128, :3]).round().astype(int)
+    reduced, pixels = image.quantize(256 - len(kept), kmeans=3), np.asarray(image)
+    others = np.array(reduced.getpalette()).reshape(-1, 3)
+    indices = np.array(reduced)
+    for k, colour in enumerate(kept):
+        indices[(pixels == colour).all(2)] = len(others) + k
+    exact = Image.fromarray(indices)
+    exact.putpalette(np.concatenate([others, kept]).ravel().tolist())
+    return png(exact, said(figure))
