@@ -199,6 +199,17 @@ def test_bad_pairs_are_named_and_left_out(segbook, weights, data):
     assert segbook(weights, data, "--ignore", 9).output.count("left out: ") == 1
 
 
+@pytest.mark.parametrize(
+    "words", [["predict", "IN", "--out", "o"], ["evaluate", "IN"], ["export", "--to", "pt2"]]
+)
+def test_weights_that_are_not_there(data, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    command, *rest = [str(data) if word == "IN" else word for word in words]
+    done = CliRunner().invoke(cli.main, [command, "no.safetensors", *rest])
+    assert done.exit_code == 2
+    assert "there is no such file or run: no.safetensors is missing" in done.output
+
+
 def test_of_many_bad_pairs_the_first_are_named(segbook, weights, data, tmp_path):
     for index in range(3, 8):
         Image.new("RGB", (48, 40)).save(data / f"images/{index:03d}.png")

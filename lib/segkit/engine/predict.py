@@ -318,7 +318,7 @@ def _spans(side: int, window: int, overlap: float, margin: int) -> list[_Span]:
     if step < GRID:
         raise ValueError(
             f"a window of {window} pixels with a margin of {given} on both sides (rounded up to "
-            f"{margin}, a multiple of a network's stride, {GRID}) answers for "
+            f"{margin}, a multiple of the stride {GRID}) answers for "
             f"less than {GRID}: take one of {2 * margin + GRID} or more"
         )
     spans = []
