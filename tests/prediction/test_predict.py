@@ -386,6 +386,7 @@ def test_scores_are_those_of_the_confusion_matrix(segbook, weights, photos, tmp_
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "scores.json").read_text())
     assert found["policy"] == "per_image_absent_1"
+    assert found["precision"] == "float32"
     assert found["images"] == 2
     assert found["miou"] == all_of_them.miou("per_image_absent_1")
     assert [*found["iou"].values()] == all_of_them.iou().tolist()
