@@ -1,4 +1,4 @@
-"""What torch's ONNX exporter gets wrong or cannot write at sizes that are free, in other operations.
+"""What torch writes wrongly into ONNX, or cannot, where sizes are free: in other operations.
 
 Adaptive average pooling becomes two matrix products, which are right at every size. ONNX has no
 such layer, and torch's exporter writes the cells of the size that it sees: PP-LiteSeg loses 3 % of
