@@ -145,7 +145,7 @@ def test_the_callers_random_numbers_are_left_alone():
 
 def test_too_few_pairs_or_no_labels_are_refused():
     few = TRAIN[0][:3], TRAIN[1][:3]
-    with pytest.raises(ValueError, match="8 or more"):
+    with pytest.raises(ValueError, match="8 or more for training, and one"):
         run(train=few)
     with pytest.raises(ValueError, match="no pixel is labelled"):
         run(train=(TRAIN[0], torch.full_like(TRAIN[1], 255)))

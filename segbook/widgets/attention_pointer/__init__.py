@@ -289,7 +289,7 @@ class AttentionPointer(Widget):
         what = (
             "root of the weight, so that small ones show"
             if self.kind == "pairs"
-            else "weighted regions"
+            else "w times its region's map, summed"
         )
         self._scale_below(figure, 0.0, 1.0, f"{what}; 1 is the largest in a picture")
         return figure
@@ -319,7 +319,7 @@ class AttentionPointer(Widget):
         low, high = _scale(self._maps)
         for axes, name, values in zip(grid[1:], self.names, self._maps, strict=False):
             show(axes, self._heated(values, low, high), name)
-        self._scale_below(figure, low, high, "value")
+        self._scale_below(figure, low, high, "value of the map")
         return figure
 
     def _figure(self, height: float) -> Figure:

@@ -114,7 +114,7 @@ def run_sanity_checks(
     if len(images) < max(8, batch_size) or not len(held_out[0]):
         raise ValueError(
             f"{len(images)} training and {len(held_out[0])} held-out pairs: the sanity checks need "
-            "8 or more, and some"
+            f"{max(8, batch_size)} or more for training, and one that is held out"
         )
     if not (labels != IGNORE).any() or not (held_out[1] != IGNORE).any():
         raise ValueError("no pixel is labelled: there is nothing to learn")
