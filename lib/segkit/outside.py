@@ -287,8 +287,8 @@ def _imported(file: str, content: bytes, root: Path) -> Iterator[str]:
     """
     path = root / file
     try:
-        tree = compile(content, str(path), "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
-        compile(tree, str(path), "exec", dont_inherit=True)
+        compile(content, str(path), "exec", dont_inherit=True)
+        tree = ast.parse(content)
     except (SyntaxError, ValueError) as error:
         raise FileError(path, f"is no Python: {_reason(error, path)}") from error
     for node in ast.walk(tree):
