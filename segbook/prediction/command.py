@@ -37,7 +37,9 @@ Written under --out; NAME is the image's path, from the folder on that was given
   overlay/NAME.png   half of that, half of the image
   probs/NAME.npz     with --probs: "probs", float16 (K, H, W)
   scores.json        with --masks: mIoU by every policy, scores by class and by image
-  prediction.json    by what weights and options
+  prediction.json    by what weights and options; "weights" is the sha256 of the tensors and of
+                     builder, arguments, normalisation, classes and palette in their header
+  prediction.jsonl   of which image and by what each file was made, a line as it is begun and done
 Of an image that is too large to be read whole, with --window: labels/NAME.tif alone, in colours.
 """
 SCORES_FILE = """\b
@@ -72,7 +74,8 @@ WINDOWS = [
         type=click.IntRange(0),
         default=0,
         metavar="PIXELS",
-        help="Pixels at a window's sides that are seen only, not predicted; instead of overlap.",
+        help="Pixels at a window's sides that are seen only, not predicted; instead of overlap. "
+        "Rounded up to a multiple of 32, a network's stride.",
     ),
     click.option(
         "--scale",
@@ -176,11 +179,14 @@ def predict(
     """Predict images by a RUN's best weights, by a WEIGHTS file or by weights in the box.
 
     INPUTS are images, and folders of which all images are taken, also from the folders below; of a
-    folder with images/ and masks/ those in images/.
+    folder with images/ and masks/ those in images/. Of a RUN the start of its name will do.
+
+    It predicts in float32; evaluate takes the precision of the RUN's training, such as bfloat16, so
+    that their mIoU may differ a little.
 
     An image that cannot be read is named and left out; then, and where a mask cannot be used, the
     exit code is 1. Files that are there are not replaced unless --overwrite says so; the same
-    command once more goes on where it was stopped.
+    command once more goes on where it was stopped, and predicts images that changed again.
     """
     from segbook.prediction.files import SCORES
     from segbook.prediction.folder import predict_folder
@@ -211,7 +217,7 @@ def predict(
     if found := done.scores:
         click.echo(
             f"mIoU {percent(found['miou'])} ({found['policy']}) of {found['images']} of "
-            f"{done.images} images: {one_line(short(out / SCORES))}"
+            f"{done.images + done.kept} images: {one_line(short(out / SCORES))}"
         )
     kept = f"{done.kept} were there, " * bool(done.kept)
     click.echo(
@@ -254,10 +260,13 @@ def evaluate(
     """Score a RUN's best weights, a WEIGHTS file or weights in the box, by every measure.
 
     DATA is a data set by its name, or a folder with images/ and masks/; of a RUN its own where none
-    is given. mIoU by every policy, pixel accuracy, Dice, boundary IoU; by class, and by image.
+    is given. mIoU by every policy, pixel accuracy, Dice, boundary IoU; by class, and by image. Of a
+    RUN the start of its name will do.
 
-    Images are predicted as a training evaluates: whole, unless an option says otherwise. An image
-    that cannot be read is named and left out; then the exit code is 1.
+    Images are predicted as a training evaluates: whole, unless an option says otherwise, and in the
+    precision of the RUN's training, such as bfloat16; predict takes float32, so that their mIoU may
+    differ a little. An image that cannot be read is left out, the first 3 are named, and all in a
+    .json; then the exit code is 1.
     """
     from segbook.prediction.evaluation import check_out, open_data, page, write
     from segbook.prediction.evaluation import evaluate as score
@@ -296,6 +305,8 @@ def evaluate(
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 def export(source: str, to: str, out: Path | None, overwrite: bool, **given: Any) -> None:
     """Export a RUN's best weights, a WEIGHTS file or weights in the box, for use elsewhere.
+
+    Of a RUN the start of its name will do.
 
     What was made is loaded and compared with the network at three sizes that it was not made at.
     It is written only where no logit differs by more than a ten-thousandth of the largest.

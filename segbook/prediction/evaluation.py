@@ -46,6 +46,8 @@ MEASURES = {
 
 WORST = 5
 """Images that are shown on a terminal."""
+NAMED = 3
+"""Images that were left out and are named as that happens."""
 
 
 class Evaluated(NamedTuple):
@@ -165,7 +167,7 @@ def evaluate(
     Args:
         network: as `segbook.prediction.open_network` gives it, its model where it is to run.
         dataset: as `open_data` gives it.
-        show: takes a line for each image that is left out.
+        show: takes a line for each of the first images that are left out, and one for the rest.
         progress: whether there is a bar, after two seconds.
         **options: of `segkit.engine.predict_probs`: scales, flip, window, overlap; none predicts
             as the training's evaluation does.
@@ -209,10 +211,13 @@ def evaluate(
                     labels = engine.predict(model, put(ready), **options)[0]
             except ValueError as error:
                 left_out.append(named(path, error))
-                with bar.external_write_mode():
-                    show(f"left out: {left_out[-1]}")
+                if len(left_out) <= NAMED:
+                    with bar.external_write_mode():
+                        show(f"left out: {left_out[-1]}")
                 continue
             scores.add(str(path), labels, mask.to(device))
+    if len(left_out) > NAMED:
+        show(f"left out: {len(left_out) - NAMED} more, {len(left_out)} of {len(dataset)} images")
     about = {key: header[key] for key in ("builder", "recipe", "step") if key in header}
     about |= {"source": network.source, "data": repr(dataset), "precision": settings.precision}
     return Evaluated(
@@ -262,7 +267,7 @@ def page(scores: Mapping[str, Any]) -> str:
     known = [f"mIoU {miou} ({scores['policy']})"]
     known += [f"{MEASURES[key]} {percent(scores[key])}" for key in list(MEASURES)[1:]]
     blocks = [
-        f"{', '.join(known)}; {images} images",
+        f"{', '.join(known)}; {images} images, predicted in {scores['precision']}",
         _table(
             ["mIoU by", "", "counted as"],
             [[name, percent(scores["policies"][name]), said] for name, said in POLICIES.items()],

@@ -84,7 +84,7 @@ def _place(path: Path, to: str, overwrite: bool) -> Path:
     if lexists(path) and not overwrite:
         raise ValueError(
             f"{shown(path)} is there already: give another file (--out), or replace it "
-            "(overwrite=True, --overwrite)"
+            "(--overwrite)"
         )
     if path.is_dir():
         raise ValueError(f"{shown(path)} is a folder: give a file (--out)")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import json
 import os
 import re
 from collections import Counter
@@ -9,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segbook.runs.files import read_json
+from segbook.runs.files import lines, read_json, regular
 from segkit.data.images import IMAGE_SUFFIXES
 from segkit.data.layout import is_picture, no_folder
 from segkit.files import FileError, shown, what_is_there
@@ -19,6 +22,10 @@ WHAT = {"labels": ".png", "colour": ".png", "overlay": ".png", "probs": ".npz"}
 SCORES = "scores.json"
 RECORD = "prediction.json"
 """By what weights and options a folder was predicted; such folders are no photographs."""
+JOURNAL = "prediction.jsonl"
+"""Of what image, and by what, each file was made; see `Journal`."""
+LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""What `segbook.runs.files.write_whole` leaves where it is killed."""
 
 
 class ImageFile(NamedTuple):
@@ -70,6 +77,74 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record.get("options"), dict) and "weights" in record else None
+
+
+class Journal:
+    """Of what each file of a folder was made: noted once it is begun, and again once it is whole.
+
+    Args:
+        out: the folder, which need not be there yet.
+
+    Attributes:
+        made: by the file's path from ``out`` on, what it was made of; empty for one that was begun.
+
+    Raises:
+        ValueError: the journal is a link, or no regular file.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.path, self.made = out / JOURNAL, dict[str, dict[str, Any]]()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for line in lines(self.path):
+                # A kill may have cut a line short.
+                with contextlib.suppress(
+                    ValueError, LookupError, TypeError, AttributeError, RecursionError
+                ):
+                    entry = json.loads(line)
+                    self.made.update(dict.fromkeys(entry.pop("files"), entry))
+
+    def knows(self, path: Path) -> bool:
+        """Whether a prediction wrote a file, or began to."""
+        return self._name(path) in self.made
+
+    def has(self, paths: Sequence[Path], made: dict[str, Any]) -> bool:
+        """Whether files are there and were made of this."""
+        return all(self.made.get(self._name(path)) == made and path.is_file() for path in paths)
+
+    def note(self, paths: Sequence[Path], **made: Any) -> None:
+        """Note files that are begun, or of what they were ``made``."""
+        entry = {"files": [self._name(path) for path in paths], **made}
+        line = (json.dumps(entry) + "\n").encode()
+        with open(self.path, "a+b", buffering=0, opener=regular) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+                line = b"\n" + line
+            try:
+                file.write(line)
+                os.fsync(file.fileno())
+            except OSError as error:
+                error.filename = str(self.path)
+                raise
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """While files are written; first what a killed process left is removed.
+
+        Several processes may write in one folder. Where one does, nothing is removed.
+        """
+        with open(self.path, "ab", opener=regular) as file:
+            with contextlib.suppress(OSError):  # one that writes, or a disk without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for kind in WHAT:
+                    for path in (self.path.parent / kind).rglob(".*.tmp"):
+                        if LEFTOVER.fullmatch(path.name):
+                            path.unlink()
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.path.parent))
 
 
 def find_images(inputs: Sequence[str | Path], leave: Collection[Path] = ()) -> Found:
@@ -211,7 +286,7 @@ def _below(
         if predicted is not None and RECORD in names and read_record(Path(where)):
             predicted[Path(where)] = None
             folders[:] = [name for name in folders if name not in WHAT]
-            names = [name for name in names if name not in (RECORD, SCORES)]
+            names = [name for name in names if name not in (RECORD, JOURNAL, SCORES)]
         folders[:] = [
             name
             for name in folders

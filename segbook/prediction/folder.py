@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from os.path import getmtime, getsize, lexists
+from os.path import abspath, getsize, lexists
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from segbook.certificates.published import AuthorsNormalize
-from segbook.prediction.files import RECORD, SCORES, WHAT, find_images, find_masks, read_record
+from segbook.prediction.files import (
+    RECORD,
+    SCORES,
+    WHAT,
+    Journal,
+    find_images,
+    find_masks,
+    read_record,
+)
 from segbook.prediction.large import predict_large
 from segbook.prediction.network import policy_of
 from segbook.prediction.scores import Scores, percent
@@ -35,6 +43,8 @@ from segkit.outputs import IGNORE
 PICTURES = ("labels", "colour", "overlay")
 DEFAULTS = {"scales": [1.0], "flip": False, "window": None, "overlap": 0.5, "margin": 0}
 """The options of `segkit.engine.predict_probs`, as JSON has them."""
+NAMING = ("builder", "arguments", "normalisation", "classes", "palette")
+"""What of a header decides, beside the tensors, what is written."""
 
 
 class Predicted(NamedTuple):
@@ -75,8 +85,11 @@ def predict_folder(
     named and left out. One that is larger than is read whole is predicted by windows, where their
     size is given; of it only ``labels/NAME.tif`` is written, see `segbook.prediction.large`.
 
-    ``prediction.json`` in the folder says by what weights and options it was predicted. The same
-    call once more goes on where an earlier one was stopped: it keeps what is newer than its image.
+    ``prediction.json`` in the folder says by what weights and options it was predicted, and
+    ``prediction.jsonl`` of which image (path, size, time) and by what each file. The same call once
+    more goes on where an earlier one was stopped: it keeps what was made of the same, and predicts
+    again what was made of another image or by other weights. "weights" is the sha256 of the tensors
+    and of `NAMING` in their header.
 
     Args:
         model: the network, on the device where it is to run.
@@ -133,20 +146,26 @@ def predict_folder(
         raise ValueError(
             f"{shown(own)} is read here and would be replaced: give another folder to write (--out)"
         )
-    record = {"weights": _digest(model), "options": {**DEFAULTS, **json.loads(json.dumps(options))}}
-    before = read_record(out)
+    record = {
+        "weights": _digest(model, header),
+        "options": {**DEFAULTS, **json.loads(json.dumps(options))},
+    }
+    before, journal = read_record(out), Journal(out)
     goes_on = before == record and not overwrite
     if not overwrite and before and not goes_on:
         changed = [key for key in record if before.get(key) != record[key]]
         raise ValueError(
             f"{shown(out)} was predicted with other {' and '.join(changed)}"
             + f" ({before['options']}, and now {record['options']})" * ("options" in changed)
-            + ": give another folder, or replace what is there (overwrite=True, --overwrite)"
+            + ": give another folder, or replace what is there (--overwrite)"
         )
-    if not (overwrite or goes_on) and (there := [*filter(lexists, (*places, *large))]):
+    there = [path for path in (*places, *large) if lexists(path)]
+    if goes_on:
+        there = [path for path in there if not journal.knows(path)]
+    if there and not overwrite:
         raise ValueError(
             f"{shown(there[0])} is there already, and {len(there)} of {len(places)} files: give "
-            "another folder, or replace them (overwrite=True, --overwrite)"
+            "another folder, or replace them (--overwrite)"
         )
     for line in found.remarks(out):
         show(line)
@@ -156,9 +175,12 @@ def predict_folder(
     scores = Scores(classes, policy_of(header))
     meaning = meaning_of(num_classes, void_ids(ignore))
     left_out, not_scored, kept = [], [], 0
-    with tqdm(
-        images, unit="image", delay=2, leave=False, disable=not progress, dynamic_ncols=True
-    ) as bar:
+    with (
+        journal.writing(),
+        tqdm(
+            images, unit="image", delay=2, leave=False, disable=not progress, dynamic_ncols=True
+        ) as bar,
+    ):
 
         def tell(line: str) -> None:
             with bar.external_write_mode():
@@ -166,10 +188,11 @@ def predict_folder(
 
         for image in bar:
             truth, mine = truths.get(image.name), [_place(out, kind, image.name) for kind in what]
-            if goes_on and _newer([_large(out, image.name)], image.path):
+            made = {**_stamp(image.path), **record}
+            if goes_on and journal.has([_large(out, image.name)], made):
                 kept += 1
                 continue
-            if goes_on and _newer(mine, image.path) and (truth is None or "labels" in what):
+            if goes_on and journal.has(mine, made) and (truth is None or "labels" in what):
                 kept += 1
                 labels = read_mask(_place(out, "labels", image.name)) if truth else None
             else:
@@ -177,11 +200,13 @@ def predict_folder(
                     pixels = _read(image.path, by_windows=options.get("window") is not None)
                     if pixels is None:
                         place = _large(out, image.name)
+                        journal.note([place])
                         with naming(image.path):
                             predict_large(
                                 model, prepare, image.path, place, palette, progress=progress,
                                 **options,
                             )  # fmt: skip
+                        journal.note([place], **made)
                         tell(f"{shown(image.name)}  by windows, so only {shown(place)}")
                         if truth is not None:
                             not_scored.append(f"{shown(truth)}: its image is larger than memory")
@@ -195,8 +220,10 @@ def predict_folder(
                     tell(f"left out: {left_out[-1]}")
                     continue
                 labels = argmax(probs)[0].cpu()
+                journal.note(mine)
                 for kind, place in zip(what, mine, strict=True):
                     _write(kind, place, pixels, labels, probs[0], palette)
+                journal.note(mine, **made)
             if truth is None or labels is None:
                 continue
             try:
@@ -210,7 +237,8 @@ def predict_folder(
     summary = None
     if masks is not None:
         about = {key: header[key] for key in ("builder", "recipe", "step") if key in header}
-        summary = {**about, "options": options, **scores.summary()}
+        summary = {**about, "precision": "float32", "options": options, **scores.summary()}
+        journal.note([out / SCORES])
         write_atomic(out / SCORES, json.dumps(summary, indent=1) + "\n")
     return Predicted(len(images) - len(left_out) - kept, left_out, not_scored, summary, kept)
 
@@ -316,21 +344,25 @@ def _read_truth(truth: Path, size: tuple[int, ...], meaning: Mapping[int, int]) 
             truth,
             f"holds {', '.join(map(str, strays[:5]))}, but the classes have the ids 0 to {last}, "
             "and void is 255: where it is void, too, say so "
-            f"(ignore={strays[0]}, --ignore {strays[0]})",
+            f"(--ignore {strays[0]})",
         )
     table = torch.tensor([meaning.get(k, IGNORE) for k in range(256)], dtype=torch.uint8)
     return table[mask.long()]
 
 
-def _newer(places: Sequence[Path], image: Path) -> bool:
-    """Whether files are there and no older than the image that they were made of."""
-    files = all(path.is_file() for path in (image, *places))
-    return files and min(map(getmtime, places)) >= getmtime(image)
+def _stamp(image: Path) -> dict[str, Any]:
+    """By what an image is known again; empty for one that is not there."""
+    try:
+        found = image.stat()
+    except OSError:
+        return {}
+    return {"image": abspath(image), "size": found.st_size, "mtime_ns": found.st_mtime_ns}
 
 
-def _digest(model: nn.Module) -> str:
-    """A fingerprint of a network's weights."""
-    digest = hashlib.sha256()
+def _digest(model: nn.Module, header: Mapping[str, Any]) -> str:
+    """A fingerprint of a network's weights and of what their header says of its labels."""
+    named = {key: header.get(key) for key in NAMING}
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode())
     for name, value in model.state_dict().items():
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from segbook.runs import code
-from segbook.runs.folder import RunFolder, find, has_record, runs_root
+from segbook.runs.folder import RunFolder, find, has_record, run_names, runs_root
 from segbook.text import one_line
 from segbook.training.state import BEST
 from segkit import load_model, outside
 from segkit.data import camvid
 from segkit.data.classes import void_ids
+from segkit.files import shown, what_is_there
 from segkit.metrics import POLICIES
 from segkit.outputs import IGNORE
 from segkit.weights import bundled
@@ -115,7 +116,16 @@ def _run_of(source: str) -> RunFolder | None:
     """The run that is meant; None where it is something else."""
     path = Path(source)
     if not has_record(path) and not has_record(runs_root() / source):
-        if path.exists() or path.suffix == ".safetensors" or "://" in source:
+        if "://" in source:
+            return None
+        if path.suffix == ".safetensors" and not path.exists():
+            raise ValueError(
+                f"there is no such file or run: {shown(source)} {what_is_there(source)}; "
+                "`segbook list` shows the runs there are"
+            )
+        # A folder, such as one of data, may be called as runs begin.
+        starts_a_run = any(name.startswith(source) for name in run_names(runs_root()))
+        if path.exists() and not (path.is_dir() and starts_a_run):
             return None
         if bundled.find(source):
             return None

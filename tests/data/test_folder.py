@@ -171,7 +171,7 @@ def test_halves_of_pairs(tmp_path):
         FolderDataset(tmp_path, classes=CLASSES)
     (tmp_path / "masks" / "b_mask.png").rename(tmp_path / "masks" / "b.png")
     (tmp_path / "images" / "c.png").unlink()
-    with pytest.raises(ValueError, match=r"masks.c\.png has no image, and so have 1 of 3"):
+    with pytest.raises(ValueError, match=r"masks.c\.png has no image \(1 of 3 files have none"):
         FolderDataset(tmp_path, classes=CLASSES)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 import segkit
 from segkit.export import files, optimize_for_inference
 from segkit.export.files import export_network
+from segkit.models.unet import UNet
 from segkit.nn import PyramidPooling, ResizeLogits
 from segkit.transforms import Normalize
 
@@ -69,6 +70,20 @@ def test_a_file_is_the_network_at_every_size(to):
     assert header["normalised_inside"] == {
         "divisor": 255, "channels": "RGB", "mean": MEAN, "std": STD,
     }  # fmt: skip
+
+
+@pytest.mark.slow
+@needs_onnx
+@pytest.mark.parametrize("padded", [True, False])
+def test_unet_mirrors_images_of_every_size_in_onnx(padded):
+    """Its remainders by a size, and quotients of sizes that are rounded down below zero."""
+    torch.manual_seed(0)
+    model = UNet(num_classes=3, channels=(4, 8, 16), padded=padded).eval()
+    run = files.FORMS["onnx"][1](export_network(model, "onnx").content)
+    for shape in [(1, 3, 33, 47), (2, 3, 101, 38)]:
+        images = torch.randn(shape)
+        with torch.no_grad():
+            torch.testing.assert_close(run(images), model(images).logits, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from torch import nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from segkit.export.pooling import adaptive_avg_pool2d, spell_out_pooling
+from segkit.export.pooling import adaptive_avg_pool2d, spell_out
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 3), (2, 2), (3, 3), (6, 6), (4, 5), (7, 9)])
@@ -30,7 +30,7 @@ def test_one_program_pools_images_of_every_size():
     sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     program = torch.export.export(Pool(), (torch.randn(2, 2, 8, 9),), dynamic_shapes=(sides,))
     assert "adaptive" in program.graph_module.code
-    program = spell_out_pooling(program)
+    program = spell_out(program)
     assert "adaptive" not in program.graph_module.code
     for shape in [(2, 2, 8, 9), (3, 2, 13, 7), (2, 2, 31, 5)]:
         x = torch.randn(shape)

@@ -195,8 +195,30 @@ def test_bad_pairs_are_named_and_left_out(segbook, weights, data):
     assert "left out: " in done.output
     assert "images/000.png cannot be read as a picture" in done.output
     assert "masks/001.png holds 9" in done.output
-    assert "; 1 images" in done.output
+    assert "; 1 images, predicted in float32" in done.output
     assert segbook(weights, data, "--ignore", 9).output.count("left out: ") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["predict", "IN", "--out", "o"], ["evaluate", "IN"], ["export", "--to", "pt2"]]
+)
+def test_weights_that_are_not_there(data, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    command, *rest = [str(data) if word == "IN" else word for word in words]
+    done = CliRunner().invoke(cli.main, [command, "no.safetensors", *rest])
+    assert done.exit_code == 2
+    assert "there is no such file or run: no.safetensors is missing" in done.output
+
+
+def test_of_many_bad_pairs_the_first_are_named(segbook, weights, data, tmp_path):
+    for index in range(3, 8):
+        Image.new("RGB", (48, 40)).save(data / f"images/{index:03d}.png")
+        Image.new("L", (48, 40), 9).save(data / f"masks/{index:03d}.png")
+    done = segbook(weights, data, "--out", tmp_path / "scores.json")
+    assert done.exit_code == 1
+    assert done.output.count("holds 9") == 3
+    assert "left out: 2 more, 5 of 8 images" in done.output
+    assert len(json.loads((tmp_path / "scores.json").read_text())["left_out"]) == 5
 
 
 def test_the_val_split_where_there_is_one(weights, data):

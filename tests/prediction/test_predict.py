@@ -18,6 +18,7 @@ import segkit
 from segbook import cli
 from segbook.prediction import folder as predicting
 from segbook.prediction import open_network, predict_folder
+from segbook.prediction.files import Journal
 from segbook.runs.folder import RunFolder
 from segkit import engine, transforms
 from segkit.data import read_image, read_mask
@@ -95,7 +96,7 @@ def test_labels_are_those_of_the_engine(segbook, weights, photos, tmp_path):
     model, _ = segkit.load_model(weights)
     kinds = (("colour", "png"), ("labels", "png"), ("overlay", "png"), ("probs", "npz"))
     pictures = [f"{kind}/{name}.{end}" for kind, end in kinds for name in NAMES]
-    assert written(out) == sorted([*pictures, "prediction.json"])
+    assert written(out) == sorted([*pictures, "prediction.json", "prediction.jsonl"])
     for name, file in NAMES.items():
         labels = read_mask(out / f"labels/{name}.png")
         assert torch.equal(labels, engine.predict(model, ready(photos / file))[0])
@@ -253,7 +254,7 @@ def test_the_same_command_goes_on(segbook, weights, photos, tmp_path, monkeypatc
     afresh = segbook(*words[:3], tmp_path / "afresh", *words[4:])
     assert afresh.exit_code == 0
     assert written(out) == written(tmp_path / "afresh")
-    for name in written(out):
+    for name in {*written(out)} - {"prediction.jsonl"}:  # which also tells of the first attempt
         assert (out / name).read_bytes() == (tmp_path / "afresh" / name).read_bytes()
     assert "0 predicted, 4 were there, 0 left out" in segbook(*words).output
     os.utime(photos / "img10.png", (2e9, 2e9))  # an image that changed since
@@ -275,6 +276,98 @@ def test_other_weights_or_options_do_not_go_on(segbook, weights, photos, tmp_pat
     assert "0 predicted, 1 were there" in segbook(*words).output
 
 
+def test_other_pictures_of_equal_names_are_predicted_again(segbook, weights, photos, tmp_path):
+    others, masks, out = tmp_path / "others", tmp_path / "masks", tmp_path / "out"
+    others.mkdir()
+    masks.mkdir()
+    for name in ("img2", "img10"):
+        Image.new("RGB", (48, 40), (9, 200, 9)).save(others / f"{name}.png")
+        os.utime(others / f"{name}.png", (1e9, 1e9))  # older than the results of the first
+        Image.new("L", (48, 40), 1).save(masks / f"{name}.png")
+    first = [weights, photos / "img2.png", photos / "img10.png", "--out", out]
+    assert segbook(*first).exit_code == 0
+    words = [weights, others, "--masks", masks, "--out"]
+    done = segbook(*words, out)
+    assert done.exit_code == 0, done.output
+    assert "2 predicted, 0 left out" in done.output
+    assert segbook(*words, tmp_path / "afresh").exit_code == 0
+    for name in ("labels/img2.png", "overlay/img10.png", "scores.json"):
+        assert (out / name).read_bytes() == (tmp_path / "afresh" / name).read_bytes()
+    done = segbook(*words, out)
+    assert "of 2 of 2 images" in done.output
+    assert "0 predicted, 2 were there" in done.output
+
+
+def test_a_file_that_no_prediction_wrote_is_kept_when_going_on(segbook, weights, photos, tmp_path):
+    out = tmp_path / "out"
+    assert segbook(weights, photos / "img2.png", "--out", out).exit_code == 0
+    (out / "labels/img10.png").write_bytes(b"mine")
+    done = segbook(weights, photos / "img2.png", photos / "img10.png", "--out", out)
+    assert done.exit_code == 2
+    assert "labels/img10.png is there already, and 1 of 6 files" in done.output
+    assert (out / "labels/img10.png").read_bytes() == b"mine"
+
+
+def test_a_stopped_overwrite_leaves_no_mix(segbook, weights, photos, tmp_path, monkeypatch):
+    out, second = tmp_path / "out", tmp_path / "second.safetensors"
+    model = segkit.create_model("unet", num_classes=3, channels=(4, 8))
+    segkit.save_weights(model, second, header=HEADER)
+    assert segbook(weights, photos, "--out", out).exit_code == 0
+    whole, count = predicting._write, 0
+
+    def stopped(*given):
+        nonlocal count
+        count += 1
+        if count == 5:  # the second of the second image's three
+            raise KeyboardInterrupt
+        whole(*given)
+
+    monkeypatch.setattr(predicting, "_write", stopped)
+    assert segbook(second, photos, "--out", out, "--overwrite").exit_code == 3
+    monkeypatch.setattr(predicting, "_write", whole)
+    with open(out / "prediction.jsonl", "a") as file:
+        file.write('{"files": ["labels/img')  # as a kill leaves it
+    done = segbook(second, photos, "--out", out)
+    assert "3 predicted, 1 were there" in done.output
+    assert segbook(second, photos, "--out", tmp_path / "afresh").exit_code == 0
+    for name in NAMES:
+        for kind in predicting.PICTURES:
+            file = f"{kind}/{name}.png"
+            assert (out / file).read_bytes() == (tmp_path / "afresh" / file).read_bytes()
+    assert "0 predicted, 4 were there" in segbook(second, photos, "--out", out).output
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"normalisation": {"mean": [0.5] * 3, "std": [0.2] * 3}}, {"classes": ["a", "b", "c"]}],
+)
+def test_the_header_belongs_to_the_weights(segbook, weights, photos, tmp_path, change):
+    words = [weights, photos / "img10.png", "--out", tmp_path / "out"]
+    assert segbook(*words).exit_code == 0
+    model, header = segkit.load_model(weights)
+    segkit.save_weights(model, weights, header={**header, "step": 9})
+    assert "1 were there" in segbook(*words).output
+    segkit.save_weights(model, weights, header={**header, **change})
+    done = segbook(*words)
+    assert done.exit_code == 2
+    assert "was predicted with other weights:" in done.output
+
+
+def test_what_a_killed_process_left_is_removed(segbook, weights, photos, tmp_path):
+    words = [weights, photos, "--out", tmp_path / "out"]
+    assert segbook(*words).exit_code == 0
+    left = tmp_path / "out/labels/day/.0123456789abcdef.tmp"
+    mine = tmp_path / "out/labels/.mine.tmp"
+    mine.write_bytes(b"mine")
+    with Journal(tmp_path / "out").writing():  # another process, which may be writing it
+        left.write_bytes(b"half")
+        assert segbook(*words).exit_code == 0
+        assert left.exists()
+    assert segbook(*words).exit_code == 0
+    assert not left.exists()
+    assert mine.exists()
+
+
 def test_scores_are_those_of_the_confusion_matrix(segbook, weights, photos, tmp_path):
     numbers = np.random.default_rng(1)
     masks, all_of_them, each = tmp_path / "masks", ConfusionMatrix(3), {}
@@ -293,6 +386,7 @@ def test_scores_are_those_of_the_confusion_matrix(segbook, weights, photos, tmp_
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "scores.json").read_text())
     assert found["policy"] == "per_image_absent_1"
+    assert found["precision"] == "float32"
     assert found["images"] == 2
     assert found["miou"] == all_of_them.miou("per_image_absent_1")
     assert [*found["iou"].values()] == all_of_them.iou().tolist()
@@ -335,6 +429,19 @@ def test_a_runs_best_weights_and_its_void(segbook, weights, photos, tmp_path):
     assert open_network(run.name).void == (0,)
 
 
+def test_a_folder_of_data_hides_no_run(segbook, weights, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGBOOK_RUNS", str(tmp_path / "runs"))
+    run = RunFolder.create("photos", kind="train", recipe={"data": "folder"})
+    os.replace(weights, run.checkpoints / "best.safetensors")
+    monkeypatch.chdir(tmp_path)
+    done = segbook("photos", "photos", "--out", "out")
+    assert done.exit_code == 0, done.output
+    RunFolder.create("photos", kind="train")
+    done = segbook("photo", "photos", "--out", "out")
+    assert done.exit_code == 2
+    assert "fits several runs" in done.output
+
+
 def test_masks_with_other_ids_are_refused(segbook, weights, photos, tmp_path):
     run = RunFolder.create("r", root=tmp_path / "runs", kind="train", recipe={"data": "ade20k"})
     os.replace(weights, run.checkpoints / "best.safetensors")
@@ -347,11 +454,11 @@ def test_masks_with_other_ids_are_refused(segbook, weights, photos, tmp_path):
 def test_what_is_neither_a_run_nor_weights(segbook, photos, tmp_path):
     for source, message in (
         ("nonsense", "pp_liteseg_t_camvid"),
-        ("no.safetensors", "no.safetensors"),
+        ("no.safetensors", "there is no such file or run: no.safetensors is missing"),
         (tmp_path, "is a folder, not a weights file"),
     ):
         done = segbook(source, photos, "--out", tmp_path / "out")
-        assert done.exit_code in (1, 2)
+        assert done.exit_code == 2
         assert message in done.output
         assert "Traceback" not in done.output
     assert not (tmp_path / "out").exists()
@@ -479,6 +586,11 @@ main(["predict", {str(weights)!r}, {str(photos)!r}, "--out", {str(tmp_path / "ou
     assert len(pictures) == 4
     for picture in pictures:
         assert read_image(picture).numel()
+    assert [*(tmp_path / "out").rglob(".*.tmp")]
+    network = open_network(weights)
+    again = predict_folder(network.model, network.header, [photos], tmp_path / "out")
+    assert (again.images, again.kept) == (3, 1)
+    assert not [*(tmp_path / "out").rglob(".*.tmp")]
 
 
 @pytest.mark.parametrize("masks", [False, True])

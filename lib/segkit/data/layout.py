@@ -98,8 +98,8 @@ def find_pairs(root: Path, split: str | None) -> list[tuple[Path, Path]]:
             near = what_lies_there(folder / f"{other}s", stem, theirs)
             hint = f" ({near})" if near else ""
             raise ValueError(
-                f"{shown(ours[stem])} has no {other}{hint}, and so have {len(alone)} of "
-                f"{len(ours)} files: the two of a pair have one stem; rename, add or remove files"
+                f"{shown(ours[stem])} has no {other}{hint} ({len(alone)} of {len(ours)} files "
+                "have none): the two of a pair have one stem; rename, add or remove files"
             )
     return [(images[stem], masks[stem]) for stem in sorted(images)]
 

@@ -313,11 +313,12 @@ def _spans(side: int, window: int, overlap: float, margin: int) -> list[_Span]:
     if not margin:
         starts, length = _starts(side, window, overlap)
         return [_Span(start, _ramp(length)) for start in starts]
-    margin = -(-margin // GRID) * GRID
+    given, margin = margin, -(-margin // GRID) * GRID
     step = (window - 2 * margin) // GRID * GRID
     if step < GRID:
         raise ValueError(
-            f"a window of {window} pixels with a margin of {margin} on both sides answers for "
+            f"a window of {window} pixels with a margin of {given} on both sides (rounded up to "
+            f"{margin}, a multiple of the stride {GRID}) answers for "
             f"less than {GRID}: take one of {2 * margin + GRID} or more"
         )
     spans = []

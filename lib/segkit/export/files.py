@@ -27,7 +27,7 @@ from torch.export import ExportedProgram
 
 from segkit.export.inference import InferenceNetwork, example_for
 from segkit.export.logits import LogitsOnly
-from segkit.export.pooling import spell_out_pooling
+from segkit.export.pooling import spell_out
 from segkit.export.program import FromColours, export_program, first_line
 from segkit.inputs import check_network
 
@@ -234,7 +234,7 @@ def to_onnx(program: ExportedProgram, header: Mapping[str, Any]) -> bytes:
     """
     try:
         made = torch.onnx.export(
-            spell_out_pooling(program),
+            spell_out(program),
             (),
             dynamo=True,
             input_names=["images"],

@@ -1,23 +1,60 @@
-"""Adaptive average pooling as two matrix products, which are right at every size.
+"""What torch's ONNX exporter gets wrong or cannot write at sizes that are free, in other operations.
 
-ONNX has no such layer, and torch's exporter writes the cells of the size that it sees: PP-LiteSeg
-loses 3 % of its labels so at 90 x 130 after an export at 96 x 128, without a word, and at other
-sizes the file fails.
+Adaptive average pooling becomes two matrix products, which are right at every size. ONNX has no
+such layer, and torch's exporter writes the cells of the size that it sees: PP-LiteSeg loses 3 % of
+its labels so at 90 x 130 after an export at 96 x 128, without a word, and at other sizes the file
+fails. A remainder by an image's size, U-Net's mirrored border, becomes one by a tensor; its
+quotients of sizes, rounded down also below zero, stay above.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.fx import Node
+
+FAR = 2**20
+"""More than any quotient of sizes below zero."""
 
 
-def spell_out_pooling(program: ExportedProgram) -> ExportedProgram:
-    """The program without adaptive average pooling."""
+def spell_out(program: ExportedProgram) -> ExportedProgram:
+    """The program without adaptive average pooling and remainders by a size."""
     aten = torch.ops.aten
-    return program.run_decompositions({aten.adaptive_avg_pool2d.default: adaptive_avg_pool2d})
+    program = program.run_decompositions(
+        {aten.adaptive_avg_pool2d.default: adaptive_avg_pool2d, aten.remainder.Scalar: _remainder}
+    )
+    for node in program.graph.find_nodes(op="call_function", target=operator.floordiv):
+        _round_down(node)
+    return program
+
+
+def _round_down(node: Node) -> None:
+    """Let a size's quotient n // k, which ONNX rounds to zero, be (n + far * k) // k - far."""
+    graph, value = node.graph, node.meta["val"]
+    above, below = node.args
+    with graph.inserting_before(node):
+        far = graph.call_function(operator.mul, (below, FAR))
+        far.meta["val"] = _value(below) * FAR
+        positive = graph.call_function(operator.add, (above, far))
+        positive.meta["val"] = _value(above) + far.meta["val"]
+    with graph.inserting_after(node):
+        back = graph.call_function(operator.sub, (node, FAR))
+        back.meta["val"] = value
+    node.replace_all_uses_with(back, delete_user_cb=lambda user: user is not back)
+    node.args, node.meta["val"] = (positive, below), value + FAR
+
+
+def _value(argument: Any) -> Any:
+    return argument.meta["val"] if isinstance(argument, Node) else argument
+
+
+def _remainder(x: Tensor, divisor: float) -> Tensor:
+    return x.remainder(torch.scalar_tensor(divisor, dtype=x.dtype, device=x.device))
 
 
 def adaptive_avg_pool2d(x: Tensor, size: Sequence[int]) -> Tensor:
