@@ -1,6 +1,9 @@
 """Names of a user's own code: what they lead to, what is executed, and what is refused."""
 
+import importlib.util
+import py_compile
 import sys
+import wave
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from segkit import create_model, load_model, outside, save_weights
 from segkit.backbones import create_backbone
 from segkit.data.catalog import find as find_data
 
+UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 NET = """
 from torch import nn
 from segkit import SegOutput
@@ -52,6 +56,10 @@ def nothing(): return {}
 def listed(root): return []
 def numbers(root): return {"train": 1, "val": 2}
 def raises(*, num_classes, in_channels=3): return {}['key']
+def leaves(*, num_classes, in_channels=3): raise SystemExit(0)
+def exits(x): raise SystemExit(0)
+def exiting(*, num_classes, in_channels=3): return Odd(num_classes, in_channels, exits)
+part = dict
 VALUE = 3
 """
 
@@ -133,12 +141,64 @@ def test_a_package_comes_as_a_whole():
     assert sorted(outside.read("lab.nets.net:f").files) == wanted
 
 
+def test_what_is_imported_later_is_each_folders_own():
+    lazy = "def f():\n    from helper import V\n    return V\nclass C:\n    def __call__(self): "
+    for folder, value in (("one", 1), ("two", 2)):
+        Path(folder, "lab").mkdir(parents=True)
+        Path(folder, "helper.py").write_text(f"V = {value}")
+        Path(folder, "my_net.py").write_text(lazy + "import helper as h; return h.V + 10")
+        Path(folder, "lab/__init__.py").touch()
+        Path(folder, "lab/h.py").write_text(f"V = {value}")
+        Path(folder, "lab/n.py").write_text("def f():\n    from .h import V\n    return V")
+    found = [outside.find(f"{folder}/my_net.py:f") for folder in ("one", "two", "one")]
+    methods = [outside.find(f"{folder}/my_net.py:C")() for folder in ("one", "two")]
+    inside = [outside.find(f"{folder}/lab/n.py:f") for folder in ("one", "two")]
+    Path("one/helper.py").write_text("V = 3")
+    assert [each() for each in found] == [1, 2, 1]  # what was read, whatever is there now
+    assert [each() for each in methods] == [11, 12]
+    assert [each() for each in inside] == [1, 2]
+    assert outside.find("one/my_net.py:f")() == 3
+    assert "helper" not in sys.modules
+    assert not any(str(Path.cwd()) in place for place in sys.path)
+
+
+def test_only_what_was_hashed_is_executed(here):
+    Path("a/site-packages").mkdir(parents=True)
+    Path("a/net.py").write_text("import wave\nimport helper\ndef f(): return wave, helper.V")
+    Path("a/wave.py").write_text("raise SystemExit")
+    Path("a/helper.py").write_text("V = 1")
+    cached = importlib.util.cache_from_source("a/helper.py")
+    Path("evil.py").write_text("V = 2")
+    py_compile.compile("evil.py", cached, invalidation_mode=UNCHECKED)
+    assert outside.find("a/net.py:f")() == (wave, 1)
+    Path("a/site-packages/evil.py").write_text("def f(): return 3")
+    assert outside.find("a/site-packages/evil.py:f")() == 3
+    assert list(outside.read("a/net.py:f").files) == ["net.py", "helper.py"]
+
+
+def test_folders_without_init_and_names_of_folders_beside_it():
+    Path("utils").mkdir()
+    Path("torch").mkdir()
+    Path("utils/sizes.py").write_text("WIDTH = 5")
+    Path("net.py").write_text("import torch, utils.sizes as s\ndef f(): return s.WIDTH, torch")
+    assert outside.find("net.py:f")() == (5, torch)
+    assert sorted(outside.read("net.py:f").files) == ["net.py", "utils/sizes.py"]
+
+
+def test_a_builder_may_take_anything_and_a_class_needs_no_default():
+    Path("my_net.py").write_text(NET + "def kw(**kwargs): return Net(**kwargs)\n")
+    wanted = create_model("my_net.py:kw", num_classes=3, width=5)
+    assert type(wanted) is type(create_model("my_net.py:Net", num_classes=3))
+    with pytest.raises(ValueError, match="my_net.py:build does not take width"):
+        create_model("my_net.py:build", num_classes=3, width=5)
+
+
 def test_dataclasses_annotations_and_the_compiler_find_the_module():
     Path("typed.py").write_text(
         "from __future__ import annotations\nfrom dataclasses import dataclass\n"
         "import torch\n\nSCALE = 3\n"
         "@dataclass\nclass Size:\n    height: int\n\n"
-        "def scaled(x):\n    return x * SCALE\n"
+        "def scaled(x):\n    return x * SCALE + sum(range(len('')))\n"
     )
     assert outside.find("typed.py:Size")(4).height == 4
     compiled = torch.compile(outside.find("typed.py:scaled"), backend="eager", fullgraph=True)
@@ -157,11 +217,15 @@ def test_dataclasses_annotations_and_the_compiler_find_the_module():
         ("bad.py:plain", "gives a Conv2d without aux_losses: a dict with an AuxLoss"),
         ("bad.py:number", "gives int, not a network: a builder takes num_classes and in_channels"),
         ("bad.py:narrow", "takes num_classes, and is given in_channels by name, too"),
-        ("bad.py:swallows", "takes options, and is given num_classes and in_channels by name"),
+        ("bad.py:swallows", "gives int, not a network"),
         ("bad.py:tensor", r"its network gives a Tensor, not SegOutput\(logits, aux\) of segkit"),
         ("bad.py:small", r"logits of shape \(1, 3, 32, 48\) .*; wanted are \(1, 3, 64, 96\)"),
         ("bad.py:fails", "fails on a grey image of 64x96 pixels.*RuntimeError: shape"),
         ("bad.py:raises", r"bad.py:raises fails: KeyError: 'key' \(line 2\d\)"),
+        ("bad.py:leaves", r"bad.py:leaves fails: SystemExit: 0 \(line 2\d\)"),
+        ("bad.py:exiting", "fails on a grey image of 64x96 pixels.*SystemExit: 0"),
+        ("bad.py:part", "bad.py:part: Python does not say what it takes; write a function"),
+        ("lost.py:build", r"cannot be executed: ModuleNotFoundError: No module named 'own.no'"),
         ("syntax.py:build", r"syntax.py is no Python: SyntaxError: .* \(line 2\)"),
         ("raises.py:build", r"raises.py cannot be executed: ZeroDivisionError: .* \(line 3\)"),
         ("exits.py:build", r"exits.py cannot be executed: SystemExit: 3"),
@@ -176,6 +240,8 @@ def test_a_name_that_is_wrong_is_answered_in_a_sentence(name, message):
     Path("exits.py").write_text("raise SystemExit(3)")
     Path("needs.py").write_text("import no_such")
     Path("folder.py").mkdir()
+    Path("lost.py").write_text("import own.no")
+    Path("own.py").touch()
     with pytest.raises(ValueError, match=message) as error:
         create_model(name, num_classes=3)
     assert "\n" not in str(error.value)

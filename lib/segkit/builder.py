@@ -84,6 +84,12 @@ def option_names(builder: Callable[..., Any]) -> list[str]:
     return shared + own
 
 
+def takes_any(builder: Callable[..., Any]) -> bool:
+    """Whether a builder takes keywords that it does not name, in ``**options`` of no type."""
+    parameters = inspect.signature(builder).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD and "Unpack" not in str(p.annotation) for p in parameters)
+
+
 def own_backbone(builder: Callable[..., Any]) -> str | None:
     """The backbone that a builder has unless another is named: "" for none.
 

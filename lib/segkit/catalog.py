@@ -48,7 +48,7 @@ import segkit.models.unet_plus_plus
 import segkit.models.upernet
 from segkit import outside
 from segkit.backbones.catalog import takes
-from segkit.builder import Kind, option_names, own_backbone
+from segkit.builder import Kind, option_names, own_backbone, takes_any
 from segkit.files import nearby_said, shown
 from segkit.outputs import SegOutput
 from segkit.weights import Source, bundled, fetch, load_weights, read_header
@@ -108,7 +108,9 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
     """
     builder = _builder(name)
     taken = option_names(builder)
-    if unknown := sorted(kwargs.keys() - taken):
+    if outside.is_outside(name):
+        kwargs = {"in_channels": 3, **kwargs}
+    if (unknown := sorted(kwargs.keys() - taken)) and not takes_any(builder):
         given = shown(", ".join(unknown))
         raise ValueError(
             f"{outside.short(name)} does not take {given:.200}; it takes {', '.join(taken)}"
@@ -164,7 +166,7 @@ def _checked(
     try:
         with torch.no_grad(), torch.random.fork_rng([]):
             output = model.eval()(images)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"{what} fails on a grey image of 64x96 pixels, as networks take any from 32 up: "
             f"{type(error).__name__}: {shown(error):.300}"
@@ -280,15 +282,16 @@ def load_model(
     if model is None and outside.is_outside(name):
         raise ValueError(
             f"{shown(path)} is of a network of somebody's own, {shown(name):.80}, and to open a "
-            f"weights file executes no code: give yours, load_model(file, model=my_net.build), or "
-            "by name, model='my_net.py:build' (segbook predict --model my_net.py:build)"
+            "weights file executes no code: give yours, --model FILE.py:NAME, as in "
+            "segbook predict --model my_net.py:build (in Python load_model(file, "
+            "model=my_net.build), or by name, model='my_net.py:build')"
         )
     if backbone is None and outside.is_outside(arguments.get("backbone")):
         raise ValueError(
             f"{shown(path)} is of a network on somebody's own backbone, "
             f"{shown(arguments['backbone']):.80}, and to open a weights file executes no code: "
-            "give yours by name, load_model(file, backbone='my_backbone.py:build') "
-            "(segbook predict --backbone my_backbone.py:build)"
+            "give yours, --backbone FILE.py:NAME (in Python load_model(file, "
+            "backbone='my_backbone.py:build'))"
         )
     if backbone is None and ":" in str(arguments.get("backbone", "")).removeprefix("timm:"):
         raise ValueError(

@@ -5,24 +5,32 @@
 
 To look such a name up executes the file, which can do whatever its user can. So names come from
 whoever types a command or writes a recipe; `segkit.load_model` takes none from a weights file.
+
+A file and what it imports from its own folder are executed from the bytes of which the sha256 is
+known, as modules of a package that no other file can name: two folders may each have a helper.py,
+imported at the top or within a method. A module of Python's is Python's, whatever lies there. Names
+that are made up while it runs (`importlib.import_module`) lead to installed modules only.
 """
 
 from __future__ import annotations
 
+import ast
+import builtins
 import contextlib
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import sysconfig
-import threading
 import traceback
 from collections.abc import Callable, Collection, Iterator
-from importlib.machinery import PathFinder
-from modulefinder import ModuleFinder
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -31,11 +39,11 @@ from segkit.files import FileError, nearby_said, open_regular, shown, what_is_th
 
 LARGEST = 2**24
 """Bytes of a file of code."""
-OURS = ("segkit", "segbook")
+NOBODYS = {"segkit", "segbook", *sys.stdlib_module_names}
+"""Modules that are none of a user's, even where a file beside his has the name."""
 
-_loaded: dict[str, ModuleType] = {}
-"""By the hash of its code: what was executed once in this process is not executed again."""
-_lock = threading.RLock()
+_codes: dict[str, Code] = {}
+"""What was executed in this process, by the name of the package that it is in."""
 
 
 class Code(NamedTuple):
@@ -88,6 +96,13 @@ def absolute(name: str, folder: str | Path = ".") -> str:
     return _whole(place, folder) + (function and f":{function}")
 
 
+def is_installed(name: str) -> bool:
+    """Whether a name is one of an installed module, which is none of a file by its path."""
+    place, _ = _split(name)
+    found = None if place.endswith(".py") else _module_file(place)
+    return found is not None and _is_installed(found)
+
+
 def short(name: Any) -> Any:
     """A name to be read: without the folder, which is of one machine; another one as it is."""
     if not is_outside(name):
@@ -138,16 +153,14 @@ def read(name: str) -> Code:
     while (root / "__init__.py").is_file():
         root = root.parent
     main = path.relative_to(root).as_posix()
-    files = {main: _content(path)}
-    try:
-        compile(files[main], str(path), "exec", dont_inherit=True)
-        if not _is_installed(path):
-            for module in _imported(path, root):
-                files.setdefault(module.relative_to(root).as_posix(), _content(module))
-    except (SyntaxError, ValueError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(path, f"is no Python: {_reason(error, path)}") from error
+    if _is_installed(path):
+        return Code(main, root, {main: _content(path)})
+    above = [file.as_posix() for file in Path(main).parents][:-1]
+    files, left = {}, [*(f"{package}/__init__.py" for package in above), main]
+    while left:
+        if (file := left.pop()) not in files:
+            files[file] = _content(root / file)
+            left += _imported(file, files[file], root)
     return Code(main, root, files)
 
 
@@ -158,14 +171,15 @@ def load(name: str) -> ModuleType:
         ValueError: there is none, or it raises; the message says where.
     """
     path, code = path_of(name), read(name)
-    key = f"{code.sha256} {code.main}"
-    with _lock:
-        if key not in _loaded:
-            try:
-                _loaded[key] = _execute(path, code)
-            except (Exception, SystemExit) as error:
-                raise FileError(path, f"cannot be executed: {_reason(error, path)}") from error
-        return _loaded[key]
+    module = _dotted(code.main)
+    if not _is_installed(path):
+        prefix = f"_outside_{sha256(f'{code.sha256} {code.main}'.encode())[:16]}"
+        _codes.setdefault(prefix, code)
+        module = f"{prefix}.{module}"
+    try:
+        return importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        raise FileError(path, f"cannot be executed: {_reason(error, path)}") from error
 
 
 def find(name: str, *, takes: Collection[str] = ()) -> Callable[..., Any]:
@@ -181,8 +195,13 @@ def find(name: str, *, takes: Collection[str] = ()) -> Callable[..., Any]:
     module, (place, function) = load(name), _split(name)
     there = [key for key, value in vars(module).items() if _is_own(value, module)]
     if callable(found := getattr(module, function or " ", None)):
-        parameters = inspect.signature(found).parameters
-        takes_all = any("Unpack" in str(each.annotation) for each in parameters.values())
+        try:
+            parameters = inspect.signature(found).parameters
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{short(name)}: Python does not say what it takes; write a function around it"
+            ) from error
+        takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
         if absent := [] if takes_all else [word for word in takes if word not in parameters]:
             raise ValueError(
                 f"{short(name)} takes {', '.join(parameters) or 'nothing'}, and is given "
@@ -209,7 +228,7 @@ def explained(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ValueError | OSError) or not is_outside(name):
             raise
         raise ValueError(f"{short(name)} fails: {_reason(error, path_of(name))}") from error
@@ -245,9 +264,14 @@ def _module_file(name: str, folder: str | Path = ".") -> Path | None:
 
 
 def _is_installed(path: Path) -> bool:
+    """Whether it is where Python looks for what is installed; a folder's name alone is nothing."""
+    looked = {os.path.realpath(place) for place in sys.path if place}
     places = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib")}
-    inside = any(path.is_relative_to(place) for place in places)
-    return inside or bool({"site-packages", "dist-packages"} & {*path.parts})
+    return any(
+        os.path.realpath(folder) in looked
+        and (folder.name in ("site-packages", "dist-packages") or str(folder) in places)
+        for folder in path.parents
+    )
 
 
 def _content(path: Path) -> bytes:
@@ -255,53 +279,88 @@ def _content(path: Path) -> bytes:
         return file.read()
 
 
-def _imported(path: Path, root: Path) -> list[Path]:
-    """The files below a folder that a file in it imports, and they in turn."""
-    importlib.invalidate_caches()
-    finder = ModuleFinder(path=[str(root)], excludes=[*OURS, *sys.stdlib_module_names])
-    if path.parent == root:
-        finder.run_script(str(path))
-    else:
-        finder.import_hook(_dotted(path.relative_to(root).as_posix()))
-    found = [Path(getattr(each, "__file__", None) or "") for each in finder.modules.values()]
-    return sorted(each for each in found if each.suffix == ".py" and each.is_relative_to(root))
+def _imported(file: str, content: bytes, root: Path) -> Iterator[str]:
+    """The files below a folder that one of them imports, at its top or anywhere in it.
 
-
-def _execute(path: Path, code: Code) -> ModuleType:
-    """Import a file; what another folder's files have in the place of its neighbours is put by.
-
-    A module of that name that was there first keeps it afterwards.
+    Raises:
+        ValueError: it is no Python.
     """
-    if _is_installed(path):
-        return importlib.import_module(_dotted(code.main))
-    dotted = {name: _dotted(name) for name in code.files}
-    alone = "/" not in code.main
-    neighbours = [name for file, name in dotted.items() if not (alone and file == code.main)]
-    before = {name: sys.modules.pop(name) for name in neighbours if name in sys.modules}
-    importlib.invalidate_caches()
-    sys.path.insert(0, str(code.root))
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    path = root / file
     try:
-        if not alone:
-            return importlib.import_module(dotted[code.main])
-        # A name of its own: random.py beside the data is not Python's.
-        name = f"{path.stem.replace('.', '_')}_{code.sha256[:12]}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # where dataclasses and torch's compiler look for it
-        try:
-            exec(compile(code.files[code.main], str(path), "exec", dont_inherit=True), vars(module))
-        except BaseException:
-            del sys.modules[name]
-            raise
-        return module
-    finally:
-        sys.dont_write_bytecode = writes
-        sys.path.remove(str(code.root))
-        if str(code.root) not in sys.path:
-            sys.path.append(str(code.root))  # for what a function of it imports later
-        sys.modules.update(before)
+        compile(content, str(path), "exec", dont_inherit=True)
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError) as error:
+        raise FileError(path, f"is no Python: {_reason(error, path)}") from error
+    for node in ast.walk(tree):
+        parts = file.split("/")
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level < len(parts):
+            above = parts[: -node.level] if node.level else []
+            base = ".".join(above + (node.module or "").split(".")).strip(".")
+            names = [f"{base}.{each.name}".strip(".") for each in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] in NOBODYS:
+                continue
+            if parts[-1] == "*":
+                parts.pop()
+                for each in sorted(root.joinpath(*parts).glob("*.py")):
+                    yield each.relative_to(root).as_posix()
+            for count in range(1, len(parts) + 1):
+                stem = "/".join(parts[:count])
+                for each in (f"{stem}/__init__.py", f"{stem}.py"):
+                    if (root / each).is_file():
+                        yield each
+                        break
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds the files of each code below a package of its own, whose name is of its sha256."""
+
+    @classmethod
+    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """The module of a file, or of a folder with some."""
+        prefix, _, name = fullname.partition(".")
+        if (code := _codes.get(prefix)) is None:
+            return None
+        stem = name.replace(".", "/")
+        for file, inside in ((f"{stem}/__init__.py", []), (f"{stem}.py", None)):
+            if file in code.files:
+                spec = ModuleSpec(fullname, cls(), origin=str(code.root / file))
+                spec.submodule_search_locations, spec.has_location = inside, True
+                return spec
+        if not name or any(file.startswith(f"{stem}/") for file in code.files):
+            return ModuleSpec(fullname, cls(), is_package=True)
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the bytes that were read, whatever the file holds now."""
+        prefix = module.__name__.partition(".")[0]
+        code, spec = _codes[prefix], module.__spec__
+        if spec and (origin := spec.origin):
+            bound = functools.partial(_import, prefix)
+            vars(module)["__builtins__"] = {**vars(builtins), "__import__": bound}
+            content = code.files[Path(origin).relative_to(code.root).as_posix()]
+            exec(compile(content, origin, "exec", dont_inherit=True), vars(module))
+
+
+sys.meta_path.insert(0, _Finder())
+
+
+def _import(
+    prefix: str, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (),
+    level: int = 0,
+) -> ModuleType:  # fmt: skip
+    """What an import statement of somebody's file calls: a file beside it comes first."""
+    top = name.partition(".")[0]
+    own = f"{prefix}.{top}"
+    if level or top in NOBODYS or _Finder.find_spec(own) is None:
+        return __import__(name, globals, locals, fromlist, level)
+    module = __import__(f"{prefix}.{name}", globals, locals, fromlist, 0)
+    return module if fromlist else sys.modules[own]
 
 
 def _dotted(file: str) -> str:
@@ -321,4 +380,5 @@ def _reason(error: BaseException, path: Path) -> str:
         lines = [error.lineno]
     where = f" (line {lines[-1]})" if lines and lines[-1] else ""
     said = str(error.msg if isinstance(error, SyntaxError) else error).partition("\n")[0]
+    said = re.sub(r"\b_outside_[0-9a-f]{16}\.", "", said)
     return f"{type(error).__name__}: {shown(said):.300}{where}"

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from segbook.recipes.file import with_paths
 from segbook.recipes.recipe import Recipe
 from segbook.text import operand, shell
 from segkit import transforms
 from segkit.data import catalog as data_catalog
 from segkit.data.statistics import class_pixels
-from segkit.weights import bundled, torchvision_weights
-
-
-def absolute(recipe: Recipe) -> Recipe:
-    """The recipe with whole paths, which mean the same files in whatever folder a run goes on.
-
-    Raises:
-        ValueError: no data set has the recipe's name for it.
-    """
-    paths = {}
-    if recipe.data_root and data_catalog.find(recipe.data).needs_root:
-        paths["data_root"] = str(Path(recipe.data_root).absolute())
-    weights = recipe.weights
-    named = torchvision_weights.is_name(weights) or "://" in weights or bundled.find(weights)
-    if weights and (Path(weights).exists() or not named):
-        paths["weights"] = str(Path(weights).absolute())
-    return with_paths(dataclasses.replace(recipe, **paths))
 
 
 def build_data(recipe: Recipe) -> dict[str, Any]:

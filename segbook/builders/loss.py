@@ -70,7 +70,7 @@ def check_loss(recipe: Recipe) -> None:
     except (ValueError, TypeError) as error:
         what = f"loss={name!r}, " * own + f"loss_options={recipe.loss_options}"
         raise ValueError(f"{what}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not own:
             raise
         raise ValueError(f"loss={name!r} fails: {type(error).__name__}: {error}") from error

@@ -55,7 +55,7 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
                 f"weights_backbone={recipe.weights_backbone!r}: there are no weights for the "
                 f"backbone of {name}; leave it empty to start from random ones"
             )
-        if unknown := options.keys() - taken:
+        if (unknown := options.keys() - taken) and known:
             raise ValueError(
                 f"model_options hold {', '.join(sorted(unknown))}, but {name} takes "
                 f"{', '.join(taken)}"
@@ -78,7 +78,12 @@ def _set(**change: Any) -> str:
 
 def model_arguments(recipe: Recipe) -> dict[str, Any]:
     """What the recipe says to its model's builder, the classes and weights aside."""
-    return {**recipe.model_options, **({"backbone": recipe.backbone} if recipe.backbone else {})}
+    rgb = {"in_channels": RGB} if outside.is_outside(recipe.model) else {}
+    return {
+        **rgb,
+        **recipe.model_options,
+        **({"backbone": recipe.backbone} if recipe.backbone else {}),
+    }
 
 
 def load_start(recipe: Recipe, model: nn.Module, classes: Sequence[str]) -> Loaded:

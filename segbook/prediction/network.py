@@ -82,9 +82,9 @@ def open_network(
     run = _run_of(str(source))
     weights = _best_of(run) if run else str(source)
     of = run or _run_around(Path(weights))
+    if of and trust:  # its data may be of its own, too
+        code.trust(of)
     if of and not (model or backbone):
-        if trust:
-            code.trust(of)
         recipe: Any = of.read().get("recipe") or {}
         own = code.own(of, {key: recipe.get(key) for key in ("model", "backbone")})
         model, backbone = (own[k] if outside.is_outside(own[k]) else None for k in own)

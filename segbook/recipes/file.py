@@ -10,12 +10,14 @@ from typing import Any
 from segbook.recipes.recipe import Recipe
 from segbook.schema import OUTSIDE
 from segkit import outside
+from segkit.data import catalog as data_catalog
+from segkit.weights import bundled, torchvision_weights
 
 
 def recipe_of(name: str) -> Recipe:
     """The recipe that a file holds; the file is executed.
 
-    Its networks, losses, backbones and data of your own are named from the file's folder on.
+    Its code of your own, ``data_root`` and ``weights`` are named from the file's folder on.
 
     Args:
         name: ``my_recipe.py`` with one function that takes nothing and gives a recipe, or with
@@ -44,17 +46,30 @@ def recipe_of(name: str) -> Recipe:
             f"{path.name}: {wanted}() gives a {type(recipe).__name__}, and not a "
             "segbook.recipes.Recipe"
         )
-    return with_paths(recipe, path.parent)
+    return absolute(recipe, path.parent)
 
 
-def with_paths(recipe: Recipe, folder: str | Path = ".") -> Recipe:
-    """The recipe with the whole paths of its own code, which count from a folder on."""
-    given = {field: getattr(recipe, field) for field in OUTSIDE}
+def absolute(recipe: Recipe, folder: str | Path = ".") -> Recipe:
+    """The recipe with whole paths, which mean the same files in whatever folder a run goes on.
+
+    Args:
+        recipe: whose data, weights and code of one's own have paths; a name stays a name.
+        folder: from which they count.
+
+    Raises:
+        ValueError: no data set has the recipe's name for it.
+    """
     whole = {
         field: outside.absolute(name, folder)
-        for field, name in given.items()
-        if outside.is_outside(name)
+        for field in OUTSIDE
+        if outside.is_outside(name := getattr(recipe, field))
     }
+    if recipe.data_root and data_catalog.find(recipe.data).needs_root:
+        whole["data_root"] = str(Path(folder, recipe.data_root).absolute())
+    weights = recipe.weights
+    named = torchvision_weights.is_name(weights) or "://" in weights or bundled.find(weights)
+    if weights and (Path(folder, weights).exists() or not named):
+        whole["weights"] = str(Path(folder, weights).absolute())
     return dataclasses.replace(recipe, **whole)
 
 

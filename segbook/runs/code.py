@@ -141,7 +141,7 @@ def check_trust(folder: RunFolder, names: Mapping[str, str]) -> None:
             raise ValueError(
                 f"run {one_line(folder.name)} would execute {one_line(outside.short(name))}, with "
                 "which you have not trained on this machine, and which can do whatever you can: "
-                f"read {one_line(folder.argument)}/{FOLDER}, then say --trust once (in Python "
+                f"read {one_line(folder.path / FOLDER)}, then say --trust once (in Python "
                 "segbook.runs.code.trust(folder))"
             )
 
@@ -168,14 +168,44 @@ def _copies(folder: RunFolder, names: Mapping[str, str]) -> dict[str, str]:
     record, copies = folder.read().get("code") or {}, {}
     for field, name in names.items():
         entry = record[field]
-        path = _place(folder, entry["sha256"]) / entry["main"]
-        if outside.read(str(path)).sha256 != entry["sha256"]:
+        if outside.is_installed(name):
+            with contextlib.suppress(ValueError):
+                if outside.read(name).sha256 == entry["sha256"]:
+                    copies[field] = name
+                    continue
+        place = _place(folder, entry["sha256"])
+        _check_tree(folder, place, entry)
+        path = place / entry["main"]
+        code = outside.read(str(path))
+        if (code.sha256, code.main) != (entry["sha256"], entry["main"]):
             raise ValueError(
                 f"{one_line(path)} is not the code with which run {one_line(folder.name)} was "
                 "trained: its sha256 is another than run.json has; put it back"
             )
         copies[field] = f"{path}:{name.rpartition(':')[2]}"
     return copies
+
+
+def _check_tree(folder: RunFolder, place: Path, entry: Mapping[str, Any]) -> None:
+    """Refuse a copy that holds anything but the files that run.json names.
+
+    Raises:
+        ValueError: it does, or has not all of them.
+    """
+    for each in (folder.path / FOLDER, place):
+        files.check(each, form=S_IFDIR)
+    there = set()
+    for inside, folders, names in os.walk(place):
+        for name in folders:
+            files.check(Path(inside, name), form=S_IFDIR)
+        for name in names:
+            files.check(Path(inside, name))
+            there.add(Path(inside, name).relative_to(place).as_posix())
+    if wrong := sorted(there ^ entry["files"].keys() | {entry["main"]} - entry["files"].keys()):
+        raise ValueError(
+            f"{one_line(place)} is not what run.json of run {one_line(folder.name)} names: "
+            f"{one_line(', '.join(wrong)):.200} is there too, or missing; put the copy back"
+        )
 
 
 def _place(folder: RunFolder, digest: str) -> Path:
@@ -201,8 +231,11 @@ def _ledger() -> Path:
 
 
 def _is_trusted(mark: str) -> bool:
-    with contextlib.suppress(OSError):
-        _trusted.update(_ledger().read_text(encoding="utf-8").split())
+    with (
+        contextlib.suppress(OSError, ValueError),  # it is no regular file
+        open(_ledger(), encoding="utf-8", errors="replace", opener=files.regular) as file,
+    ):
+        _trusted.update(file.read(files.LARGEST).split())
     return mark in _trusted
 
 
@@ -210,7 +243,8 @@ def _remember(marks: Any) -> None:
     new = [mark for mark in marks if not _is_trusted(mark)]
     _trusted.update(new)
     if new:
-        with contextlib.suppress(OSError):  # then --trust is needed once more
+        with contextlib.suppress(OSError, ValueError):  # then --trust is needed once more
             _ledger().parent.mkdir(parents=True, exist_ok=True)
-            with open(_ledger(), "a", encoding="utf-8") as file:
-                file.writelines(f"{mark}\n" for mark in new)
+            with open(_ledger(), "a", encoding="utf-8", opener=files.regular) as file:
+                file.writelines(f"\n{mark}" for mark in new)  # behind a line that was cut off
+                file.write("\n")

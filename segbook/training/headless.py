@@ -9,8 +9,8 @@ from typing import Any
 
 from segbook import recipes
 from segbook.builders.check import check
-from segbook.builders.data import absolute
 from segbook.preflight.gate import has_begun
+from segbook.recipes.file import absolute
 from segbook.runs import code
 from segbook.runs.attempt import attempt
 from segbook.runs.folder import FAILED, RunFolder

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from segbook.builders.data import absolute
+from segbook.recipes.file import absolute
 from segbook.recipes.recipe import Recipe, override
 from segbook.runs import lock
 from segbook.runs.folder import RunBusyError, RunFolder

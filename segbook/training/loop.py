@@ -23,10 +23,10 @@ import torch
 from torch import nn
 
 from segbook.builders.batches import train_batches
-from segbook.builders.data import absolute
 from segbook.builders.loss import build_loss
 from segbook.builders.optimizer import build_schedule
 from segbook.preflight.gate import preflight
+from segbook.recipes.file import absolute
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import FINISHED, RUNNING, RunFolder
 from segbook.training.evaluation import evaluate_best, is_due, is_missing, summarise, validate

@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segbook.builders.check import check
-from segbook.builders.data import absolute
+from segbook.recipes.file import absolute
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.runs.process_family import Guard

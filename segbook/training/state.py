@@ -15,10 +15,11 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from segbook.builders.check import check_settings
-from segbook.builders.data import absolute, build_data, count_classes, watched_indices
+from segbook.builders.data import build_data, count_classes, watched_indices
 from segbook.builders.model import build_model, load_start, model_arguments
 from segbook.builders.optimizer import build_optimizer, build_settings
 from segbook.preflight.gate import has_begun
+from segbook.recipes.file import absolute
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.training.identity import FREE, differences, folder_of, format_differences

@@ -64,6 +64,21 @@ def test_files_in_it_count_from_its_own_folder(here, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("weights", "whole"),
+    [
+        ("start.safetensors", "{}/lab/start.safetensors"),
+        ("pp_liteseg_t_camvid", "pp_liteseg_t_camvid"),
+        ("FCN_ResNet50_Weights.DEFAULT", "FCN_ResNet50_Weights.DEFAULT"),
+    ],
+)
+def test_data_and_weights_count_from_its_own_folder_too(here, weights, whole):
+    files = f', "data": "folder", "data_root": "pictures", "weights": "{weights}"}})\n'
+    recipe = recipes.get(write(ONE + files, "lab/my_recipe.py"))
+    assert recipe.data_root == f"{here}/lab/pictures"
+    assert recipe.weights == whole.format(here)
+
+
+@pytest.mark.parametrize(
     ("body", "name", "message"),
     [
         ("", "my_recipe.py", "holds not one recipe, .*: it has none"),

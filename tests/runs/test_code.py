@@ -87,8 +87,11 @@ def test_a_file_that_is_gone_is_taken_from_the_run(folder, fields, net):
 def test_a_stranger_has_to_say_that_he_trusts_it(folder, fields, monkeypatch, tmp_path, use):
     stranger(monkeypatch, tmp_path)
     monkeypatch.setattr(outside, "path_of", lambda name: pytest.fail("looked at"))
-    with pytest.raises(ValueError, match="would execute my_net.py:build, .*, then say --trust"):
+    with pytest.raises(
+        ValueError, match="would execute my_net.py:build, .*, then say --trust"
+    ) as e:
         use(folder, fields)
+    assert f"read {folder.path}/code, then" in str(e.value)
     monkeypatch.undo()
     stranger(monkeypatch, tmp_path)
     code.trust(folder)
@@ -120,6 +123,65 @@ def test_a_copy_that_was_changed_is_refused(folder, fields):
     copy.with_name("parts.py").write_text("VALUE = 3\n")
     with pytest.raises(ValueError, match="is not the code with which run x-.* was trained"):
         code.own(folder, fields)
+
+
+def test_a_copy_with_more_or_less_in_it_is_refused(folder, fields):
+    copy = Path(code.own(folder, fields)["model"].removesuffix(":build"))
+    for extra in ("__pycache__/parts.cpython-311.pyc", "wave.py"):
+        path = copy.parent / extra
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        with pytest.raises(ValueError, match=f"is not what run.json of .*{path.name} is there too"):
+            code.own(folder, fields)
+        path.unlink()
+    parts = copy.with_name("parts.py")
+    parts.rename(folder.path / "parts.py")
+    with pytest.raises(ValueError, match="parts.py is there too, or missing"):
+        code.own(folder, fields)
+    parts.symlink_to(folder.path / "parts.py")
+    with pytest.raises(ValueError, match="is a symbolic link"):
+        code.own(folder, fields)
+
+
+@pytest.mark.parametrize("main", ["site-packages/evil.py", "../x.py", "parts.py"])
+def test_a_record_that_names_another_file_is_refused(folder, fields, main):
+    described = json.loads((folder.path / "run.json").read_text())
+    described["code"]["model"]["main"] = main
+    (folder.path / "run.json").write_text(json.dumps(described))
+    with pytest.raises(ValueError, match="is there too, or missing|is not the code with which"):
+        code.own(folder, fields)
+
+
+def test_an_installed_package_is_executed_where_it_is_the_same(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "seglib"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "core.py").write_text("def made(): return 7\n")
+    (package / "net.py").write_text("from .core import made\ndef build(): return made()\n")
+    monkeypatch.syspath_prepend(str(package.parent))
+    fields = {"name": "x", "model": "seglib.net:build"}
+    folder = RunFolder.create("x", kind="train", recipe=fields)
+    code.keep(folder, code.named(fields))
+    assert outside.find(code.own(folder, fields)["model"])() == 7
+    (package / "net.py").write_text("def build(): return 8\n")
+    with pytest.raises(ValueError, match="is not the code with which run"):
+        code.own(folder, fields)
+
+
+@pytest.mark.parametrize("damage", ["byte", "fifo", "cut"])
+def test_a_damaged_ledger_forgets_at_most_its_damage(folder, fields, monkeypatch, damage):
+    ledger = code._ledger()
+    if damage == "fifo":
+        ledger.unlink()
+        os.mkfifo(ledger)
+    else:
+        content = ledger.read_bytes()
+        ledger.write_bytes(b"\xff\n" + content if damage == "byte" else content + b"abc")
+    code._remember([word := "f" * 64])
+    monkeypatch.setattr(code, "_trusted", set())
+    assert code._is_trusted(word) is (damage != "fifo")
+    if damage == "byte":
+        assert code.own(folder, fields)
 
 
 def test_nothing_is_copied_through_a_link(fields, tmp_path):

@@ -139,14 +139,15 @@ def test_a_life_of_a_run_with_code_of_its_own(tmp_path, monkeypatch):
         said = segbook(*words, exit_code=2)
         assert "would execute my_net.py:build" in said
     assert str(lab).encode() not in best.read_bytes()
-    segbook("predict", best, "one.png", "--out", "second", "--trust")
     Path(elsewhere / "w.safetensors").write_bytes(best.read_bytes())
     said = segbook("predict", "w.safetensors", "one.png", "--out", "x", exit_code=2)
-    assert "executes no code" in said
+    assert "executes no code: give yours, --model FILE.py:NAME" in " ".join(said.split())
     (lab / "my_net.py").write_text(NET)
     (lab / "blocks.py").write_text(BLOCKS)
     given = ("--model", "../lab/my_net.py:build")
+    segbook("predict", best, "one.png", "--out", "fourth", "--trust", *given)
+    segbook("predict", best, "one.png", "--out", "second")  # trusted from here on
     segbook("predict", "w.safetensors", "one.png", "--out", "third", *given)
     labels = {(elsewhere / out / "labels/one.png").read_bytes() for out in
-              ("first", "new", "second", "third")}  # fmt: skip
+              ("first", "new", "second", "third", "fourth")}  # fmt: skip
     assert len(labels) == 1

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import segkit
-from segbook.builders.data import absolute
 from segbook.recipes import get, override
+from segbook.recipes.file import absolute
 from segkit import data, engine, transforms
 from segkit.data.camvid import CLASSES
 from segkit.metrics import ConfusionMatrix

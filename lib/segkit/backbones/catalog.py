@@ -23,7 +23,7 @@ from segkit.backbones import (
     xception,
 )
 from segkit.backbones.timm_backbone import timm_backbone
-from segkit.builder import BackboneWeights, option_names
+from segkit.builder import BackboneWeights, option_names, takes_any
 from segkit.outputs import Stages
 
 _BUILDERS = (
@@ -79,6 +79,8 @@ def create_backbone(
             )
         options["weights"] = weights
     for option in options.keys() - takes(name):
+        if takes_any(_builder(name)):
+            break
         others = _takers(option)
         raise ValueError(
             f"the backbone {name} takes no {option}, asked for {option}={options[option]!r:.80}; "
