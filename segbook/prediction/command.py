@@ -51,7 +51,7 @@ EXPORTED = """\b
 The file takes uint8 RGB (batch, 3, height, width) of any size, normalises it itself and gives
 logits, float32 (batch, classes, height, width). What it was trained on, its classes and scores
 are in its header:
-  pt2    extra_files={"segkit.json": ""} of torch.export.load; where it has "check_guards": false,
+  pt2    extra_files={"header.json": ""} of torch.export.load; where it has "check_guards": false,
          the program is opened by .module(check_guards=False)
   onnx   metadata_props "segkit"
 ONNX takes packages of its own: pip install 'segbook[onnx]'.

@@ -81,7 +81,7 @@ def open_data(
         ignore: ids that mark void in the masks of a folder, beside 255 and the run's own.
 
     Returns:
-        A `segkit.data.PairDataset`.
+        A `segkit.data.pairs.PairDataset`.
 
     Raises:
         ValueError: weights without data, no such data or split, or other classes than the

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from segkit import outside
 from segkit.backbones import (
     hrnet,
     mit,
@@ -25,6 +24,8 @@ from segkit.backbones import (
 from segkit.backbones.timm_backbone import timm_backbone
 from segkit.builder import BackboneWeights, option_names, takes_any
 from segkit.outputs import Stages
+from segkit.outside import explained, is_outside, short
+from segkit.outside import find as find_outside
 
 _BUILDERS = (
     *hrnet.builders,
@@ -89,13 +90,13 @@ def create_backbone(
         )
     if name.startswith("timm:"):
         return timm_backbone(name.removeprefix("timm:"), **options)
-    with outside.explained(name):
+    with explained(name):
         backbone = _builder(name)(**options)
-    if outside.is_outside(name):
+    if is_outside(name):
         said = (getattr(backbone, word, None) for word in ("channels", "strides"))
         if not isinstance(backbone, nn.Module) or not all(isinstance(s, Stages) for s in said):
             raise ValueError(
-                f"{outside.short(name)} gives a {type(backbone).__name__} that is no backbone: it "
+                f"{short(name)} gives a {type(backbone).__name__} that is no backbone: it "
                 "takes in_channels and gives an nn.Module images -> Stages(c2, c3, c4, c5), with "
                 "the attributes channels and strides, each a segkit.outputs.Stages"
             )
@@ -119,8 +120,8 @@ def _takers(option: str) -> str:
 def _builder(name: str) -> Callable[..., nn.Module]:
     if str(name).startswith("timm:"):
         return timm_backbone
-    if outside.is_outside(name):
-        return outside.find(name, takes=["in_channels"])
+    if is_outside(name):
+        return find_outside(name, takes=["in_channels"])
     if name not in BACKBONES:
         closest = difflib.get_close_matches(str(name)[:100], BACKBONES, n=3, cutoff=0.0)
         raise ValueError(

@@ -6,7 +6,7 @@
 Both forms take images of any number and size and say in a JSON header, under "segkit", what is
 needed to use them:
 
-    pt2     torch.export.load(file, extra_files={"segkit.json": ""}).module()(images), segkit or
+    pt2     torch.export.load(file, extra_files={"header.json": ""}).module()(images), segkit or
             not; .module(check_guards=False) where the header has "check_guards": false
     onnx    onnxruntime.InferenceSession(file).run(None, {"images": images})
 """
@@ -41,7 +41,7 @@ LARGEST_ONNX = 2**31 - 1
 TRACED = (96, 160)
 COMPARED = ((2, (64, 96)), (1, (97, 65)), (2, (130, 171)))
 """Batch and size of the images by which a file is compared: none is that of the trace."""
-HEADER = "segkit.json"
+HEADER = "header.json"
 
 
 class Agreement(NamedTuple):
