@@ -279,6 +279,13 @@ def test_a_state_dict_gives_the_same_logits(variant, model):
     torch.testing.assert_close(twin(images).logits, model(images).logits, atol=0, rtol=0)
 
 
+ONE_SIZE = {
+    "no_new_net": "cannot be exported for images of every size",  # fixes the depth
+    "pan_resnet50": "does another thing for images of sides above",
+}
+"""Networks of which a program serves images of one size, and the refusal of more."""
+
+
 @pytest.mark.full
 def test_export_gives_the_same_logits_at_every_size(variant, model):
     """At three sizes with one trace; ONNX, which takes minutes, is in docs/export.md."""
@@ -295,13 +302,6 @@ def test_export_gives_the_same_logits_at_every_size(variant, model):
     assert len(agreement.shapes) == 3
     assert agreement.difference <= 1e-5 * agreement.largest
     assert agreement.labels == 0
-
-
-ONE_SIZE = {
-    "no_new_net": "cannot be exported for images of every size",  # fixes the depth
-    "pan_resnet50": "does another thing for images of sides above",
-}
-"""Networks of which a program serves images of one size, and the refusal of more."""
 
 
 @pytest.mark.full

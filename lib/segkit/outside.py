@@ -175,6 +175,8 @@ def load(name: str) -> ModuleType:
     if not _is_installed(path):
         prefix = f"_outside_{sha256(f'{code.sha256} {code.main}'.encode())[:16]}"
         _codes.setdefault(prefix, code)
+        if _FINDER not in sys.meta_path:
+            sys.meta_path.insert(0, _FINDER)
         module = f"{prefix}.{module}"
     try:
         return importlib.import_module(module)
@@ -347,7 +349,7 @@ class _Finder(MetaPathFinder, Loader):
             exec(compile(content, origin, "exec", dont_inherit=True), vars(module))
 
 
-sys.meta_path.insert(0, _Finder())
+_FINDER = _Finder()
 
 
 def _import(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +59,13 @@ ONNX takes packages of its own: pip install 'segbook[onnx]'.
 """
 
 
-WINDOWS = [
+def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """One decorator of several; what they give comes as ``**given``."""
+    return lambda command: functools.reduce(lambda made, one: one(made), options[::-1], command)
+
+
+# How an image is predicted: by windows, at several sizes, mirrored.
+windows_options = _options(
     click.option(
         "--window", type=Size(), help="Predict by windows of so many pixels: 512 or 512,768."
     ),
@@ -86,28 +93,13 @@ WINDOWS = [
         help="Predict at this size; repeated, the mean of several.",
     ),
     click.option("--flip", is_flag=True, help="Average with the mirrored image."),
-]
-
-
-def windows_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How an image is predicted: by windows, at several sizes, mirrored; as ``**given``."""
-    for option in reversed(WINDOWS):
-        command = option(command)
-    return command
-
-
-CODE = [
+)
+# What opens a network of one's own.
+code_options = _options(
     click.option("--model", metavar="FILE.py:NAME", help="The builder, of your own WEIGHTS."),
     click.option("--backbone", metavar="FILE.py:NAME", help="The same of a backbone."),
     trust_option,
-]
-
-
-def code_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What opens a network of one's own; as ``**given``."""
-    for option in reversed(CODE):
-        command = option(command)
-    return command
+)
 
 
 def code_of(given: dict[str, Any]) -> dict[str, Any]:

@@ -76,8 +76,7 @@ def open_network(
 
     Raises:
         ValueError: neither a run nor weights; a run that has not been validated yet, or whose code
-            is not trusted; or as
-            `segkit.load_model`.
+            is not trusted; or as `segkit.load_model`.
     """
     run = _run_of(str(source))
     weights = _best_of(run) if run else str(source)

@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable
 from types import FunctionType
 
-from segbook.recipes.recipe import Phase, Recipe, override
+from segbook.recipes.recipe import Phase, Recipe, is_file, override
 
 _PAPERS = [
     importlib.import_module(f"{__name__}.{file.name}")
@@ -27,11 +27,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     and not name.startswith("_")
 }
 """Every public function of a paper's file, by name: a new file needs to be listed nowhere."""
-
-
-def is_file(name: str) -> bool:
-    """Whether a recipe's name is that of a file of the user's own."""
-    return ".py" in name or ":" in name
 
 
 def names() -> list[str]:

@@ -234,7 +234,7 @@ class Recipe:
                 object.__setattr__(self, name, schema.convert(value, kind))
             except ValueError as error:
                 raise ValueError(f"{name} {error}") from None
-        if self.loss not in (known := typing.get_args(LossName)) and not _has_file(self.loss):
+        if self.loss not in (known := typing.get_args(LossName)) and not is_file(self.loss):
             close = difflib.get_close_matches(self.loss, known, n=1)
             raise ValueError(
                 f"loss takes one of {', '.join(known)}, or your own, my_loss.py:my_loss; got "
@@ -271,8 +271,9 @@ class Recipe:
         return override(None, fields)
 
 
-def _has_file(name: str) -> bool:
-    return ":" in name or name.endswith(".py")  # as segkit.outside has it, which imports torch
+def is_file(name: str) -> bool:
+    """Whether a name is that of a file of the user's own, as `segkit.outside`, without torch."""
+    return ":" in name or name.endswith(".py")
 
 
 def _tuples_for_lists(value: Any) -> Any:

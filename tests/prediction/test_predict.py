@@ -224,6 +224,18 @@ def test_what_it_wrote_is_no_input(segbook, weights, photos):
     assert done.output.endswith(f"4 predicted, 0 left out: {photos / 'fourth'}\n")
 
 
+def stop_at(monkeypatch, file):
+    """Let Ctrl-C come when so many files have been begun."""
+    whole, begun = predicting._write, iter(range(1, file + 1))
+
+    def write(*given):
+        if next(begun) == file:
+            raise KeyboardInterrupt
+        whole(*given)
+
+    monkeypatch.setattr(predicting, "_write", write)
+
+
 @pytest.mark.parametrize("masks", [False, True])
 def test_the_same_command_goes_on(segbook, weights, photos, tmp_path, monkeypatch, masks):
     out, truth = tmp_path / "out", tmp_path / "masks"
@@ -231,16 +243,8 @@ def test_the_same_command_goes_on(segbook, weights, photos, tmp_path, monkeypatc
     for name, size in {"img10": (48, 40), "img2": (50, 33)}.items():
         Image.new("L", size, 1).save(truth / f"{name}.png")
     words = [weights, photos, "--out", out, *(["--masks", truth] if masks else [])]
-    whole, count = predicting._write, 0
-
-    def stopped(*given):
-        nonlocal count
-        count += 1
-        if count == 6:  # the second of the second image's three
-            raise KeyboardInterrupt
-        whole(*given)
-
-    monkeypatch.setattr(predicting, "_write", stopped)
+    whole = predicting._write
+    stop_at(monkeypatch, 6)  # of the second image's three the third
     assert segbook(*words).exit_code == 3
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     assert len(before) == 5
@@ -313,16 +317,8 @@ def test_a_stopped_overwrite_leaves_no_mix(segbook, weights, photos, tmp_path, m
     model = segkit.create_model("unet", num_classes=3, channels=(4, 8))
     segkit.save_weights(model, second, header=HEADER)
     assert segbook(weights, photos, "--out", out).exit_code == 0
-    whole, count = predicting._write, 0
-
-    def stopped(*given):
-        nonlocal count
-        count += 1
-        if count == 5:  # the second of the second image's three
-            raise KeyboardInterrupt
-        whole(*given)
-
-    monkeypatch.setattr(predicting, "_write", stopped)
+    whole = predicting._write
+    stop_at(monkeypatch, 5)  # of the second image's three the second
     assert segbook(second, photos, "--out", out, "--overwrite").exit_code == 3
     monkeypatch.setattr(predicting, "_write", whole)
     with open(out / "prediction.jsonl", "a") as file:

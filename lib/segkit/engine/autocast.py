@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-_CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 _TRANSPOSED = {F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
+_KERNELS = {F.conv1d, F.conv2d, F.conv3d, *_TRANSPOSED}
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager:
@@ -47,7 +47,7 @@ class _LongKernelsInFloat32(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
-        if function not in _CONVOLUTIONS | _TRANSPOSED:
+        if function not in _KERNELS:  # every function of torch comes by here
             return result
         image, weight = args[:2]
         # A transposed convolution is the backward pass of one over its own output.

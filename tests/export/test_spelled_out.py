@@ -4,7 +4,7 @@ from torch import nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from segkit.export.pooling import adaptive_avg_pool2d, spell_out
+from segkit.export.spelled_out import adaptive_avg_pool2d, spell_out
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 3), (2, 2), (3, 3), (6, 6), (4, 5), (7, 9)])
