@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -311,6 +312,23 @@ def override(recipe: Recipe | None, changes: Mapping[str, Any]) -> Recipe:
         return dataclasses.replace(recipe, **values) if recipe else Recipe(**values)
     except TypeError as error:  # a missing field
         raise ValueError(f"not a whole recipe: {error}") from None
+
+
+def in_proportion(recipe: Recipe, steps: int) -> dict[str, int]:
+    """The fields that are counted in steps, for another number of steps in the same proportions.
+
+    Phases and schedule are shares of the steps already. Checkpoints are for what a kill may cost:
+    they stay.
+
+    Args:
+        recipe: whose proportions.
+        steps: 1 or more; it may be more than the recipe's own.
+    """
+    share = steps / recipe.steps
+    return {
+        "warmup": min(math.ceil(recipe.warmup * share), steps - 1),
+        "evaluate_every": max(int(recipe.evaluate_every > 0), round(recipe.evaluate_every * share)),
+    }
 
 
 def variant(base: Recipe, model: str, **changes: Any) -> Recipe:
