@@ -75,8 +75,9 @@ class Recipe:
     ] = ""
     weights_backbone: Annotated[
         str,
-        "torchvision's weights of the backbone to start from, by name, such as 'IMAGENET1K_V1', "
-        "downloaded on first use; empty starts from random ones",
+        "weights of the backbone to start from: torchvision's by name, such as 'IMAGENET1K_V1', or "
+        "timm's by tag, such as 'a1_in1k', downloaded on first use; or a file of them, of any "
+        "backbone, 'my_encoder.safetensors'. Empty starts from random ones",
     ] = ""
     data: Annotated[
         str,

@@ -1,4 +1,4 @@
-"""A loop of the user's own is a run; and a training of a notebook's goes on without the notebook."""
+"""A loop of one's own is a run; and a training of a notebook goes on without the notebook."""
 
 import contextlib
 
