@@ -141,8 +141,9 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
                 f"downloaded by timm ({shown(str(error).partition(chr(10))[0]):.200}): go online "
                 "once, or give a file of them, weights_backbone=encoder.safetensors"
             ) from error
-        missing = isinstance(error, FileNotFoundError) and weights is not None
-        if not missing or error.filename != os.fspath(weights):
+        if weights is None or not isinstance(error, FileNotFoundError):
+            raise
+        if error.filename != os.fspath(weights):
             raise
         raise FileNotFoundError(
             f"weights={os.fspath(weights)!r}: there is no such file{nearby_said(weights)}; give a "
