@@ -135,20 +135,20 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
             model = builder(**kwargs)
         return _checked(model, name, **kwargs) if outside.is_outside(name) else model
     except OSError as error:
+        absent = isinstance(error, FileNotFoundError) and weights is not None
+        if absent and error.filename == os.fspath(weights or ""):
+            raise FileNotFoundError(
+                f"weights={os.fspath(weights or '')!r}: there is no such file"
+                f"{nearby_said(weights or '')}; give a .safetensors file, such as a run's "
+                "checkpoints/best.safetensors"
+            ) from None
         if weights_backbone and str(kwargs.get("backbone")).startswith("timm:"):
             raise ConnectionError(
                 f"weights_backbone={weights_backbone!r} of {kwargs['backbone']} could not be "
                 f"downloaded by timm ({shown(str(error).partition(chr(10))[0]):.200}): go online "
                 "once, or give a file of them, weights_backbone=encoder.safetensors"
             ) from error
-        if weights is None or not isinstance(error, FileNotFoundError):
-            raise
-        if error.filename != os.fspath(weights):
-            raise
-        raise FileNotFoundError(
-            f"weights={os.fspath(weights)!r}: there is no such file{nearby_said(weights)}; give a "
-            ".safetensors file, such as a run's checkpoints/best.safetensors"
-        ) from None
+        raise
     except ValueError as error:
         # A backbone on its own calls them weights.
         if weights_backbone is None or "has no weights" not in str(error):
