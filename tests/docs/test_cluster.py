@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from segbook import cli
 from segbook.runs.folder import named
 from segkit import engine
 
@@ -137,7 +139,7 @@ def test_two_agents_of_torchrun_train_one_run_with_the_losses_of_one_process(pla
     assert (only("machines").path / "log.txt").read_text().count("step 4/4") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_job_is_stopped_requeues_itself_and_ends_with_the_bits_of_an_undisturbed_one(place):
     tiny = f"{TINY} --set steps=150 --set save_every=1000"
     job = {"TINY": tiny, "SLURM_NTASKS": "2", "SLURM_JOB_ID": "71"}
@@ -187,6 +189,30 @@ def test_each_command_of_the_page_works(place):
 def test_what_the_page_trains_is_a_recipe_that_is_there(place):
     code, text = ended(start(f"{COMMANDS[0]}\nsegbook train $TINY --name whole"))
     assert code == 0, text
+
+
+def test_a_name_goes_on_by_itself_and_another_training_does_not_take_it(place):
+    def segbook(*words):
+        done = CliRunner().invoke(cli.main, ["train", *TINY.split(), *words])
+        return done.exit_code, done.output
+
+    code, text = segbook("--set", "steps=2", "--resume")
+    assert (code, "--name" in text) == (2, True)
+    code, text = segbook("--set", "steps=2", "--name", "one", "--resume")
+    assert code == 0, text
+    code, text = segbook("--set", "steps=2", "--name", "one", "--resume")
+    assert (code, "is finished" in text) == (0, True), text
+    code, text = segbook("--set", "steps=3", "--name", "one", "--resume")
+    assert (code, "resumed at step 2 of 3" in text) == (0, True), text
+    code, text = segbook("--set", "steps=3", "--name", "one", "--resume", "--set", "seed=5")
+    assert (code, "seed 0 (now 5)" in text) == (2, True), text
+    assert only("one").read()["attempts"] == 2
+    only("one").path.with_name("one-20260101-000000").mkdir()
+    (only("one").path.with_name("one-20260101-000000") / "run.json").write_text(
+        '{"kind": "train", "status": "stopped"}'
+    )
+    code, text = segbook("--set", "steps=3", "--name", "one", "--resume")
+    assert (code, "there are several: one-20260101-000000" in text) == (2, True), text
 
 
 @pytest.mark.slow
