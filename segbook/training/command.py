@@ -8,7 +8,6 @@ import click
 
 from segbook.recipes import Recipe
 from segbook.recipes.command import changed, changes_option, read_changes
-from segbook.recipes.file import absolute
 from segbook.runs.command import (
     EPILOG,
     echo_start,
@@ -62,6 +61,7 @@ def train(
             f"{found.by} has started {found.world_size} processes, which train together: leave out "
             "--nproc"
         )
+    from segbook.recipes.file import absolute
     from segbook.training import headless
     from segbook.training.state import build
 

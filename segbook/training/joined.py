@@ -47,23 +47,23 @@ def join(
         OSError: the disk is full.
     """
     launcher.export(launch)
-    folder, found = None, None
+    folder, found, failure = None, None, None
     # Before the others are there: what one process computes inside of their group waits for them.
     if launch.rank == 0:
         try:
             if made := make(launch.world_size):
                 folder, recipe = made
                 found = str(folder.path), recipe.to_dict()
-        except (OSError, RunBusyError) as error:
-            found = error
-        except ValueError as error:  # as plain as all can unpickle
-            found = ValueError(str(error))
+        except Exception as error:  # for the others as plain as all can unpickle
+            plain = isinstance(error, OSError | RunBusyError)
+            failure = error
+            found = error if plain else ValueError(str(error) or type(error).__name__)
     try:
         with distributed.process_group():
             answers = distributed.all_gather((list(words), found))
             found = answers[0][1]
             if isinstance(found, Exception):
-                raise found
+                raise failure or found
             _refuse_other_words(launch, [asked for asked, _ in answers])
             if found is None:
                 sys.exit(0)
@@ -73,7 +73,7 @@ def join(
             if described["status"] != FINISHED:  # the group's end could wait for who is gone
                 _end(mine, described)
         _end(mine, described)
-    except Exception as error:  # of a training the outcome says it
+    except (ValueError, distributed.PeerLostError) as error:  # of a training the outcome says it
         if folder:
             folder.update(status=FAILED, error=format_error(error))
         raise

@@ -27,7 +27,7 @@ WAIT = timedelta(minutes=10)
 """How long the first process waits for the others to come, and they for it."""
 _FAULT, _END = "fault", "end"
 """What a process leaves for the others: why it ended; that the first one has said its last."""
-_store: dist.Store | None = None
+_store: Any = None
 
 
 class PeerLostError(ConnectionError):
@@ -68,6 +68,9 @@ def process_group(store: str | Path | None = None) -> Iterator[None]:
     if count < 2 or "RANK" not in os.environ:
         yield
         return
+    from torch.distributed.distributed_c10d import PrefixStore  # not every torch has it
+    from torch.distributed.rendezvous import rendezvous
+
     backend = "gloo"
     if torch.cuda.is_available():
         local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
@@ -77,7 +80,7 @@ def process_group(store: str | Path | None = None) -> Iterator[None]:
         backend = "cpu:gloo,cuda:nccl"
     url = f"file://{Path(store).resolve()}" if store else "env://"
     try:
-        _store, _, _ = next(iter(dist.rendezvous(url, number, count, timeout=WAIT)))
+        _store, _, _ = next(iter(rendezvous(url, number, count, timeout=WAIT)))
     except dist.DistError as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise ValueError(
@@ -87,7 +90,7 @@ def process_group(store: str | Path | None = None) -> Iterator[None]:
             "for all of them"
         ) from error
     dist.init_process_group(
-        backend, store=dist.PrefixStore("group", _store), rank=number, world_size=count
+        backend, store=PrefixStore("group", _store), rank=number, world_size=count
     )
     with explain_lost_peer():
         if torch.cuda.is_available():
