@@ -42,7 +42,7 @@ def changed(recipe: str, changes: Sequence[str]) -> Recipe:
     return override(get(recipe), all_changes(recipe, changes))
 
 
-def all_changes(name: str, changes: Sequence[str]) -> dict[str, str]:
+def all_changes(name: str, changes: Sequence[str], *, quiet: bool = False) -> dict[str, str]:
     """`read_changes`, and what follows from fewer steps, which is said on standard error.
 
     A recipe that is cut short is validated as often as before, and warms up no longer than it
@@ -63,7 +63,7 @@ def all_changes(name: str, changes: Sequence[str]) -> dict[str, str]:
     }
     if recipe.warmup < steps:  # short enough as it is
         follows.pop("warmup", None)
-    if follows:
+    if follows and not quiet:
         said = " and ".join(f"{field}={value}" for field, value in follows.items())
         click.echo(
             f"{one_line(recipe.name)}: {said}, in proportion to steps={steps} of {recipe.steps}; "
