@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
@@ -73,7 +74,7 @@ class RandomScaleCrop:
 
     crop: tuple[int, int]
     scale: tuple[float, float]
-    mean: tuple[float, float, float] = MEAN
+    mean: Sequence[float] = MEAN
     antialias: bool = True
     step: float = 0.0
     undersized: Undersized = "pad"
@@ -102,7 +103,7 @@ class RandomScaleCrop:
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give a window of ``crop`` pixels; the dtypes stay."""
-        check_pair(image, mask)
+        check_pair(image, mask, len(self.mean))
         scale = self._draw()
         if self.undersized == "enlarge":
             scaled = [max(1, int(side * scale)) for side in mask.shape]
@@ -160,6 +161,7 @@ class RandomFlip:
     Args:
         p: probability, 0..1.
         vertical: turn upside down instead of left to right (microscopy, aerial images).
+        channels: of the images.
 
     Raises:
         ValueError: p outside 0..1.
@@ -167,6 +169,7 @@ class RandomFlip:
 
     p: float = 0.5
     vertical: bool = False
+    channels: int = 3
 
     def __post_init__(self) -> None:
         if not 0 <= self.p <= 1:
@@ -174,7 +177,7 @@ class RandomFlip:
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give the pair, mirrored or as it was; shapes and dtypes stay."""
-        check_pair(image, mask)
+        check_pair(image, mask, self.channels)
         if torch.rand(()).item() >= self.p:
             return image, mask
         axis = -2 if self.vertical else -1
@@ -193,6 +196,7 @@ class Elastic:
     Args:
         sigma: standard deviation of a displacement in pixels; 0 leaves everything in place.
         grid: displacements along each side, 2 or more; the outer ones sit on the corners.
+        channels: of the images.
 
     Raises:
         ValueError: sigma below 0 or a grid below 2.
@@ -202,6 +206,7 @@ class Elastic:
 
     sigma: float = 10.0
     grid: int = 3
+    channels: int = 3
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < math.inf:
@@ -211,7 +216,7 @@ class Elastic:
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give the bent pair; shapes and dtypes stay."""
-        check_pair(image, mask)
+        check_pair(image, mask, self.channels)
         height, width = mask.shape
         coarse = self.sigma * torch.randn(1, 2, self.grid, self.grid)
         shift = functional.interpolate(
