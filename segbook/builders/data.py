@@ -120,9 +120,9 @@ def watched_indices(recipe: Recipe, val_set: Any) -> list[int]:
 
 
 def build_augmentation(
-    recipe: Recipe, crop: tuple[int, int], scale: tuple[float, float]
+    recipe: Recipe, crop: tuple[int, int], scale: tuple[float, float], focus: int | None = None
 ) -> transforms.Compose:
-    """The recipe's transform of training for one of its phases."""
+    """The recipe's transform of training for one of its phases; of a class that crops show."""
     return transforms.train(
         crop,
         scale,
@@ -136,6 +136,7 @@ def build_augmentation(
         scale_step=recipe.scale_step,
         undersized=recipe.undersized,
         antialias=recipe.antialias,
+        focus=focus,
     )
 
 

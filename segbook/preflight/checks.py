@@ -23,6 +23,7 @@ from segbook.text import shell
 from segkit import data, doctor, transforms
 from segkit.data import catalog as data_catalog
 from segkit.data import find_description
+from segkit.data.statistics import image_statistics
 from segkit.data.subset import Subset, at_most
 from segkit.doctor import Finding, by_severity, machine, settings
 from segkit.doctor.data.diagnosis import Scan
@@ -36,6 +37,9 @@ from segkit.weights import bundled, read_header
 
 DRAWN = 32
 """Scenes of the synthetic streets that are looked at: what is drawn has no broken files."""
+
+MEASURED = 16
+"""Training images of which mean and deviation are measured."""
 
 OF_THE_WHOLE = ("tiny_split", "classes_never_present")
 """Checks that a sample cannot answer."""
@@ -178,10 +182,8 @@ def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding | 
     for record in records:
         if record.mapped:
             pixels += torch.from_numpy(scan.counts(record)[:-1])
-    weighted = recipe.class_weights != "none" or recipe.loss not in (
-        "cross_entropy",
-        "ohem_cross_entropy",
-    )
+    weighted = recipe.class_weights != "none" or recipe.rare_class_sampling > 0
+    weighted |= recipe.loss not in ("cross_entropy", "ohem_cross_entropy")
     for _, crop, scale in recipe.schedule_of_crops():
         yield settings.crop_padding(sizes, crop, scale)
     yield from settings.short_schedule(
@@ -191,6 +193,10 @@ def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding | 
         warmup=recipe.warmup,
         evaluate_every=recipe.evaluate_every,
     )
+    if not (recipe.weights or recipe.weights_backbone):  # which want their own numbers
+        with contextlib.suppress(ValueError, OSError):  # the scan has named what cannot be read
+            some = image_statistics(Subset(train_set, MEASURED, keep=False))
+            yield settings.unnormalised_images(some, recipe.mean, recipe.std)
     yield settings.rare_classes(pixels, train_set.classes, weighted=weighted)
     if pixels.any():  # else the masks themselves are at fault
         yield settings.labelled_share(_labelled(recipe, train_set))

@@ -72,7 +72,7 @@ class Reading:
         """
         if not self.bands and not self.range:
             return read_image(path)
-        return self.scaled(_read_bands(path, self.bands), path)
+        return self.scaled(read_bands(path, self.bands), path)
 
     def scaled(self, values: np.ndarray, path: Path) -> Tensor:
         """What `read` gives of the bands of a file, (C, H, W), as they are stored.
@@ -126,8 +126,16 @@ def reading_of(dataset: Any) -> Reading:
     return getattr(dataset, "reading", Reading())
 
 
-def _read_bands(path: Path, bands: tuple[int, ...]) -> np.ndarray:
-    """Bands of a file as they are stored, (C, H, W)."""
+def read_bands(path: Path, bands: tuple[int, ...]) -> np.ndarray:
+    """Read bands of a file as they are stored, (C, H, W).
+
+    Args:
+        path: of a picture, or of a TIFF that rasterio reads.
+        bands: counted from 1; none for all.
+
+    Raises:
+        FileError: it cannot be read, rasterio is missing, or there is no such band.
+    """
     try:
         with PictureFile(path) as file:
             by_pil = file.mode.partition(";")[0] in _MODES and not (
@@ -172,7 +180,8 @@ def _by_rasterio(path: Path, before: FileError | None = None) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            with rasterio.open(path, driver=["GTiff", "PNG"]) as image:
+            driver = "PNG" if path.suffix.lower() == ".png" else "GTiff"
+            with rasterio.open(path, driver=driver) as image:
                 if image.width * image.height > images.MAX_PIXELS:
                     raise images.TooLargeError(
                         path,

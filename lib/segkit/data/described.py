@@ -117,9 +117,14 @@ class DataFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def find_description(root: str | bytes | Path) -> Path | None:
     """The file that describes a folder's data: itself, or ``data.yaml`` in it; None for none."""
     path = Path(os.fsdecode(root))
-    if path.suffix.lower() in (".yaml", ".yml", ".json") and not path.is_dir():
+    if is_description(path) and not path.is_dir():
         return path
     return path / NAME if os.path.lexists(path / NAME) else None
+
+
+def is_description(path: str | Path) -> bool:
+    """Whether a path is, by its ending, that of a file that describes data."""
+    return Path(path).suffix.lower() in (".yaml", ".yml", ".json")
 
 
 def read_data_file(path: str | Path) -> DataFile:
@@ -195,7 +200,9 @@ class Description:
         given = {split: value for split in SPLITS if (value := getattr(self.file, split))}
         if given:
             return given
-        lists = {s: f"{s}.txt" for s in SPLITS if os.path.lexists(self.root / f"{s}.txt")}
+        homes = self.root, self.path.parent
+        named = [(split, f"{split}.txt") for split in SPLITS]
+        lists = {s: one for s, one in named if any(os.path.lexists(h / one) for h in homes)}
         return lists | {split: split for split in SPLITS if (self.root / split).is_dir()}
 
     def open(

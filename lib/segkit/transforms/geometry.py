@@ -19,20 +19,25 @@ from segkit.transforms.pair import check_pair, dark_as_whole, uniform
 Undersized = Literal["pad", "pad_bottom_right", "enlarge"]
 
 
-def _window(size: int, wanted: int, scale: float, *, corner: bool) -> tuple[slice, slice, slice]:
+def _window(
+    size: int, wanted: int, scale: float, *, corner: bool, around: int | None = None
+) -> tuple[slice, slice, slice]:
     """Place a window of ``wanted`` scaled pixels on a side of ``size`` source pixels.
 
     Returns:
         Where to read in the source, what to keep of the resized reading, and where that goes in
         the window. Uniform over all places where the window lies within the picture, or, where
         the scaled picture is the smaller one, the picture within the window (at its start where
-        ``corner``).
+        ``corner``). Where a source pixel is to be seen, ``around``, it is.
     """
     # The fewest source pixels that `interpolate` turns into ``wanted`` pixels or more.
     needed = math.ceil(wanted / scale)
     needed += int(needed * scale) < wanted  # wanted / scale may have been rounded down
     if needed <= size:
-        start = int(torch.randint(size - needed + 1, ()).item())
+        first, last = 0, size - needed
+        if around is not None:  # it lies in the window, anywhere
+            first, last = max(first, around - needed + 1), min(last, around)
+        start = first + int(torch.randint(last - first + 1, ()).item())
         return slice(start, start + needed), slice(wanted), slice(wanted)
     resized = max(1, int(size * scale))
     start = 0 if corner else int(torch.randint(wanted - resized + 1, ()).item())
@@ -64,6 +69,8 @@ class RandomScaleCrop:
             PaddleSeg, mmsegmentation and HRNet, both with void beside it; "enlarge" resizes it once
             more until it fills the window, as STDC: no void is made, and the detail that it lost
             when it was scaled stays lost.
+        focus: a class of which a pixel lies in the window, where the mask has it (shrinking may
+            lose what is that small); None for none.
 
     Raises:
         ValueError: sizes below 1, a scale that is not 0 < lowest <= highest, a step below 0 or
@@ -78,6 +85,7 @@ class RandomScaleCrop:
     antialias: bool = True
     step: float = 0.0
     undersized: Undersized = "pad"
+    focus: int | None = None
 
     def __post_init__(self) -> None:
         crop, scale = self.crop, self.scale
@@ -112,9 +120,12 @@ class RandomScaleCrop:
                 image, mask = self._resize(image, mask, scale)
                 scale = filling * (1 + 1e-9)  # which rounding must not leave a pixel short
         corner = self.undersized == "pad_bottom_right"
-        rows, keep_rows, to_rows = _window(mask.shape[0], self.crop[0], scale, corner=corner)
+        y, x = self._shown(mask)
+        rows, keep_rows, to_rows = _window(
+            mask.shape[0], self.crop[0], scale, corner=corner, around=y
+        )
         columns, keep_columns, to_columns = _window(
-            mask.shape[1], self.crop[1], scale, corner=corner
+            mask.shape[1], self.crop[1], scale, corner=corner, around=x
         )
         window, labels = self._resize(image[:, rows, columns], mask[rows, columns], scale)
         window = window[:, keep_rows, keep_columns]
@@ -127,6 +138,14 @@ class RandomScaleCrop:
         void = torch.full(tuple(self.crop), IGNORE, dtype=torch.uint8)
         void[to_rows, to_columns] = labels
         return canvas, void
+
+    def _shown(self, mask: Tensor) -> tuple[int | None, int | None]:
+        """A pixel of the class to show; none where there is no such."""
+        found = [] if self.focus is None else (mask == self.focus).nonzero()
+        if not len(found):
+            return None, None
+        y, x = found[int(torch.randint(len(found), ()).item())]
+        return int(y), int(x)
 
     def _draw(self) -> float:
         lowest, highest = self.scale

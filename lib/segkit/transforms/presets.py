@@ -90,6 +90,7 @@ def train(
     scale_step: float = 0.0,
     undersized: Undersized = "pad",
     antialias: bool = True,
+    focus: int | None = None,
 ) -> Compose:
     """Build the transform of training: scale and crop, bend, flip, jitter, normalise.
 
@@ -107,6 +108,7 @@ def train(
         scale_step: of the random resize, see `RandomScaleCrop`, as the next two.
         undersized: what becomes of a picture that is smaller than the crop.
         antialias: whether shrinking averages.
+        focus: a class that crops show where there is some of it.
 
     Returns:
         uint8 (C, H, W) and uint8 (H, W) to float32 (C, h, w) and int64 (h, w).
@@ -118,8 +120,14 @@ def train(
     """
     steps: list[Transform] = [
         RandomScaleCrop(
-            crop, scale, mean=mean, antialias=antialias, step=scale_step, undersized=undersized
-        )
+            crop,
+            scale,
+            mean=mean,
+            antialias=antialias,
+            step=scale_step,
+            undersized=undersized,
+            focus=focus,
+        )  # fmt: skip
     ]
     if elastic is not None:
         steps.append(Elastic(sigma=elastic, channels=len(mean)))

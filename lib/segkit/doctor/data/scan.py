@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segkit.data.bands import Reading, reading_of
 from segkit.data.classes import Classes, find_classes, has_classes, void_ids
+from segkit.data.described import Description, find_description
 from segkit.data.folder import meaning_of
 from segkit.doctor.data import pictures
 from segkit.doctor.data.diagnosis import Record, Scan
@@ -46,7 +47,8 @@ def scan_folder(
     """Look at every pair of a folder, also at those that cannot be used.
 
     Args:
-        root: holds images/ and masks/, or folders of splits that hold them.
+        root: holds images/ and masks/, or folders of splits that hold them, or a data.yaml; or is
+            such a file.
         splits: the ones to look at; None for all.
         classes: names in the order of the ids; None for those of classes.json or classes.txt, if
             there is one of them.
@@ -59,6 +61,11 @@ def scan_folder(
         ValueError: no such folder, nothing that looks like pairs, no such split, or classes and
             palette that do not fit.
     """
+    if path := find_description(root):
+        described = Description(path, ignore)
+        names: Sequence[str | None] = splits or [*described.splits] or [None]
+        sets = {name or "all": described.open(name, cache=False) for name in names}
+        return scan_data(sets, workers=workers, progress=progress)
     root, known = Path(os.fsdecode(root)), Classes((), ())
     if classes or has_classes(root):
         known = find_classes(root, classes, palette)
