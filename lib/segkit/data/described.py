@@ -361,22 +361,23 @@ class Description:
 
     def _reading(self) -> Reading:
         bands, given, show = self.file.bands, self.file.range, self.file.show
+        ranges: list[Range] = []
         if given is not None:
             pairs = [each for each in given if isinstance(each, tuple)]
-            ranges = [(given[0], given[-1])] if len(given) == 2 and not pairs else pairs
-            if not ranges or (pairs and len(pairs) < len(given)):
+            plain = tuple(each for each in given if not isinstance(each, tuple))
+            ranges = [plain] if len(plain) == 2 and not pairs else pairs
+            if not ranges or (pairs and plain):
                 raise self._wrong("range", "two numbers, or two for each band")
             if bands and len(ranges) not in (1, len(bands)):
                 raise self._wrong("range", f"{len(bands)} bands are read")
             if not all(low < high for low, high in ranges):
                 raise self._wrong("range", "the lower value comes first")
-            given = tuple(ranges)
         if show is not None:
             known = bands or ([1, 2, 3] if given is None else None)
             if len(show) not in (1, 3) or (known and not {*show} <= {*known}):
                 raise self._wrong("show", f"{known or 'all bands'} are read")
         return Reading(
-            bands=tuple(bands or ()), range=given or (), show=tuple(show or ())
+            bands=tuple(bands or ()), range=tuple(ranges), show=tuple(show or ())
         )  # fmt: skip
 
     def _wrong(self, field: str, why: str) -> FileError:
@@ -413,7 +414,7 @@ class DescribedFolder(FolderDataset):
         self.description, self.reading = description, description.reading
         self.root, self.split = description.root, split
         found = description.pairs(split)
-        self._names, self._pairs = [*found], [*found.values()]
+        self._names, self._pairs = [*found], list[tuple[Path, Path | None]](found.values())
         self.classes, self.palette, self.coloured = description.classes
         self.meaning = description.meaning
         self._meaning = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 
 import torch
@@ -65,7 +65,7 @@ class ColorJitter:
     saturation: float = 0.4
     hue: float = 0.0
     probability: float = 1.0
-    channels: int = 3
+    channels: int = field(default=3, repr=False)
 
     def __post_init__(self) -> None:
         if self.hue and self.channels != 3:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, get_args
 
@@ -85,7 +85,7 @@ class RandomScaleCrop:
     antialias: bool = True
     step: float = 0.0
     undersized: Undersized = "pad"
-    focus: int | None = None
+    focus: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         crop, scale = self.crop, self.scale
@@ -188,7 +188,7 @@ class RandomFlip:
 
     p: float = 0.5
     vertical: bool = False
-    channels: int = 3
+    channels: int = field(default=3, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.p <= 1:
@@ -225,7 +225,7 @@ class Elastic:
 
     sigma: float = 10.0
     grid: int = 3
-    channels: int = 3
+    channels: int = field(default=3, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < math.inf:

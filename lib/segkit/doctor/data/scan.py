@@ -164,7 +164,7 @@ class _Pairs(Dataset):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     chosen = self.sets[pair.split]
-                    return _record_of(index, pair, *chosen.raw(index), reading_of(chosen))
+                    return _record_of(index, pair, *chosen.raw(index), reading=reading_of(chosen))
             except Exception as error:
                 refused = str(error) or type(error).__name__
         image, print_ = pictures.look_at_image(pair.image) if pair.image else (None, None)
@@ -176,7 +176,9 @@ class _Pairs(Dataset):
         return Record(pair.split, index, pair.stem, image, mask, print_, labels, refused=refused)
 
 
-def _record_of(index: int, pair: Listed, image: Tensor, mask: Tensor, reading: Reading) -> Record:
+def _record_of(
+    index: int, pair: Listed, image: Tensor, mask: Tensor, *, reading: Reading
+) -> Record:
     """The record of a pair as its data set gives it."""
     fits = image.dtype == torch.uint8 or reading.to_dict()
     if not fits or mask.dtype != torch.uint8 or image.shape[1:] != mask.shape:

@@ -66,7 +66,7 @@ def split_records(
             # Of several that lack the class the most important one; the others by their need.
             deal(group, bare[0] if bare else max(range(len(names)), key=lambda s: (
                 wanted[s, rarest], room[s], -s)))  # fmt: skip
-    for group in np.flatnonzero(dealt < 0):
+    for group in np.flatnonzero(dealt < 0).tolist():
         deal(group, max(range(len(names)), key=lambda s: (room[s], -s)))
     for split in range(len(names)):  # a split that no class needed has one all the same
         if not (dealt == split).any():
