@@ -70,13 +70,14 @@ def unnormalised_images(
     if not far and min(widths) >= 1 / WIDE and max(widths) <= WIDE:
         return None
     middle, width = (", ".join(f"{one:.2f}" for one in each) for each in (middles, widths))
-    own = [f"({', '.join(f'{one:.3g}' for one in each)},)" for each in measured]
+    own = [",".join(f"{one:.3g}" for one in each) for each in measured]
+    own = own if len(mean) > 1 else [f"[{one}]" for one in own]
     return warning(
         "unnormalised_images",
         f"normalised training images have mean {middle} and deviation {width}",
         "networks are initialised for a mean near 0 and a deviation near 1: learning is slower, or "
         "begins with dead units",
-        f'--set mean="{own[0]}" --set std="{own[1]}", the images\' own',
+        f"--set mean='{own[0]}' --set std='{own[1]}' takes the images' own",
     )
 
 
