@@ -36,6 +36,7 @@ from segbook.runs.command import (
     show,
 )
 from segbook.runs.lock import RunBusyError
+from segbook.starter.command import new
 from segbook.training.command import prove_resume, train
 
 
@@ -92,6 +93,6 @@ def main() -> None:
 
 for command in (
     bench, certify, compare, course, data, doctor, evaluate, export, forecast, import_weights,
-    list_runs, predict, prove_resume, recipes, report, resume, run, show, train,
+    list_runs, new, predict, prove_resume, recipes, report, resume, run, show, train,
 ):  # fmt: skip
     main.add_command(command)

@@ -18,7 +18,7 @@ from segbook.runs.command import (
     trust_option,
 )
 from segbook.runs.folder import FINISHED, find
-from segbook.runs.listing import advice, can_resume, format_result, program
+from segbook.runs.listing import advice, can_resume, format_result, is_training, program
 from segbook.text import one_line
 
 
@@ -83,8 +83,9 @@ def resume(
     """Go on with RUN: same folder, same parameters.
 
     It was interrupted (killed), stopped, or it failed; a finished run is left as it is, unless it
-    is given more steps. A notebook is executed from its first cell; each training in it goes on
-    from its last checkpoint.
+    is given more steps. A notebook of `segbook run` is executed from its first cell; each training
+    in it goes on from its last checkpoint. A training that Jupyter, papermill or a script began
+    goes on as one of `segbook train`: by its recipe, without them.
 
     --set is for what does not make it another training, such as data_root, where the data have
     moved, steps, workers or save_every; and for runs of `segbook train`.
@@ -94,14 +95,13 @@ def resume(
     """
     folder = find(run_name)
     described = folder.read()
-    kind = described.get("kind")
-    recipe = None
+    alone, recipe = is_training(folder, described), None
     if trust:
         from segbook.runs import code
 
         code.trust(folder)
     if changes:
-        if kind != "train":
+        if not alone:
             raise ValueError(
                 f"{one_line(folder.name)} is a notebook's run: its cells make the recipe, which "
                 "--set would not reach. Resume it without, or begin anew with another parameter: "
@@ -121,18 +121,18 @@ def resume(
     if not can_resume(folder, described):
         how = advice(folder, described)
         raise ValueError(
-            f"{one_line(folder.name)} was not started by `segbook run` or `segbook train`; "
+            f"{one_line(folder.name)} is more than its recipe, which `segbook resume` could train; "
             f"go on with it {how or 'where it was started'}"
         )
     if owner := folder.other_owner():
         click.echo(f"this run is of {owner}, who is not you", err=True)
-    if kind == "notebook":
+    if not alone:
         folder.source()  # another one is refused before anything is written
     with folder.own():
         if time_limit is not None:
             folder.update(time_limit=limit_of(time_limit))
         echo_start(folder)
-        if kind == "train":
+        if alone:
             from segbook.training import headless
 
             finish(folder, headless.execute(folder, recipe=recipe, show=click.echo))

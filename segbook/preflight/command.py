@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from segbook import recipes
-from segbook.recipes.command import changes_option, read_changes
+from segbook.recipes.command import changed, changes_option
 from segbook.text import one_line, shell
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def doctor(
     folder = Path(target).is_dir() or (is_description(target) and Path(target).is_file())
     if target in recipes.RECIPES or not folder:
         try:
-            recipe = recipes.override(recipes.get(target), read_changes(changes))
+            recipe = changed(target, changes)
         except ValueError as error:
             if target in recipes.RECIPES:
                 raise

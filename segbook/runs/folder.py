@@ -2,6 +2,7 @@
 
     run.json          recipe, overrides, seed, versions, git commit, data hash, status, result
     metrics.jsonl     one record a logged step or evaluation
+    validation.png    what the network said of some images at its validations
     checkpoints/      last, previous, best
     log.txt           what the run said
     notebook.ipynb    of a notebook run, with its report notebook.html
@@ -42,10 +43,12 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 RESERVE_BYTES = 65536
 """Kept in each owned folder, so that the last word of a run still fits on a full disk."""
 SOURCE = "source.ipynb"
+PICTURE = "validation.png"
+"""Of a training, see `segbook.training.progress`."""
 LARGEST_NOTEBOOK = 2**28
 """Bytes; pictures in a notebook's outputs take many."""
 IN_PLACE = (".lock", "log.txt", "*.jsonl")
-REPLACED = ("run.json", "doctor.json", ".reserve", "*.ipynb", "notebook.html", ".*.tmp")
+REPLACED = ("run.json", "doctor.json", ".reserve", PICTURE, "*.ipynb", "notebook.html", ".*.tmp")
 CHECKPOINTS = ("last.safetensors", "previous.safetensors", "best.safetensors", ".*.tmp")
 """What a run writes: opened and changed, or written anew, in its folder and in ``checkpoints``."""
 

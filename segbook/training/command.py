@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segbook.recipes.command import changed, changes_option, read_changes
+from segbook.recipes import get, override
+from segbook.recipes.command import all_changes, changed, changes_option
 from segbook.runs.command import (
     EPILOG,
     echo_start,
@@ -39,7 +40,7 @@ def train(
     recipe: str, changes: tuple[str, ...], processes: int, name: str | None, time_limit: float
 ) -> None:
     """Train RECIPE without a notebook; needs no Jupyter. `segbook recipes` lists them."""
-    given = changed(recipe, changes)
+    wanted = all_changes(recipe, changes)
     from segbook.training import headless
     from segbook.training.processes import join_by_hand, started_by_hand
     from segbook.training.state import build
@@ -47,7 +48,7 @@ def train(
     def create(processes: int, state: TrainingState | None = None) -> RunFolder:
         folder = headless.create(
             recipe,
-            read_changes(changes),
+            wanted,
             name=name,
             time_limit=limit_of(time_limit),
             processes=processes,
@@ -63,7 +64,7 @@ def train(
         if folder := join_by_hand(create, execute):
             finish(folder, folder.read())
         return
-    state = build(given) if processes == 1 else None
+    state = build(override(get(recipe), wanted)) if processes == 1 else None
     folder = create(processes, state)
     finish(folder, execute(folder, state))
 

@@ -155,7 +155,7 @@ class FolderDataset(PairDataset):
             held = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in strays[:5])
             held += f" and {len(strays) - 5} more values" if len(strays) > 5 else ""
             raise FileError(path, f"holds {held}, {self._complaint(values, len(strays))}")
-        void = meaning[IGNORE] == IGNORE
+        void = meaning.get(IGNORE, IGNORE) == IGNORE
         if self.num_classes == 2 and values == [0, IGNORE] and void and not self._warned:
             self._warned = True
             warnings.warn(
