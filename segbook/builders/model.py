@@ -15,7 +15,7 @@ from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
 from segkit.weights import Loaded, load_for_classes, torchvision_weights
 
 RGB = len(transforms.MEAN)
-"""Channels of every image that a recipe's data give."""
+"""Channels of most images."""
 
 
 def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> nn.Module:
@@ -63,10 +63,12 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
                 f"model_options hold {', '.join(sorted(unknown))}, but {name} takes "
                 f"{', '.join(taken)}"
             )
-    if (channels := options.get("in_channels", RGB)) != RGB:
+    read = len(recipe.mean)
+    if (channels := options.get("in_channels", RGB)) != read:
+        as_what = "as RGB, " if read == RGB else ""
         raise ValueError(
-            f"model_options hold in_channels={channels!r}, and images are read as RGB, of {RGB} "
-            "channels: leave it out, " + _set(model_options={**options, "in_channels": RGB})
+            f"model_options hold in_channels={channels!r}, and images are read {as_what}of {read} "
+            "channels: leave it out, " + _set(model_options={**options, "in_channels": read})
         )
     if pretrained and recipe.weights_backbone and not recipe.weights:
         options["weights_backbone"] = recipe.weights_backbone
@@ -81,9 +83,10 @@ def _set(**change: Any) -> str:
 
 def model_arguments(recipe: Recipe) -> dict[str, Any]:
     """What the recipe says to its model's builder, the classes and weights aside."""
-    rgb = {"in_channels": RGB} if outside.is_outside(recipe.model) else {}
+    channels = len(recipe.mean)
+    said = channels != RGB or outside.is_outside(recipe.model)
     return {
-        **rgb,
+        **({"in_channels": channels} if said else {}),
         **recipe.model_options,
         **({"backbone": recipe.backbone} if recipe.backbone else {}),
     }
