@@ -72,7 +72,7 @@ PROSE = {"import", "in"}
 FORMATS = {"segkit.checkpoint", "segbook.engine"}
 """Names that stand in files."""
 OTHERS = {"--shm-size", "--notest", "--nfc", "--log-dir", "--porcelain", "--untracked-files",
-          "--engine"}  # fmt: skip
+          "--engine", "--gpus-per-task", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}  # fmt: skip
 """Options of docker, convmv, torchrun, git and papermill."""
 
 
