@@ -52,7 +52,7 @@ def onnx_file():
         ],
         "bright",
         [info("images", kinds.UINT8, ["batch", 3, "height", "width"])],
-        [info("logits", kinds.FLOAT, ["batch", 2, "height", "width"])],
+        [info("logits", kinds.FLOAT, [None, None, None, None])],
         [onnx.numpy_helper.from_array(value, name) for name, value in numbers.items()],
     )
     model = onnx.helper.make_model(

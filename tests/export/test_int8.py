@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,6 +55,23 @@ def test_ranges_are_those_of_the_images(onnx_file):
     expected = OnnxNetwork(onnx_file.content)(bright / 255).logits
     torch.testing.assert_close(seen, expected, atol=0.02, rtol=0)
     assert (unseen - expected).abs().max() > 0.2
+
+
+@pytest.mark.parametrize(("axes", "pooled"), [([-2, -1], True), ([2, 3], True), ([1], False)])
+def test_a_mean_over_the_sides_is_pooled_in_whole_numbers(onnx_file, axes, pooled, capfd):
+    import onnx
+
+    model = onnx.load_from_string(onnx_file.content)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.int64(axes), "axes"))
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.append(
+        onnx.helper.make_node("ReduceMean", ["scores", "axes"], ["logits"], name="mean", keepdims=1)
+    )
+    exported = onnx_file._replace(content=model.SerializeToString())
+    small = quantize(exported, images(2))
+    assert ("GlobalAveragePool" in operations(small.content)) == pooled
+    assert small.agreement.difference < 0.03
+    assert not capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def _quantize(content: bytes, images: Sequence[Tensor], header: dict[str, Any]) 
     from onnxruntime import quantization  # pyright: ignore[reportMissingImports]
 
     model = onnx.load_from_string(content)
+    _name_global_pooling(model.graph)
     # Or it advises to fold batch normalisation, which torch.onnx has done.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     fed = ({"images": image[None].numpy()} for image in images)
@@ -93,3 +94,25 @@ def _quantize(content: bytes, images: Sequence[Tensor], header: dict[str, Any]) 
         model = onnx.load(path)
     onnx.helper.set_model_props(model, {"segkit": json.dumps(header)})
     return model.SerializeToString()
+
+
+def _name_global_pooling(graph: Any) -> None:
+    """Let a mean over an image's sides be the pooling that it is, which has a form in 8 bits.
+
+    As a mean in float32 it took 6 % of the time of DeepLabV3+ (ResNet-50) in 8 bits.
+    """
+    from onnx import numpy_helper  # pyright: ignore[reportMissingImports]
+
+    constants = {one.name: one for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "ReduceMean" or len(node.input) < 2 or node.input[1] not in constants:
+            continue
+        axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
+        kept = all(one.i for one in node.attribute if one.name == "keepdims")
+        if kept and sorted(axes) in ([-2, -1], [2, 3]):
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:]
+            del node.attribute[:]
+    used = {name for node in graph.node for name in node.input}
+    for name in constants.keys() - used:  # onnxruntime would warn of it
+        graph.initializer.remove(constants[name])
