@@ -6,7 +6,7 @@ With ``--int8`` how many times faster onnxruntime runs them than torch does, in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from segkit.export.program import FromColours
 from segkit.transforms import Normalize
 
 NUM_CLASSES = 5
-NORMALISATION = {"mean": Normalize.mean, "std": Normalize.std}
+NORMALISATION: dict[str, Any] = {"mean": Normalize.mean, "std": Normalize.std}
 PROMISED = {"deeplab_v3_plus_resnet50": 6.0, "unet_resnet18": 4.5, "pp_liteseg_t": 3.0}
 """Times faster than plain float32 in 8 bits, on a processor with instructions for them (VNNI)."""
 CALIBRATION = 8

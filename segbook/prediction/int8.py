@@ -187,7 +187,8 @@ def _score(
         total, counts = len(pairs), {name: ConfusionMatrix(pairs.num_classes) for name in runs}
     differ = pixels = 0
     for k in tqdm(range(total), unit="image", delay=2, leave=False, disable=not progress):
-        image, mask = pairs.raw(k) if counts else (trial.images[k], None)
+        pair: Any = (trial.images[k], None) if pairs is None else pairs.raw(k)
+        image, mask = pair
         labels = {name: argmax(run(image[None])) for name, run in runs.items()}
         differ += int((labels["int8"] != labels["torch"]).sum())
         pixels += labels["torch"].numel()
