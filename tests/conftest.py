@@ -31,6 +31,45 @@ def _one_thread_and_seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def onnx_file():
+    """An ONNX file as `segbook export` writes them, of one convolution: bright is class 1."""
+    onnx = pytest.importorskip("onnx", reason="takes the extra: pip install 'segbook[onnx]'")
+    import json
+
+    import numpy as np
+
+    from segkit.export.files import Agreement, Exported
+
+    weight = np.float32([[-0.5, -0.3, -0.4], [0.5, 0.3, 0.4]]).reshape(2, 3, 1, 1)
+    numbers = {"scale": np.float32(255), "weight": weight, "bias": np.float32([0.6, -0.6])}
+    node, kinds, info = onnx.helper.make_node, onnx.TensorProto, onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [
+            node("Cast", ["images"], ["numbers"], to=kinds.FLOAT, name="cast"),
+            node("Div", ["numbers", "scale"], ["colours"], name="divide"),
+            node("Conv", ["colours", "weight", "bias"], ["logits"], name="score"),
+        ],
+        "bright",
+        [info("images", kinds.UINT8, ["batch", 3, "height", "width"])],
+        [info("logits", kinds.FLOAT, [None, None, None, None])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in numbers.items()],
+    )
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10
+    )
+    header = {
+        "builder": "bright",
+        "classes": ["dark", "bright"],
+        "palette": [[0, 0, 80], [255, 240, 90]],
+        "metric": {"name": "mIoU", "policy": "per_image_absent_1", "value": 0.5, "split": "val"},
+        "input": {"name": "images", "dtype": "uint8", "colours": "RGB, 0..255"},
+    }
+    onnx.helper.set_model_props(model, {"segkit": json.dumps(header)})
+    shapes = ((1, 3, 64, 96),)
+    return Exported(model.SerializeToString(), header, Agreement(shapes, 0.0, 1.0, 0.0))
+
+
 @pytest.fixture(autouse=True)
 def _runs_elsewhere(tmp_path, monkeypatch):
     """No test leaves a run folder in the checkout, or takes one that the caller is writing."""

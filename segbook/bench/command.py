@@ -115,12 +115,21 @@ def bench_settings(recipe: str, changes: tuple[str, ...], rounds: int) -> None:
 @bench.command("export")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--size", type=Size(), help="Also time each file, by an image of so many pixels.")
-def bench_export(names: tuple[str, ...], size: tuple[int, int] | None) -> None:
+@click.option("--int8", is_flag=True, help="Time ONNX in float32 and in 8 bits, at 512x1024.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of both."
+)
+def bench_export(
+    names: tuple[str, ...], size: tuple[int, int] | None, int8: bool, threads: int
+) -> None:
     """Export networks of the catalogue to every form, and print how well each file agrees.
 
     A cell has the largest difference of a logit, of the largest logit, or why there is no file;
     with --size, how many times faster the file is than the network in float32, in CPU time of one
     thread. Without a NAME one of each network.
+
+    With --int8 a table of times alone, and without a NAME of the three networks of which a speed is
+    promised; exit code 1 where it was missed.
     """
     import torch
 
@@ -128,7 +137,15 @@ def bench_export(names: tuple[str, ...], size: tuple[int, int] | None) -> None:
     from segkit.export.files import need_onnx
 
     need_onnx()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
+    if int8:
+        missed = False
+        for row, kept in export.int8_rows(names or [*export.PROMISED], size=size or (512, 1024)):
+            click.echo(row)
+            missed |= not kept
+        if missed:
+            sys.exit(1)
+        return
     for row in export.rows(names or export.one_of_each(), size=size):
         click.echo(row)
 

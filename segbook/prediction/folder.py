@@ -147,7 +147,7 @@ def predict_folder(
             f"{shown(own)} is read here and would be replaced: give another folder to write (--out)"
         )
     record = {
-        "weights": _digest(model, header),
+        "weights": digest(model, header),
         "options": {**DEFAULTS, **json.loads(json.dumps(options))},
     }
     before, journal = read_record(out), Journal(out)
@@ -366,16 +366,16 @@ def _stamp(image: Path) -> dict[str, Any]:
     return {"image": abspath(image), "size": found.st_size, "mtime_ns": found.st_mtime_ns}
 
 
-def _digest(model: nn.Module, header: Mapping[str, Any]) -> str:
+def digest(model: nn.Module, header: Mapping[str, Any]) -> str:
     """A fingerprint of a network's weights and of what their header says of its labels."""
     named = {key: header.get(key) for key in NAMING}
     if "images" in header:
         named["images"] = header["images"]
-    digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode())
+    sha256 = hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode())
     for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+        sha256.update(name.encode())
+        sha256.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return sha256.hexdigest()
 
 
 def _large(out: Path, name: str) -> Path:

@@ -15,7 +15,7 @@ from segbook.training.state import BEST
 from segkit import load_model, outside
 from segkit.data import camvid
 from segkit.data.classes import void_ids
-from segkit.files import shown, what_is_there
+from segkit.files import FileError, shown, what_is_there
 from segkit.metrics import POLICIES
 from segkit.outputs import IGNORE
 from segkit.weights import bundled
@@ -67,8 +67,9 @@ def open_network(
     """Open a trained network.
 
     Args:
-        source: a run's folder, its name or the start of it, of which the best weights are taken; or
-            what `segkit.load_model` takes: a weights file, or weights in the box by name.
+        source: a run's folder, its name or the start of it, of which the best weights are taken;
+            what `segkit.load_model` takes: a weights file, or weights in the box by name; or an
+            ONNX file of ``segbook export``.
         model: the builder of a network of your own, as `segkit.load_model` takes it; None for the
             copy of it in the run of which the weights are.
         backbone: the same of a backbone of your own.
@@ -78,6 +79,8 @@ def open_network(
         ValueError: neither a run nor weights; a run that has not been validated yet, or whose code
             is not trusted; or as `segkit.load_model`.
     """
+    if Path(source).suffix == ".onnx":
+        return _open_onnx(Path(source))
     run = _run_of(str(source))
     weights = _best_of(run) if run else str(source)
     of = run or _run_around(Path(weights))
@@ -95,6 +98,25 @@ def open_network(
     if data == "camvid":
         void = (*void, camvid.VOID)
     return Network(network, header, weights, void, str(data), run)
+
+
+def _open_onnx(path: Path) -> Network:
+    """The network in a file of ``segbook export``."""
+    from segkit.export.onnx_network import OnnxNetwork
+
+    if not path.is_file():
+        raise FileError(path, what_is_there(path))
+    try:
+        model = OnnxNetwork(path.read_bytes())
+    except ValueError as error:
+        raise FileError(path, str(error)) from error
+    header = model.header | {"normalisation": model.normalisation}
+    if "int8" in header:  # the value is that of the weights
+        header["metric"] = {"policy": policy_of(header)}
+    about: Any = header.get("data")
+    data = str((about.get("name") if isinstance(about, Mapping) else "") or "")
+    void = (camvid.VOID,) if data == "camvid" else ()
+    return Network(model.eval(), header, str(path), void, data)
 
 
 def _run_around(weights: Path) -> RunFolder | None:

@@ -18,13 +18,17 @@ check. A network of `optimize_for_inference` does neither: trace the one that it
 
 from segkit.export.files import Agreement, Exported, export_network
 from segkit.export.inference import InferenceNetwork, optimize_for_inference
+from segkit.export.int8 import quantize
 from segkit.export.logits import LogitsOnly
+from segkit.export.onnx_network import OnnxNetwork
 
 __all__ = [
     "Agreement",
     "Exported",
     "InferenceNetwork",
     "LogitsOnly",
+    "OnnxNetwork",
     "export_network",
     "optimize_for_inference",
+    "quantize",
 ]

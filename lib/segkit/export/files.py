@@ -264,13 +264,18 @@ def to_onnx(program: ExportedProgram, header: Mapping[str, Any]) -> bytes:
 
 def load_onnx(content: bytes) -> Callable[[Tensor], Tensor]:
     """The function that an ONNX file holds, run by onnxruntime on the CPU."""
+    session = open_onnx(content)
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def open_onnx(content: bytes) -> Any:
+    """The `onnxruntime.InferenceSession` of a file, with as many threads as torch has."""
     import onnxruntime  # pyright: ignore[reportMissingImports]  # an extra
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # errors are raised, too
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 FORMS = {"onnx": (to_onnx, load_onnx), "pt2": (to_pt2, load_pt2)}
