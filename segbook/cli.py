@@ -23,6 +23,7 @@ from segbook.forecast.command import forecast
 from segbook.notebooks.command import resume, run
 from segbook.prediction.command import evaluate, export, predict
 from segbook.preflight.command import doctor
+from segbook.preflight.data_command import data
 from segbook.recipes.command import recipes
 from segbook.reports.command import compare, report
 from segbook.runs.command import (
@@ -35,6 +36,7 @@ from segbook.runs.command import (
     show,
 )
 from segbook.runs.lock import RunBusyError
+from segbook.starter.command import new
 from segbook.training.command import prove_resume, train
 
 
@@ -90,7 +92,7 @@ def main() -> None:
 
 
 for command in (
-    bench, certify, compare, course, doctor, evaluate, export, forecast, import_weights, list_runs,
-    predict, prove_resume, recipes, report, resume, run, show, train,
+    bench, certify, compare, course, data, doctor, evaluate, export, forecast, import_weights,
+    list_runs, new, predict, prove_resume, recipes, report, resume, run, show, train,
 ):  # fmt: skip
     main.add_command(command)

@@ -24,6 +24,8 @@ SWITCHES = {"none": None, "null": None, "true": True, "yes": True, "on": True, "
 WORDS = ("none", "null", "true", "false")
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text",
          types.NoneType: "none", dict: "a dict", Any: "a plain literal"}  # fmt: skip
+SIZE = tuple[int, int]
+"""(height, width); one number is both."""
 OUTSIDE = ("model", "backbone", "loss", "data")
 """Fields of a recipe that may name code of the user's own, as `segkit.outside` says."""
 UNREADABLE = (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError)
@@ -66,7 +68,8 @@ def words(kind: Any) -> str:
             return "values in brackets"
         if container is not tuple or arguments[-1] is ...:
             return f"values in brackets, each {words(arguments[0])}"
-        return f"{len(arguments)} values in brackets: ({', '.join(map(words, arguments))})"
+        one = ", or one number for both" * (kind == SIZE)
+        return f"{len(arguments)} values in brackets: ({', '.join(map(words, arguments))}){one}"
     return NAMES.get(container, str(kind))
 
 
@@ -76,6 +79,9 @@ def convert(value: Any, kind: Any) -> Any:
     Raises:
         ValueError: it does not fit, is outside the range, not finite, or more than plain literals.
     """
+    bare = kind.__origin__ if typing.get_origin(kind) is Annotated else kind
+    if bare == SIZE and type(value) is int:
+        value = (value, value)
     with contextlib.suppress(msgspec.ValidationError, OverflowError):
         converted = msgspec.convert(value, kind)
         if _is_plain(converted):

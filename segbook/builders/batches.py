@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from segbook.builders.data import build_augmentation, build_normalisation
 from segbook.recipes.recipe import Recipe
 from segkit import data
 from segkit.data import BadSample
+from segkit.data.rare_classes import Focused, RareClassSampling
 from segkit.engine import distributed
 
 
@@ -39,15 +41,19 @@ def train_batches(
             show(str(sample))
         known.add(sample.index)
 
+    draw = None
+    if recipe.rare_class_sampling:
+        draw = RareClassSampling(dataset, share=recipe.rare_class_sampling, seed=recipe.seed)
     pieces = []
     for (begins, crop, scale), end in zip(plan, ends, strict=True):
         first = max(begins, start)
         if end is not None and first >= end:
             continue
-        augment = build_augmentation(recipe, crop, scale)
+        augment = functools.partial(build_augmentation, recipe, crop, scale)
+        shown = Focused(dataset, augment) if draw else dataset.with_transform(augment())
         pieces.append(
             data.batches(
-                dataset.with_transform(augment),
+                shown,
                 batch_size=recipe.batch_size,
                 seed=recipe.seed,
                 start=first * recipe.accumulate,
@@ -58,6 +64,7 @@ def train_batches(
                 world_size=distributed.world_size(),
                 bad_samples=recipe.bad_samples,
                 on_bad=left_out,
+                draw=draw,
             )
         )
     try:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from segbook.builders.data import build_augmentation, build_data, watched_indices
+from segbook.builders.data import (
+    build_augmentation,
+    build_data,
+    settle_images,
+    watched_indices,
+)
 from segbook.builders.loss import check_loss
 from segbook.builders.model import build_model, check_named_weights, load_start
 from segbook.builders.optimizer import build_optimizer, build_schedule
@@ -54,6 +59,7 @@ def check(recipe: Recipe, *, begun: bool = False) -> None:
         ValueError: an unknown model or option of it, missing data, weights of
             another network, something to freeze that is not there, or a value out of its range.
     """
+    recipe, _ = settle_images(recipe)
     check_settings(recipe, begun=begun)
     sets = build_data(recipe)
     watched_indices(recipe, sets["val"])

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from segbook.recipes import RECIPES, get
 from segbook.recipes.recipe import Recipe
-from segbook.text import operand, shell
+from segbook.text import one_line, operand, shell
 from segkit import transforms
+from segkit.data import Description, Subset, find_description
 from segkit.data import catalog as data_catalog
-from segkit.data.statistics import class_pixels
+from segkit.data.statistics import class_pixels, image_statistics
+from segkit.weights import bundled, read_header
+
+MEASURED = 200
+"""Training images, evenly spread, of which mean and deviation are measured."""
 
 
 def build_data(recipe: Recipe) -> dict[str, Any]:
@@ -32,6 +39,65 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
             raise
         lists = f"`{shell('segbook', 'doctor', operand(root))}` lists all that is wrong"
         raise ValueError(f"{error}. {lists}") from error
+
+
+def settle_images(recipe: Recipe) -> tuple[Recipe, str]:
+    """The recipe with the mean and deviation, one number a channel, of data with a ``data.yaml``.
+
+    Those are the file's. Where it has none, the recipe's own, and for one that has ImageNet's these
+    with pretrained weights, and the training images' own without.
+
+    Returns:
+        The recipe, and a line about where the numbers come from; "" of other data.
+
+    Raises:
+        ValueError: the data cannot be opened; both say other numbers, or pretrained weights are
+            for RGB and the images are none.
+    """
+    path = find_description(recipe.data_root) if recipe.data_root else None
+    if not path or not data_catalog.find(recipe.data).own:
+        return recipe, ""
+    description = Description(path, recipe.ignore)
+    own = recipe.mean != tuple(transforms.MEAN) or recipe.std != tuple(transforms.STD)
+    if (file := description.file).mean and file.std:
+        given = tuple(file.mean), tuple(file.std)
+        known = get(recipe.name) if recipe.name in RECIPES else None
+        if own and (recipe.mean, recipe.std) != given and known and known.mean != recipe.mean:
+            raise ValueError(
+                f"mean {recipe.mean} and std {recipe.std}, but {one_line(path)} has "
+                f"{given[0]} and {given[1]}: change the file, or take mean and std out of it"
+            )
+        return _with(recipe, given), f"mean and std are those of {one_line(path)}"
+    train_set = description.open("train" if "train" in description.splits else None, cache=False)
+    channels = train_set.channels
+    if own and len(recipe.mean) == channels:
+        return recipe, ""
+    begins_with = bundled.find(recipe.weights) or Path(recipe.weights)
+    if recipe.weights and begins_with.is_file():
+        stored: Any = read_header(begins_with).get("normalisation") or {}
+        if "channels" not in stored and len(stored.get("mean", ())) == channels:
+            numbers = tuple(stored["mean"]), tuple(stored["std"])
+            return _with(recipe, numbers), f"mean and std are those of {one_line(recipe.weights)}"
+    pretrained = recipe.weights or recipe.weights_backbone
+    if pretrained and channels == len(transforms.MEAN):
+        return recipe, "mean and std are ImageNet's, for pretrained weights"
+    if pretrained:
+        raise ValueError(
+            f"images of {channels} channels cannot begin with pretrained weights, which are for "
+            "RGB: " + shell("--set", "weights=", "--set", "weights_backbone=")
+        )
+    some = Subset(train_set, MEASURED, keep=False)
+    mean, std = image_statistics(some)
+    numbers = f"mean {_three(mean)} and std {_three(std)}"
+    return _with(recipe, (mean, std)), f"{numbers}, measured from {len(some)} training images"
+
+
+def _with(recipe: Recipe, numbers: tuple[tuple[float, ...], tuple[float, ...]]) -> Recipe:
+    return dataclasses.replace(recipe, mean=numbers[0], std=numbers[1])
+
+
+def _three(numbers: tuple[float, ...]) -> str:
+    return f"({', '.join(f'{number:.3f}' for number in numbers)})"
 
 
 def watched_indices(recipe: Recipe, val_set: Any) -> list[int]:
@@ -54,9 +120,9 @@ def watched_indices(recipe: Recipe, val_set: Any) -> list[int]:
 
 
 def build_augmentation(
-    recipe: Recipe, crop: tuple[int, int], scale: tuple[float, float]
+    recipe: Recipe, crop: tuple[int, int], scale: tuple[float, float], focus: int | None = None
 ) -> transforms.Compose:
-    """The recipe's transform of training for one of its phases."""
+    """The recipe's transform of training for one of its phases; of a class that crops show."""
     return transforms.train(
         crop,
         scale,
@@ -70,6 +136,7 @@ def build_augmentation(
         scale_step=recipe.scale_step,
         undersized=recipe.undersized,
         antialias=recipe.antialias,
+        focus=focus,
     )
 
 

@@ -10,11 +10,12 @@ from torch import nn
 from segbook.recipes.recipe import Recipe
 from segbook.text import shell
 from segkit import create_model, outside, transforms
+from segkit.backbones import own_weights
 from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
 from segkit.weights import Loaded, load_for_classes, torchvision_weights
 
 RGB = len(transforms.MEAN)
-"""Channels of every image that a recipe's data give."""
+"""Channels of most images."""
 
 
 def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> nn.Module:
@@ -50,20 +51,24 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
                 f"backbone={recipe.backbone!r}: {name} has no backbone to exchange; leave "
                 f"it empty, or take one of {', '.join(ON_ANY_BACKBONE)}"
             )
-        if recipe.weights_backbone and "weights_backbone" not in taken:
+        file = own_weights.is_file(recipe.weights_backbone)
+        if recipe.weights_backbone and not file and "weights_backbone" not in taken:
             raise ValueError(
                 f"weights_backbone={recipe.weights_backbone!r}: there are no weights for the "
-                f"backbone of {name}; leave it empty to start from random ones"
+                f"backbone of {name} by name; give a file of them, my_encoder.safetensors, or "
+                "leave it empty to start from random ones"
             )
         if (unknown := options.keys() - taken) and known:
             raise ValueError(
                 f"model_options hold {', '.join(sorted(unknown))}, but {name} takes "
                 f"{', '.join(taken)}"
             )
-    if (channels := options.get("in_channels", RGB)) != RGB:
+    read = len(recipe.mean)
+    if (channels := options.get("in_channels", RGB)) != read:
+        as_what = "as RGB, " if read == RGB else ""
         raise ValueError(
-            f"model_options hold in_channels={channels!r}, and images are read as RGB, of {RGB} "
-            "channels: leave it out, " + _set(model_options={**options, "in_channels": RGB})
+            f"model_options hold in_channels={channels!r}, and images are read {as_what}of {read} "
+            "channels: leave it out, " + _set(model_options={**options, "in_channels": read})
         )
     if pretrained and recipe.weights_backbone and not recipe.weights:
         options["weights_backbone"] = recipe.weights_backbone
@@ -78,9 +83,10 @@ def _set(**change: Any) -> str:
 
 def model_arguments(recipe: Recipe) -> dict[str, Any]:
     """What the recipe says to its model's builder, the classes and weights aside."""
-    rgb = {"in_channels": RGB} if outside.is_outside(recipe.model) else {}
+    channels = len(recipe.mean)
+    said = channels != RGB or outside.is_outside(recipe.model)
     return {
-        **rgb,
+        **({"in_channels": channels} if said else {}),
         **recipe.model_options,
         **({"backbone": recipe.backbone} if recipe.backbone else {}),
     }

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from segbook.builders.data import build_data
 from segbook.builders.optimizer import build_settings
-from segbook.prediction.folder import classes_of, named, naming, preparation
+from segbook.prediction.folder import classes_of, grey_image, named, naming, preparation
 from segbook.prediction.network import Network, policy_of
 from segbook.prediction.scores import Scores, percent
 from segbook.recipes.recipe import Recipe
@@ -24,7 +24,7 @@ from segbook.runs import code
 from segbook.runs.files import write_atomic
 from segbook.text import one_line
 from segkit import engine
-from segkit.data import FolderDataset, catalog
+from segkit.data import Description, FolderDataset, catalog, find_description
 from segkit.data.classes import has_classes, void_ids
 from segkit.engine.settings import lay_out_channels_last, memory_format
 from segkit.files import shown
@@ -110,11 +110,16 @@ def open_data(
                 f"data_root={data_root!r} is for a data set that is named, and {shown(root)} is a "
                 f"folder: leave it out, or name one of {', '.join(catalog.DATA)}"
             )
-        if split is None and any((root / name).exists() for name in ("val", "val.txt")):
-            split = "val"
-        names = None if has_classes(root) else network.header.get("classes")
         void = void_ids((*network.void, *ignore))
-        found = FolderDataset(root, split, classes=names, ignore=void, cache=False)
+        if path := find_description(root):
+            description = Description(path, ignore)
+            split = split or ("val" if "val" in description.splits else None)
+            found = description.open(split, cache=False)
+        else:
+            if split is None and any((root / name).exists() for name in ("val", "val.txt")):
+                split = "val"
+            names = None if has_classes(root) else network.header.get("classes")
+            found = FolderDataset(root, split, classes=names, ignore=void, cache=False)
     theirs, ours = list(found.classes), network.header.get("classes")
     if isinstance(ours, list) and theirs != ours:
         what = f"{len(theirs)} classes, where the network has {len(ours)}"
@@ -198,7 +203,7 @@ def evaluate(
         ) as bar,
         torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
     ):  # fmt: skip
-        grey = prepare(torch.full((3, 64, 64), 128, dtype=torch.uint8))
+        grey = prepare(grey_image(header))
         with naming(Path("a grey image"), grey):
             num_classes = engine.predict_probs(model, put(grey), **options).shape[1]
         classes_of({"classes": list(dataset.classes)}, num_classes)

@@ -64,6 +64,12 @@ def export_file(
     if path is None:
         path = _place(Path(f"{_name(str(source), network)}.{to}"), to, overwrite)
     preparation(network.header)  # which says what is wrong with it
+    if read_as := network.header.get("images"):
+        raise ValueError(
+            f"{source} reads its images by {read_as}, and an exported file takes 8-bit RGB: export "
+            "it in Python, segkit.export.export_network(..., normalisation=None), and give the "
+            "file normalised images"
+        )
     show(f"{network}; exporting, which takes about a minute")
     about = {key: value for key, value in network.header.items() if key not in LEFT_OUT}
     exported = export_network(

@@ -31,7 +31,7 @@ from segbook.prediction.network import policy_of
 from segbook.prediction.scores import Scores, percent
 from segbook.runs.files import write_atomic, write_whole
 from segkit import engine, transforms
-from segkit.data import read_image, read_mask
+from segkit.data import Reading, read_mask
 from segkit.data.classes import Colour, find_classes, void_ids
 from segkit.data.folder import meaning_of
 from segkit.data.images import MAX_BYTES, TooLargeError
@@ -126,7 +126,7 @@ def predict_folder(
         raise ValueError(f"what={what!r}: choose one or more of {', '.join(WHAT)}")
     prepare = preparation(header)
     # What fails on a small grey image is not the fault of a file.
-    grey = prepare(torch.full((3, 64, 64), 128, dtype=torch.uint8))
+    reading, grey = Reading.from_dict(header.get("images", {})), prepare(grey_image(header))
     device = device_of(model)
     with naming(Path("a grey image"), grey):
         num_classes = engine.predict_probs(model, grey[None].to(device), **options).shape[1]
@@ -197,14 +197,16 @@ def predict_folder(
                 labels = read_mask(_place(out, "labels", image.name)) if truth else None
             else:
                 try:
-                    pixels = _read(image.path, by_windows=options.get("window") is not None)
+                    pixels = _read(
+                        image.path, reading, by_windows=options.get("window") is not None
+                    )
                     if pixels is None:
                         place = _large(out, image.name)
                         journal.note([place])
                         with naming(image.path):
                             predict_large(
-                                model, prepare, image.path, place, palette, progress=progress,
-                                **options,
+                                model, prepare, image.path, place, palette, reading=reading,
+                                progress=progress, **options,
                             )  # fmt: skip
                         journal.note([place], **made)
                         tell(f"{shown(image.name)}  by windows, so only {shown(place)}")
@@ -222,7 +224,7 @@ def predict_folder(
                 labels = argmax(probs)[0].cpu()
                 journal.note(mine)
                 for kind, place in zip(what, mine, strict=True):
-                    _write(kind, place, pixels, labels, probs[0], palette)
+                    _write(kind, place, reading.shown(pixels), labels, probs[0], palette)
                 journal.note(mine, **made)
             if truth is None or labels is None:
                 continue
@@ -241,6 +243,11 @@ def predict_folder(
         journal.note([out / SCORES])
         write_atomic(out / SCORES, json.dumps(summary, indent=1) + "\n")
     return Predicted(len(images) - len(left_out) - kept, left_out, not_scored, summary, kept)
+
+
+def grey_image(header: Mapping[str, Any]) -> Tensor:
+    """A small grey image of as many channels as a network reads, uint8 (C, 64, 64)."""
+    return torch.full((len(header["normalisation"]["mean"]), 64, 64), 128, dtype=torch.uint8)
 
 
 def preparation(header: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
@@ -308,10 +315,10 @@ def named(path: Path, error: ValueError) -> str:
     return str(error) if isinstance(error, FileError) else f"{shown(path)}: {shown(error)}"
 
 
-def _read(path: Path, *, by_windows: bool) -> Tensor | None:
-    """An image, uint8 (3, H, W); None for one that is read by windows."""
+def _read(path: Path, reading: Reading, *, by_windows: bool) -> Tensor | None:
+    """An image, (C, H, W) of 0..255; None for one that is read by windows."""
     try:
-        return read_image(path)
+        return reading.read(path)
     except FileError as error:
         if not isinstance(error, TooLargeError) and not (
             path.is_file() and getsize(path) > MAX_BYTES
@@ -362,6 +369,8 @@ def _stamp(image: Path) -> dict[str, Any]:
 def _digest(model: nn.Module, header: Mapping[str, Any]) -> str:
     """A fingerprint of a network's weights and of what their header says of its labels."""
     named = {key: header.get(key) for key in NAMING}
+    if "images" in header:
+        named["images"] = header["images"]
     digest = hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode())
     for name, value in model.state_dict().items():
         digest.update(name.encode())

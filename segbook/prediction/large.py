@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from segbook.runs.files import write_whole
 from segkit import engine
+from segkit.data import Reading
 from segkit.data.classes import Colour
 from segkit.files import FileError
 from segkit.inputs import device_of
@@ -28,6 +29,7 @@ def predict_large(
     place: Path,
     palette: Sequence[Colour],
     *,
+    reading: Reading | None = None,
     progress: bool = False,
     **options: Any,
 ) -> None:
@@ -40,6 +42,7 @@ def predict_large(
         place: the TIFF to write: ids, tiled, in the palette's colours and where the image lies on
             the earth.
         palette: RGB of each class.
+        reading: how it is read, where it is not grey or RGB of 8 bits.
         progress: whether there is a bar, after two seconds.
         **options: of `segkit.engine.predict_blocks`: window, and how windows are made one.
 
@@ -66,24 +69,27 @@ def predict_large(
         except RasterioError as error:
             raise _unreadable(path, error) from error
         with image:
-            kinds = {*image.dtypes}
-            if kinds != {"uint8"} or image.count not in (1, 3, 4) or image.colorinterp[0].name in (
-                "palette", "cyan",
-            ):  # fmt: skip
+            kinds, other = {*image.dtypes}, reading and reading.to_dict()
+            colours = image.colorinterp[0].name not in ("palette", "cyan")
+            plain = kinds == {"uint8"} and image.count in (1, 3, 4) and colours
+            if not (plain or other):
                 raise FileError(
                     path,
                     f"has {image.count} bands of {', '.join(sorted(kinds))} "
                     f"({image.colorinterp[0].name} first): by windows are read grey and RGB of 8 "
                     "bits; convert it, such as by gdal_translate",
                 )
-            bands = [1, 1, 1] if image.count == 1 else [1, 2, 3]
+            bands: Any = [1, 1, 1] if image.count == 1 else [1, 2, 3]
+            if reading and other:
+                bands = [*reading.bands] or None
 
             def read(rows: slice, columns: slice) -> Tensor:
                 try:
                     pixels = image.read(bands, window=Window.from_slices(rows, columns))
                 except RasterioError as error:
                     raise _unreadable(path, error) from error
-                return prepare(torch.from_numpy(pixels))[None].to(device_of(model))
+                values = reading.scaled(pixels, path) if reading else torch.from_numpy(pixels)
+                return prepare(values)[None].to(device_of(model))
 
             profile: dict[str, Any] = {
                 "driver": "GTiff", "dtype": "uint8", "count": 1, "width": image.width,

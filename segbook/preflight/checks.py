@@ -15,13 +15,15 @@ from torch.utils.data import Subset as OnlySome
 
 from segbook import recipes
 from segbook.builders.check import check
-from segbook.builders.data import build_augmentation, build_data
-from segbook.builders.model import RGB, build_model
+from segbook.builders.data import build_augmentation, build_data, settle_images
+from segbook.builders.model import build_model
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import runs_root
 from segbook.text import shell
 from segkit import data, doctor, transforms
 from segkit.data import catalog as data_catalog
+from segkit.data import find_description
+from segkit.data.statistics import image_statistics
 from segkit.data.subset import Subset, at_most
 from segkit.doctor import Finding, by_severity, machine, settings
 from segkit.doctor.data.diagnosis import Scan
@@ -35,6 +37,9 @@ from segkit.weights import bundled, read_header
 
 DRAWN = 32
 """Scenes of the synthetic streets that are looked at: what is drawn has no broken files."""
+
+MEASURED = 16
+"""Training images of which mean and deviation are measured."""
 
 OF_THE_WHOLE = ("tiny_split", "classes_never_present")
 """Checks that a sample cannot answer."""
@@ -72,8 +77,13 @@ def examine(
     entry = data_catalog.find(recipe.data)
     processes = processes or distributed.world_size()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    findings = [*_settings(recipe, device, processes)]
     given = sets
+    if given is None:
+        try:
+            recipe, _ = settle_images(recipe)
+        except (ValueError, OSError):
+            pass  # what opens the data says what is wrong
+    findings = [*_settings(recipe, device, processes)]
     try:
         sets = build_data(recipe) if given is None else given
     except (ValueError, OSError) as error:
@@ -85,7 +95,8 @@ def examine(
         findings.append(_unbuilt("recipe", error, "change the field that is named"))
     looked = at_most(sets, limit if entry.needs_root else DRAWN)
     scan = doctor.scan_data(looked, workers=workers, progress=progress)
-    if entry.own:
+    described = bool(recipe.data_root) and find_description(recipe.data_root)
+    if entry.own and not described:
         listing = list_folder(Path(recipe.data_root), tuple(sets))
         scan = dataclasses.replace(scan, listing=listing)
     sampled = any(isinstance(one, Subset) for one in looked.values())
@@ -109,7 +120,10 @@ def examine(
     saved = 0
     for crop in dict.fromkeys(crop for _, crop, _ in recipe.schedule_of_crops()):
         step, found = doctor.check_network(
-            built, (share, RGB, *crop), aux_weight=recipe.aux_weight, processes=processes
+            built,
+            (share, len(recipe.mean), *crop),
+            aux_weight=recipe.aux_weight,
+            processes=processes,
         )
         findings += found
         saved = max(saved, step.saved)
@@ -168,10 +182,8 @@ def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding | 
     for record in records:
         if record.mapped:
             pixels += torch.from_numpy(scan.counts(record)[:-1])
-    weighted = recipe.class_weights != "none" or recipe.loss not in (
-        "cross_entropy",
-        "ohem_cross_entropy",
-    )
+    weighted = recipe.class_weights != "none" or recipe.rare_class_sampling > 0
+    weighted |= recipe.loss not in ("cross_entropy", "ohem_cross_entropy")
     for _, crop, scale in recipe.schedule_of_crops():
         yield settings.crop_padding(sizes, crop, scale)
     yield from settings.short_schedule(
@@ -181,6 +193,10 @@ def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding | 
         warmup=recipe.warmup,
         evaluate_every=recipe.evaluate_every,
     )
+    if not (recipe.weights or recipe.weights_backbone):  # which want their own numbers
+        with contextlib.suppress(ValueError, OSError):  # the scan has named what cannot be read
+            some = image_statistics(Subset(train_set, MEASURED, keep=False))
+            yield settings.unnormalised_images(some, recipe.mean, recipe.std)
     yield settings.rare_classes(pixels, train_set.classes, weighted=weighted)
     if pixels.any():  # else the masks themselves are at fault
         yield settings.labelled_share(_labelled(recipe, train_set))
@@ -291,7 +307,7 @@ def _no_data(
     """What is wrong where no data set can be made: the faults of its folder, or the error."""
     entry, root = data_catalog.find(recipe.data), Path(recipe.data_root)
     found: list[Finding] = []
-    if entry.own and recipe.data_root and root.is_dir():
+    if entry.own and recipe.data_root and root.is_dir() and not find_description(root):
         with contextlib.suppress(ValueError):  # that is what building it has said
             found = doctor.inspect_folder(
                 root, ignore=recipe.ignore, workers=workers, progress=progress

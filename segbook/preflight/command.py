@@ -7,16 +7,18 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from segbook import recipes
-from segbook.recipes.command import changes_option, read_changes
+from segbook.recipes.command import changed, changes_option
 from segbook.text import one_line, shell
 
 if TYPE_CHECKING:
     from segkit.doctor import Finding
+
+T = TypeVar("T")
 
 
 @click.command()
@@ -36,20 +38,23 @@ def doctor(
 ) -> None:
     """Find what would hurt a training before it starts: data, network, settings, machine.
 
-    A FOLDER holds images/ and masks/, or train/, val/, ... with these in each; of a folder the
-    data are looked at. --learn trains for a minute or more: does the loss start where it should,
-    do gradients arrive, can two images be learned, do the labels belong to the images?
+    A FOLDER holds images/ and masks/, or train/, val/, ... with these in each, or a data.yaml
+    (`segbook data` writes one); of a folder the data are looked at. --learn trains for a minute or
+    more: does the loss start where it should, do gradients arrive, can two images be learned, do
+    the labels belong to the images?
 
     Exit code 1 where there are errors.
     """
     from segbook.preflight.gate import to_json
+    from segkit.data.described import is_description
     from segkit.doctor import by_severity, inspect_folder
     from segkit.doctor.finding import SEVERITIES, counted
 
     recipe = None
-    if target in recipes.RECIPES or not Path(target).is_dir():
+    folder = Path(target).is_dir() or (is_description(target) and Path(target).is_file())
+    if target in recipes.RECIPES or not folder:
         try:
-            recipe = recipes.override(recipes.get(target), read_changes(changes))
+            recipe = changed(target, changes)
         except ValueError as error:
             if target in recipes.RECIPES:
                 raise
@@ -61,11 +66,11 @@ def doctor(
                     "--set", f"data_root={target}")
         )  # fmt: skip
     if recipe is None:
-        findings = _with_bar(lambda bar: inspect_folder(target, workers=workers, progress=bar))
+        findings = with_bar(lambda bar: inspect_folder(target, workers=workers, progress=bar))
     else:
         from segbook.preflight.checks import examine
 
-        findings = _with_bar(
+        findings = with_bar(
             lambda bar: examine(recipe, processes=processes, workers=workers, progress=bar)
         )
         if learn:
@@ -93,7 +98,8 @@ def _close(target: str) -> str:
     return f"; there is {', '.join(close)}" if close else ""
 
 
-def _with_bar(look: Callable[[Callable[[int, int], None]], list[Finding]]) -> list[Finding]:
+def with_bar(look: Callable[[Callable[[int, int], None]], T]) -> T:
+    """What looks at pairs, with a bar on a terminal."""
     from tqdm import tqdm
 
     with tqdm(unit="pair", leave=False, disable=not sys.stderr.isatty()) as bar:

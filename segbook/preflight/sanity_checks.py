@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segbook.builders.data import build_data, count_classes
+from segbook.builders.data import build_data, count_classes, settle_images
 from segbook.builders.loss import build_loss
 from segbook.builders.model import build_model, load_start
 from segbook.builders.optimizer import build_optimizer
@@ -41,6 +41,7 @@ def run_sanity_checks(
     Raises:
         ValueError: the recipe cannot be built, or there are too few pairs.
     """
+    recipe, _ = settle_images(recipe)
     sets = sets or build_data(recipe)
     num_classes = sets["train"].num_classes
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -77,7 +78,9 @@ def _crop(recipe: Recipe, num_classes: int) -> tuple[int, int]:
     small = (round(recipe.crop[0] * factor), round(recipe.crop[1] * factor))
     with torch.device("meta"):
         network = build_model(recipe, num_classes, pretrained=False)
-    return recipe.crop if doctor.dry_run(network, (BATCH, 3, *small)).refusal else small
+    return (
+        recipe.crop if doctor.dry_run(network, (BATCH, len(recipe.mean), *small)).refusal else small
+    )
 
 
 def _draw(recipe: Recipe, dataset: Any, count: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,9 +21,10 @@ Amount = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 VoidId = Annotated[int, Meta(ge=0, le=255)]
-Size = tuple[int, int]
+Size = schema.SIZE
 Range = tuple[float, float]
-Colour = tuple[Share, Share, Share]
+Colour = Annotated[tuple[Share, ...], Meta(min_length=1)]
+"""RGB, or a number for each band of other images."""
 
 
 class Phase(NamedTuple):
@@ -74,8 +76,9 @@ class Recipe:
     ] = ""
     weights_backbone: Annotated[
         str,
-        "torchvision's weights of the backbone to start from, by name, such as 'IMAGENET1K_V1', "
-        "downloaded on first use; empty starts from random ones",
+        "weights of the backbone to start from: torchvision's by name, such as 'IMAGENET1K_V1', or "
+        "timm's by tag, such as 'a1_in1k', downloaded on first use; or a file of them, of any "
+        "backbone, 'my_encoder.safetensors'. Empty starts from random ones",
     ] = ""
     data: Annotated[
         str,
@@ -115,9 +118,11 @@ class Recipe:
     jitter_probability: Annotated[Share, "of each change of colour, apart from the others"] = 1.0
     elastic: Annotated[Amount, "pixels of U-Net's elastic deformation, 0 for none"] = 0.0
     mean: Annotated[
-        Colour, "taken off the colours, RGB in 0..1, and the colour of padding; ImageNet's"
+        Colour,
+        "taken off the colours, RGB in 0..1, and the colour of padding; ImageNet's. Of data with a "
+        "data.yaml what that says, or the training images' own where nothing is pretrained",
     ] = (0.485, 0.456, 0.406)
-    std: Annotated[Colour, "by which colours are divided, RGB in 0..1; ImageNet's"] = (
+    std: Annotated[Colour, "by which colours are divided, RGB in 0..1; ImageNet's, as mean"] = (
         0.229, 0.224, 0.225,
     )  # fmt: skip
     batch_size: Annotated[CountFrom1, "images a batch, those of all processes together"] = 8
@@ -217,6 +222,12 @@ class Recipe:
         Policy, "how the mIoU is counted by which the best weights are chosen; see `segkit.metrics`"
     ] = "dataset"
     seed: Annotated[int, Meta(ge=0, lt=2**32), "of weights, order and augmentation"] = 0
+    rare_class_sampling: Annotated[
+        Share,
+        "share of the training samples that are drawn by class, a rare one more often: a class, an "
+        "image that has it, a crop that shows it (Hoyer et al., DAFormer, CVPR 2022, section "
+        "3.2); 0 draws every image equally often",
+    ] = 0.0
     note: Annotated[str, "where the numbers come from"] = ""
     paper_miou: Annotated[
         Share | None, "what the paper or its authors report; None where nothing was found"
@@ -239,6 +250,10 @@ class Recipe:
             raise ValueError(
                 f"loss takes one of {', '.join(known)}, or your own, my_loss.py:my_loss; got "
                 f"{self.loss!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+            )
+        if len(self.mean) != len(self.std):
+            raise ValueError(
+                f"mean {self.mean} and std {self.std} are of different numbers of bands: give both"
             )
         if self.warmup >= self.steps:
             raise ValueError(
@@ -311,6 +326,23 @@ def override(recipe: Recipe | None, changes: Mapping[str, Any]) -> Recipe:
         return dataclasses.replace(recipe, **values) if recipe else Recipe(**values)
     except TypeError as error:  # a missing field
         raise ValueError(f"not a whole recipe: {error}") from None
+
+
+def in_proportion(recipe: Recipe, steps: int) -> dict[str, int]:
+    """The fields that are counted in steps, for another number of steps in the same proportions.
+
+    Phases and schedule are shares of the steps already. Checkpoints are for what a kill may cost:
+    they stay.
+
+    Args:
+        recipe: whose proportions.
+        steps: 1 or more; it may be more than the recipe's own.
+    """
+    share = steps / recipe.steps
+    return {
+        "warmup": min(math.ceil(recipe.warmup * share), steps - 1),
+        "evaluate_every": max(int(recipe.evaluate_every > 0), round(recipe.evaluate_every * share)),
+    }
 
 
 def variant(base: Recipe, model: str, **changes: Any) -> Recipe:

@@ -23,6 +23,7 @@ from segbook.training.evaluation import best_model, evaluate
 from segbook.training.state import BEST, build
 from segkit import engine, outside
 from segkit.data import catalog as data_catalog
+from segkit.data import reading_of
 from segkit.doctor.finding import counted
 from segkit.metrics import POLICIES
 
@@ -60,7 +61,7 @@ def write_summary(
     shown = state.sets[split]
     classes = shown.classes
     palette = list(shown.palette) if own_palette else figures.distinct_palette(classes)
-    network = best_model(state, folder)
+    network, seen = best_model(state, folder), reading_of(shown).shown
     normalised = shown.with_transform(build_normalisation(recipe))
 
     def predicted(index: int) -> Any:
@@ -68,7 +69,8 @@ def write_summary(
 
     def tested() -> Any:
         for index in range(len(shown)):
-            yield shown.stem(index), *shown.raw(index), predicted(index)
+            image, mask = shown.raw(index)
+            yield shown.stem(index), seen(image), mask, predicted(index)
 
     scores = {
         name: evaluate(network, recipe, state.sets[name], state.settings)
@@ -86,7 +88,7 @@ def write_summary(
             policy=recipe.policy,
         ),
         "comparison.png": figures.comparison(
-            image, mask, predicted(len(shown) // 2), classes, palette
+            seen(image), mask, predicted(len(shown) // 2), classes, palette
         ),
         "worst.png": figures.worst_images(tested(), classes, palette, count=count),
     }
@@ -324,7 +326,10 @@ def start_of(recipe: Recipe) -> str:
         path = Path(weights)
         in_run = path.name == BEST and path.parent.name == "checkpoints"
         weights = path.parents[1].name if in_run else path.name
-    return weights or recipe.weights_backbone or "random weights"
+    backbone = recipe.weights_backbone
+    if os.path.isabs(backbone):
+        backbone = Path(backbone).name
+    return weights or backbone or "random weights"
 
 
 def credit_line(name: str) -> str:

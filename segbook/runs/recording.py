@@ -34,6 +34,7 @@ from segbook.runs.folder import RunFolder, find, has_record, runs_root
 from segbook.text import one_line
 from segkit import outside
 from segkit.data import catalog as data_catalog
+from segkit.data import reading_of
 
 INDEX = "watched.json"
 FOLDER = "watched"
@@ -195,7 +196,8 @@ def _of_run(folder: RunFolder) -> Recording:
     for i, name in enumerate(names):
         if name not in places:
             raise ValueError(f"{recipe['data']} has no validation image {name!r} any more")
-        image, truth = (np.asarray(each) for each in val_set.raw(places[name]))
+        pair = val_set.raw(places[name])
+        image, truth = np.asarray(reading_of(val_set).shown(pair[0])), np.asarray(pair[1])
         photographs.append(
             Photograph(
                 name=name,

@@ -211,7 +211,10 @@ def measure_crops(state: TrainingState, crops: Sequence[tuple[int, int]]) -> lis
     images = state.recipe.batch_size // distributed.world_size()
 
     def once(crop: tuple[int, int]) -> float:
-        batch = torch.zeros(images, 3, *crop), torch.zeros(images, *crop, dtype=torch.long)
+        batch = (
+            torch.zeros(images, len(state.recipe.mean), *crop),
+            torch.zeros(images, *crop, dtype=torch.long),
+        )
         began = time.perf_counter()
         return _evaluate(state, [batch]) - began
 

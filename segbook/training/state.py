@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from segbook.builders.check import check_settings
-from segbook.builders.data import build_data, count_classes, watched_indices
+from segbook.builders.data import build_data, count_classes, settle_images, watched_indices
 from segbook.builders.model import build_model, load_start, model_arguments
 from segbook.builders.optimizer import build_optimizer, build_settings
 from segbook.preflight.gate import has_begun
@@ -23,7 +23,7 @@ from segbook.recipes.file import absolute
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.training.identity import FREE, differences, folder_of, format_differences
-from segkit import engine, outside, random_state
+from segkit import data, engine, outside, random_state
 from segkit.engine import distributed
 from segkit.engine.freeze import freeze
 from segkit.weights import read_header
@@ -198,6 +198,7 @@ class TrainingState:
             "classes": list(train_set.classes),
             "palette": [list(colour) for colour in train_set.palette],
             "normalisation": {"mean": list(self.recipe.mean), "std": list(self.recipe.std)},
+            **({"images": read_as} if (read_as := data.reading_of(train_set).to_dict()) else {}),
             "metric": {
                 "name": "mIoU",
                 "policy": self.best.get("policy"),
@@ -220,7 +221,7 @@ def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
     Raises:
         ValueError: it cannot be built; the message names the field.
     """
-    recipe = absolute(recipe)
+    recipe, said = settle_images(absolute(recipe))
     run = None if folder is None else folder_of(folder, recipe)
     begun = run is not None and has_begun(run)
     check_settings(recipe, begun=begun)
@@ -228,7 +229,7 @@ def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
     watched_indices(recipe, sets["val"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # this process's own
     settings = build_settings(recipe, device)
-    remarks = []
+    remarks = [said] if said and not begun else []
     random_state.seed(recipe.seed)
     model = build_model(recipe, sets["train"].num_classes, pretrained=not begun)
     if recipe.weights and not begun:

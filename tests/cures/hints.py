@@ -72,8 +72,9 @@ PROSE = {"import", "in"}
 FORMATS = {"segkit.checkpoint", "segbook.engine"}
 """Names that stand in files."""
 OTHERS = {"--shm-size", "--notest", "--nfc", "--log-dir", "--porcelain", "--untracked-files",
-          "--engine"}  # fmt: skip
-"""Options of docker, convmv, torchrun, git and papermill."""
+          "--engine", "--gpus-per-task", "--nnodes", "--rdzv-backend", "--rdzv-endpoint",
+          "--rdzv-id"}  # fmt: skip
+"""Options of docker, convmv, torchrun, srun, git and papermill."""
 
 
 def options(command: click.Command) -> set[str]:

@@ -235,7 +235,7 @@ def test_weights_are_told_apart():
 def test_what_a_network_cannot_have_is_refused():
     with pytest.raises(ValueError, match="unet has no backbone: leave it at 1"):
         group_weights(plain(head_lr=10.0), nn.Conv2d(3, 4, 1))
-    with pytest.raises(ValueError, match=r"no weights for the backbone of unet; leave it empty"):
+    with pytest.raises(ValueError, match=r"no weights for the backbone of unet by name"):
         check(plain(weights_backbone="IMAGENET1K_V1"))
     with pytest.raises(ValueError, match="head_lr takes a number, above 0; got 0.0"):
         plain(head_lr=0.0)

@@ -94,6 +94,20 @@ def test_texts_are_read_by_the_fields_type(field, text, value):
     assert getattr(recipes.override(BASE, {field: text}), field) == value
 
 
+@pytest.mark.parametrize("side", ["64", 64, "(64, 64)", (64, 64)])
+def test_one_number_is_a_square(side):
+    recipe = recipes.override(recipes.get("unet_synthetic"), {"crop": side, "image_size": side})
+    assert (recipe.crop, recipe.image_size) == ((64, 64), (64, 64))
+
+
+def test_mean_and_std_are_of_the_same_bands():
+    recipe = recipes.get("unet_synthetic")
+    bands = recipes.override(recipe, {"mean": "(0.1,)", "std": "(0.2,)"})
+    assert (bands.mean, bands.std) == ((0.1,), (0.2,))
+    with pytest.raises(ValueError, match="different numbers of bands"):
+        recipes.override(recipe, {"mean": "(0.1,)"})
+
+
 @pytest.mark.parametrize(
     ("field", "text", "match"),
     [
@@ -101,7 +115,7 @@ def test_texts_are_read_by_the_fields_type(field, text, value):
         ("steps", 2.5, "whole number"),
         ("lr", "fast", "lr takes a number"),
         ("channels_last", "maybe", "true or false"),
-        ("crop", "64", r"2 values in brackets: \(a whole number, a whole number\); got '64'"),
+        ("crop", "64.5", r"\(a whole number, a whole number\), or one number for both; got '64.5'"),
         ("phases", "3", "in brackets"),
         ("crop", "(64,)", "2 values"),
         ("optimizer", "adam", "sgd"),

@@ -5,13 +5,16 @@ A data set has ``len``, pairs by index, ``raw``, ``stem``, ``classes``, ``palett
 """
 
 from segkit.data.ade20k import ADE20K
+from segkit.data.bands import Reading, reading_of
 from segkit.data.camvid import CamVid
 from segkit.data.cityscapes import Cityscapes
+from segkit.data.described import Description, find_description, open_folder
 from segkit.data.folder import FolderDataset, write_folder
 from segkit.data.images import mask_from_colours, note_orientation, read_image, read_mask
 from segkit.data.loader import BadSample, LoaderError, batches, sequential
 from segkit.data.photographs import PHOTOGRAPHS, photograph
 from segkit.data.streets import SyntheticStreets
+from segkit.data.subset import Subset
 from segkit.data.voc import VOC2012
 
 __all__ = [
@@ -21,15 +24,21 @@ __all__ = [
     "BadSample",
     "CamVid",
     "Cityscapes",
+    "Description",
     "FolderDataset",
     "LoaderError",
+    "Reading",
+    "Subset",
     "SyntheticStreets",
     "batches",
+    "find_description",
     "mask_from_colours",
     "note_orientation",
+    "open_folder",
     "photograph",
     "read_image",
     "read_mask",
+    "reading_of",
     "sequential",
     "write_folder",
 ]

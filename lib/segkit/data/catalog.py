@@ -11,6 +11,7 @@ from typing import Any
 from segkit import data, outside
 from segkit.data import ade20k, camvid, cityscapes, nuclei, streets, voc
 from segkit.data.classes import void_ids
+from segkit.data.described import Description, find_description
 from segkit.data.layout import find_splits
 from segkit.outputs import IGNORE
 
@@ -105,6 +106,8 @@ class Entry:
                 f"data={self.name!r} needs data_root: the data set's own folder, such as "
                 f"{self.root}{fetch}"
             )
+        if self.own and (described := find_description(root)):
+            return Description(described, ignore).open_splits(cache=self.cached)
         splits = self.splits or {split: split for split in find_splits(Path(root))}
         more = {"ignore": ignore} if self.own else {}
         return {

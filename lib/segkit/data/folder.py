@@ -117,7 +117,7 @@ class FolderDataset(PairDataset):
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         image_path, mask_path = self._pairs[index]
-        image = read_image(image_path)
+        image = self._read_image(image_path)
         mask = self._read_labels(mask_path, image.shape[1:])
         if image.shape[1:] != mask.shape:
             turned = image.shape[1:] == mask.shape[::-1] and mask_path is not None
@@ -130,6 +130,10 @@ class FolderDataset(PairDataset):
                 f"image; {cure}",
             )
         return image, mask
+
+    def _read_image(self, path: Path) -> Tensor:
+        """Read an image: uint8 (3, H, W)."""
+        return read_image(path)
 
     def _read_values(self, path: Path) -> Tensor:
         """Read a mask as its file has it: uint8, shape (H, W)."""
@@ -151,7 +155,8 @@ class FolderDataset(PairDataset):
             held = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in strays[:5])
             held += f" and {len(strays) - 5} more values" if len(strays) > 5 else ""
             raise FileError(path, f"holds {held}, {self._complaint(values, len(strays))}")
-        if self.num_classes == 2 and values == [0, IGNORE] and not self._warned:
+        void = meaning.get(IGNORE, IGNORE) == IGNORE
+        if self.num_classes == 2 and values == [0, IGNORE] and void and not self._warned:
             self._warned = True
             warnings.warn(
                 f"{shown(path)} holds 0 and 255 only, and 255 is void: if it marks the object, "

@@ -34,6 +34,7 @@ def batches(
     world_size: int = 1,
     on_bad: Callable[[BadSample], None] | None = None,
     bad_samples: int = 0,
+    draw: Callable[[int, int], int] | None = None,
 ) -> Batches:
     """Yield shuffled batches for training, without end or up to batch ``stop``.
 
@@ -70,9 +71,11 @@ def batches(
         world_size: number of training processes; divides ``batch_size``.
         on_bad: called with each replaced sample once, in this process; None warns.
         bad_samples: how many different samples may be unreadable.
+        draw: what is read in the place of an epoch's sample, ``(index, position) -> index``, such
+            as `segkit.data.rare_classes.RareClassSampling`; None for that sample.
 
     Yields:
-        Images (B, 3, h, w) and labels (B, h, w), B = batch_size / world_size, with the dtypes of
+        Images (B, C, h, w) and labels (B, h, w), B = batch_size / world_size, with the dtypes of
         the data set's transform.
 
     Raises:
@@ -103,6 +106,8 @@ def batches(
         range(k * batch_size + rank * part, k * batch_size + (rank + 1) * part) for k in numbers
     )
     tasks = _tokens(positions, len(dataset), seed)
+    if draw:
+        tasks = ([(draw(index, at), at) for index, at in tokens] for tokens in tasks)
     maker = BatchMaker(dataset, seed, bad_samples)
     return _make(maker, tasks, on_bad, workers=workers, context=context, timeout=timeout)
 
@@ -134,7 +139,7 @@ def sequential(
         world_size: number of processes that share the data set; together they see each sample once.
 
     Yields:
-        Images (B, 3, h, w) and labels (B, h, w), B from 1 to ``batch_size``.
+        Images (B, C, h, w) and labels (B, h, w), B from 1 to ``batch_size``.
 
     Raises:
         ValueError: a number out of range, or a sample that cannot be read.

@@ -82,7 +82,8 @@ class BatchMaker:
         length = len(self.dataset)
         first = mix("stand-in", self.seed, position) % length
         for candidate in chain([index], range(first, length), range(first)):
-            if candidate in bad:
+            number = candidate % length  # a token may also name a class to show
+            if number in bad:
                 continue
             if at is not None:
                 at.value = candidate
@@ -92,14 +93,15 @@ class BatchMaker:
             except (ValueError, OSError) as error:
                 if at is None and not self.bad_samples:
                     raise
-                bad[candidate] = self._bad(candidate, position, str(error))
+                bad[number] = self._bad(candidate, position, str(error))
             if len(bad) > self.bad_samples:
                 break
         return None
 
     def _bad(self, index: int, position: int = 0, error: str = "") -> BadSample:
         stem = getattr(self.dataset, "stem", None)
-        return BadSample(index, str(stem(index)) if stem else "", position, error)
+        name = str(stem(index)) if stem else ""
+        return BadSample(index % len(self.dataset), name, position, error)
 
     def name(self, index: int) -> str:
         """How an error names a sample."""

@@ -21,6 +21,9 @@ Normalization", ECCV 2018, figure 1: the error of a BatchNorm network rises belo
 
 RATES = {"sgd": (1e-5, 1.0), "adamw": (1e-7, 5e-3)}
 """Learning rates outside of which nearly no published training of each optimizer lies."""
+FAR, WIDE = 1.0, 2.5
+"""Mean of normalised images, and factor of their deviation, from which on it is a warning. An
+image of mean 0.05, such as fluorescence, is at -1.9 by ImageNet's numbers."""
 RARE = 1e-3
 """Share of the labelled pixels below which a class is called rare."""
 
@@ -48,6 +51,33 @@ def normalisation(
         "every pixel is another number than the weights know: the pretraining is partly lost",
         "normalise by the weights' numbers (a recipe's mean and std, or "
         "segkit.transforms.train(mean=, std=)), or take other weights",
+    )
+
+
+def unnormalised_images(
+    measured: tuple[Sequence[float], Sequence[float]], mean: Sequence[float], std: Sequence[float]
+) -> Finding | None:
+    """Images that are far from mean 0 and deviation 1 once they are normalised.
+
+    Args:
+        measured: mean and standard deviation of some training images, a number a channel, 0..1.
+        mean: what the transforms subtract.
+        std: what the transforms divide by.
+    """
+    middles = [(m - taken) / by for m, taken, by in zip(measured[0], mean, std, strict=True)]
+    widths = [s / by for s, by in zip(measured[1], std, strict=True)]
+    far = max(map(abs, middles)) > FAR
+    if not far and min(widths) >= 1 / WIDE and max(widths) <= WIDE:
+        return None
+    middle, width = (", ".join(f"{one:.2f}" for one in each) for each in (middles, widths))
+    own = [",".join(f"{one:.3g}" for one in each) for each in measured]
+    own = own if len(mean) > 1 else [f"[{one}]" for one in own]
+    return warning(
+        "unnormalised_images",
+        f"normalised training images have mean {middle} and deviation {width}",
+        "networks are initialised for a mean near 0 and a deviation near 1: learning is slower, or "
+        "begins with dead units",
+        f"--set mean='{own[0]}' --set std='{own[1]}' takes the images' own",
     )
 
 
@@ -166,7 +196,7 @@ def rare_classes(pixels: Tensor, classes: Sequence[str], *, weighted: bool) -> F
     Args:
         pixels: labelled pixels of each class in a sample of masks, shape (K,).
         classes: their names.
-        weighted: whether the loss has class weights.
+        weighted: whether the loss has class weights, or rare classes are drawn more often.
     """
     if weighted:
         return None
@@ -183,7 +213,8 @@ def rare_classes(pixels: Tensor, classes: Sequence[str], *, weighted: bool) -> F
         f"{len(found)} of {len(classes)} classes have less than {RARE:.1%} of the pixels: "
         + ", ".join(found[:5]),
         "a network may ignore them and lose almost nothing; mIoU counts them like all others",
-        "--set class_weights=inverse_log (or median), or --set loss=dice",
+        "--set rare_class_sampling=0.5, --set class_weights=inverse_log (or median), or --set "
+        "loss=dice",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 
 import torch
@@ -23,11 +23,14 @@ _LUMA = torch.tensor([0.299, 0.587, 0.114])
 _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
-def check_colours(name: str, colour: tuple[float, float, float]) -> None:
-    """Raise ValueError where ``colour`` is not three numbers in 0..1."""
-    given = isinstance(colour, Sequence) and len(colour) == 3
+def check_colours(name: str, colour: Sequence[float], channels: int | None = None) -> None:
+    """Raise ValueError where ``colour`` is not a number in 0..1 for each channel."""
+    given = isinstance(colour, Sequence) and len(colour) == (channels or len(colour)) > 0
     if not given or not all(isinstance(v, Real) and 0 <= v <= 1 for v in colour):
-        raise ValueError(f"{name}={colour!r}: give three numbers (red, green, blue) in 0..1")
+        raise ValueError(
+            f"{name}={colour!r}: give three numbers (red, green, blue) in 0..1, or one for each "
+            f"band of other images{f', here {channels}' if channels else ''}"
+        )
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class ColorJitter:
     multiplied into one 3x3 matrix and an offset, and values are cut to 0..255 once, at the end.
     PIL and torchvision cut and round after each change.
 
-    The image comes back as float32, 0..255, not rounded; `Normalize` takes it as it is.
+    The image comes back as float32, 0..255, not rounded; `Normalize` takes it as it is. What is no
+    RGB (grey, or more bands) has no saturation, so that it is left out, and no hue.
 
     Args:
         brightness: factor from [1 - brightness, 1 + brightness], not below 0.
@@ -49,10 +53,11 @@ class ColorJitter:
             OpenCV turn HSV's.
         probability: of each of the four changes, apart from the others; one that is not made
             leaves its factor at 1, the hue at 0.
+        channels: of the images.
 
     Raises:
-        ValueError: a strength below 0 or not finite, a hue above 0.5, or a probability outside
-            0..1.
+        ValueError: a strength below 0 or not finite, a hue above 0.5 or of other images than RGB,
+            or a probability outside 0..1.
     """
 
     brightness: float = 0.4
@@ -60,8 +65,14 @@ class ColorJitter:
     saturation: float = 0.4
     hue: float = 0.0
     probability: float = 1.0
+    channels: int = field(default=3, repr=False)
 
     def __post_init__(self) -> None:
+        if self.hue and self.channels != 3:
+            raise ValueError(
+                f"hue={self.hue!r}: images of {self.channels} channels have none: leave it at 0 "
+                "(in a recipe jitter_hue=0)"
+            )
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability={self.probability!r}: a probability is in 0..1")
         for name in ("brightness", "contrast", "saturation", "hue"):
@@ -73,12 +84,14 @@ class ColorJitter:
                 )
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Give float32 (3, H, W), 0..255, and the mask as it was."""
-        check_pair(image, mask)
+        """Give float32 (C, H, W), 0..255, and the mask as it was."""
+        check_pair(image, mask, self.channels)
         brightness, contrast, saturation = (
             self._draw(max(0.0, 1 - strength), 1 + strength, none=1.0)
             for strength in (self.brightness, self.contrast, self.saturation)
         )
+        if self.channels != 3:
+            return _of_bands(image, brightness, contrast), mask
         matrix = saturation * torch.eye(3) + (1 - saturation) * _LUMA
         if self.hue:
             matrix = _hue_matrix(self._draw(-self.hue, self.hue, none=0.0)) @ matrix
@@ -95,6 +108,13 @@ class ColorJitter:
         if self.probability < 1 and uniform(0, 1) >= self.probability:
             return none
         return uniform(low, high)
+
+
+def _of_bands(image: Tensor, brightness: float, contrast: float) -> Tensor:
+    """The changes that need no colours; contrast moves each band away from the mean of all."""
+    pixels = image.to(torch.float32)
+    offset = (1 - contrast) * brightness * pixels.mean()
+    return dark_as_whole((pixels * (brightness * contrast) + offset).clamp_(0, 255))
 
 
 def _hue_matrix(turns: float) -> Tensor:
@@ -122,38 +142,40 @@ class Normalize:
     0..1 are refused, and normalised ones: both would be scaled a second time.
 
     Args:
-        mean: RGB in 0..1.
-        std: RGB in 0..1, above 0.
+        mean: RGB in 0..1, or a number for each channel of other images.
+        std: as mean, above 0.
 
     Raises:
-        ValueError: not three numbers in 0..1, or a std of 0.
+        ValueError: not three numbers in 0..1, or as many as channels, or a std of 0.
     """
 
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
+    mean: Sequence[float] = MEAN
+    std: Sequence[float] = STD
 
     def __post_init__(self) -> None:
-        check_colours("mean", self.mean)
         check_colours("std", self.std)
+        check_colours("mean", self.mean, len(self.std))
         if 0 in self.std:
             raise ValueError(f"std={self.std!r}: must be above 0, each picture is divided by it")
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Give float32 (3, H, W) and int64 (H, W)."""
-        check_pair(image, mask)
+        """Give float32 (C, H, W) and int64 (H, W)."""
+        check_pair(image, mask, len(self.mean))
         return self._normalised(image), mask.to(torch.int64)
 
     def image(self, image: Tensor) -> Tensor:
-        """Normalise an image that has no mask, (3, H, W) of 0..255, or a batch, to float32.
+        """Normalise an image that has no mask, (C, H, W) of 0..255, or a batch, to float32.
 
         Raises:
-            ValueError: no tensor, not three colours, or colours that do not count 0..255.
+            ValueError: no tensor, other than C channels, or levels that do not count 0..255.
         """
-        check_tensor("image", image, "colours of 0..255, shape (3, H, W)")
-        if image.ndim < 3 or image.shape[-3] != 3 or image.is_complex():
+        channels = len(self.mean)
+        check_tensor("image", image, f"colours of 0..255, shape ({channels}, H, W)")
+        if image.ndim < 3 or image.shape[-3] != channels or image.is_complex():
+            wanted = "three colours" if channels == 3 else f"{channels} channels"
             raise ValueError(
-                f"image is {image.dtype} {tuple(image.shape)}: give three colours, (3, H, W), of "
-                "0..255" + _three_colours(image)
+                f"image is {image.dtype} {tuple(image.shape)}: give {wanted}, ({channels}, H, W), "
+                "of 0..255" + _three_colours(image) * (channels == 3)
             )
         check_levels(image)
         return self._normalised(image)

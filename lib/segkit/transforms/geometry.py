@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, get_args
 
@@ -18,20 +19,25 @@ from segkit.transforms.pair import check_pair, dark_as_whole, uniform
 Undersized = Literal["pad", "pad_bottom_right", "enlarge"]
 
 
-def _window(size: int, wanted: int, scale: float, *, corner: bool) -> tuple[slice, slice, slice]:
+def _window(
+    size: int, wanted: int, scale: float, *, corner: bool, around: int | None = None
+) -> tuple[slice, slice, slice]:
     """Place a window of ``wanted`` scaled pixels on a side of ``size`` source pixels.
 
     Returns:
         Where to read in the source, what to keep of the resized reading, and where that goes in
         the window. Uniform over all places where the window lies within the picture, or, where
         the scaled picture is the smaller one, the picture within the window (at its start where
-        ``corner``).
+        ``corner``). Where a source pixel is to be seen, ``around``, it is.
     """
     # The fewest source pixels that `interpolate` turns into ``wanted`` pixels or more.
     needed = math.ceil(wanted / scale)
     needed += int(needed * scale) < wanted  # wanted / scale may have been rounded down
     if needed <= size:
-        start = int(torch.randint(size - needed + 1, ()).item())
+        first, last = 0, size - needed
+        if around is not None:  # it lies in the window, anywhere
+            first, last = max(first, around - needed + 1), min(last, around)
+        start = first + int(torch.randint(last - first + 1, ()).item())
         return slice(start, start + needed), slice(wanted), slice(wanted)
     resized = max(1, int(size * scale))
     start = 0 if corner else int(torch.randint(wanted - resized + 1, ()).item())
@@ -63,6 +69,8 @@ class RandomScaleCrop:
             PaddleSeg, mmsegmentation and HRNet, both with void beside it; "enlarge" resizes it once
             more until it fills the window, as STDC: no void is made, and the detail that it lost
             when it was scaled stays lost.
+        focus: a class of which a pixel lies in the window, where the mask has it (shrinking may
+            lose what is that small); None for none.
 
     Raises:
         ValueError: sizes below 1, a scale that is not 0 < lowest <= highest, a step below 0 or
@@ -73,10 +81,11 @@ class RandomScaleCrop:
 
     crop: tuple[int, int]
     scale: tuple[float, float]
-    mean: tuple[float, float, float] = MEAN
+    mean: Sequence[float] = MEAN
     antialias: bool = True
     step: float = 0.0
     undersized: Undersized = "pad"
+    focus: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         crop, scale = self.crop, self.scale
@@ -102,7 +111,7 @@ class RandomScaleCrop:
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give a window of ``crop`` pixels; the dtypes stay."""
-        check_pair(image, mask)
+        check_pair(image, mask, len(self.mean))
         scale = self._draw()
         if self.undersized == "enlarge":
             scaled = [max(1, int(side * scale)) for side in mask.shape]
@@ -111,9 +120,12 @@ class RandomScaleCrop:
                 image, mask = self._resize(image, mask, scale)
                 scale = filling * (1 + 1e-9)  # which rounding must not leave a pixel short
         corner = self.undersized == "pad_bottom_right"
-        rows, keep_rows, to_rows = _window(mask.shape[0], self.crop[0], scale, corner=corner)
+        y, x = self._shown(mask)
+        rows, keep_rows, to_rows = _window(
+            mask.shape[0], self.crop[0], scale, corner=corner, around=y
+        )
         columns, keep_columns, to_columns = _window(
-            mask.shape[1], self.crop[1], scale, corner=corner
+            mask.shape[1], self.crop[1], scale, corner=corner, around=x
         )
         window, labels = self._resize(image[:, rows, columns], mask[rows, columns], scale)
         window = window[:, keep_rows, keep_columns]
@@ -126,6 +138,14 @@ class RandomScaleCrop:
         void = torch.full(tuple(self.crop), IGNORE, dtype=torch.uint8)
         void[to_rows, to_columns] = labels
         return canvas, void
+
+    def _shown(self, mask: Tensor) -> tuple[int | None, int | None]:
+        """A pixel of the class to show; none where there is no such."""
+        found = [] if self.focus is None else (mask == self.focus).nonzero()
+        if not len(found):
+            return None, None
+        y, x = found[int(torch.randint(len(found), ()).item())]
+        return int(y), int(x)
 
     def _draw(self) -> float:
         lowest, highest = self.scale
@@ -160,6 +180,7 @@ class RandomFlip:
     Args:
         p: probability, 0..1.
         vertical: turn upside down instead of left to right (microscopy, aerial images).
+        channels: of the images.
 
     Raises:
         ValueError: p outside 0..1.
@@ -167,6 +188,7 @@ class RandomFlip:
 
     p: float = 0.5
     vertical: bool = False
+    channels: int = field(default=3, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.p <= 1:
@@ -174,7 +196,7 @@ class RandomFlip:
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give the pair, mirrored or as it was; shapes and dtypes stay."""
-        check_pair(image, mask)
+        check_pair(image, mask, self.channels)
         if torch.rand(()).item() >= self.p:
             return image, mask
         axis = -2 if self.vertical else -1
@@ -193,6 +215,7 @@ class Elastic:
     Args:
         sigma: standard deviation of a displacement in pixels; 0 leaves everything in place.
         grid: displacements along each side, 2 or more; the outer ones sit on the corners.
+        channels: of the images.
 
     Raises:
         ValueError: sigma below 0 or a grid below 2.
@@ -202,6 +225,7 @@ class Elastic:
 
     sigma: float = 10.0
     grid: int = 3
+    channels: int = field(default=3, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < math.inf:
@@ -211,7 +235,7 @@ class Elastic:
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give the bent pair; shapes and dtypes stay."""
-        check_pair(image, mask)
+        check_pair(image, mask, self.channels)
         height, width = mask.shape
         coarse = self.sigma * torch.randn(1, 2, self.grid, self.grid)
         shift = functional.interpolate(

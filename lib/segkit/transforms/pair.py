@@ -20,23 +20,26 @@ _NORMALISED, _SIXTEEN_BITS = 16, 1000
 well above it, and never in the thousands."""
 
 
-def check_pair(image: Tensor, mask: Tensor) -> None:
+def check_pair(image: Tensor, mask: Tensor, channels: int = 3) -> None:
     """Refuse what is not an image with its mask.
 
     Args:
-        image: shape (3, H, W), uint8, or float32 that still counts 0..255.
+        image: shape (C, H, W), uint8, or float32 that still counts 0..255.
         mask: shape (H, W), uint8.
+        channels: C.
 
     Raises:
         ValueError: no tensor, a wrong dtype, a wrong shape, no pixels, two sizes, or floating-point
             colours that do not count 0..255.
     """
-    check_tensor("image", image, "uint8 (3, H, W), or float32 that counts 0..255")
+    takes = f"uint8 ({channels}, H, W), or float32 that counts 0..255"
+    check_tensor("image", image, takes)
     check_tensor("mask", mask, "uint8 (H, W)")
-    if image.dtype not in (torch.uint8, torch.float32) or image.ndim != 3 or image.shape[0] != 3:
+    fits = image.ndim == 3 and image.shape[0] == channels
+    if image.dtype not in (torch.uint8, torch.float32) or not fits:
         raise ValueError(
-            f"image is {image.dtype} {tuple(image.shape)}: a transform takes uint8 (3, H, W), "
-            "or float32 (3, H, W) that counts 0..255" + _channels_last(image)
+            f"image is {image.dtype} {tuple(image.shape)}: a transform takes {takes}"
+            + _channels_last(image)
         )
     if mask.dtype != torch.uint8 or mask.ndim != 2:
         raise ValueError(

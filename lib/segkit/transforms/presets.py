@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,14 +82,15 @@ def train(
     *,
     flip: float = 0.5,
     jitter: float = 0.4,
-    mean: tuple[float, float, float] = MEAN,
-    std: tuple[float, float, float] = STD,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
     elastic: float | None = None,
     hue: float = 0.0,
     jitter_probability: float = 1.0,
     scale_step: float = 0.0,
     undersized: Undersized = "pad",
     antialias: bool = True,
+    focus: int | None = None,
 ) -> Compose:
     """Build the transform of training: scale and crop, bend, flip, jitter, normalise.
 
@@ -97,7 +99,8 @@ def train(
         scale: (lowest, highest) factor of the random resize.
         flip: probability of a left-right flip, 0..1.
         jitter: strength of brightness, contrast and saturation; 0 for none.
-        mean: colour taken off, RGB in 0..1; also the colour beyond the picture.
+        mean: colour taken off, RGB in 0..1, or a number for each of C other bands; also the colour
+            beyond the picture.
         std: colour divided by, RGB in 0..1.
         elastic: standard deviation of U-Net's displacements in pixels; None for no bending.
         hue: largest turn of the hue, see `ColorJitter`.
@@ -105,9 +108,10 @@ def train(
         scale_step: of the random resize, see `RandomScaleCrop`, as the next two.
         undersized: what becomes of a picture that is smaller than the crop.
         antialias: whether shrinking averages.
+        focus: a class that crops show where there is some of it.
 
     Returns:
-        uint8 (3, H, W) and uint8 (H, W) to float32 (3, h, w) and int64 (h, w).
+        uint8 (C, H, W) and uint8 (H, W) to float32 (C, h, w) and int64 (h, w).
 
     Raises:
         ValueError: any value outside its range.
@@ -116,21 +120,27 @@ def train(
     """
     steps: list[Transform] = [
         RandomScaleCrop(
-            crop, scale, mean=mean, antialias=antialias, step=scale_step, undersized=undersized
-        )
+            crop,
+            scale,
+            mean=mean,
+            antialias=antialias,
+            step=scale_step,
+            undersized=undersized,
+            focus=focus,
+        )  # fmt: skip
     ]
     if elastic is not None:
-        steps.append(Elastic(sigma=elastic))
-    steps.append(RandomFlip(flip))
+        steps.append(Elastic(sigma=elastic, channels=len(mean)))
+    steps.append(RandomFlip(flip, channels=len(mean)))
     if jitter or hue:
-        steps.append(ColorJitter(jitter, jitter, jitter, hue, jitter_probability))
+        steps.append(ColorJitter(jitter, jitter, jitter, hue, jitter_probability, len(mean)))
     return Compose(*steps, Normalize(mean=mean, std=std))
 
 
 def evaluate(
     *,
-    mean: tuple[float, float, float] = MEAN,
-    std: tuple[float, float, float] = STD,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
 ) -> Compose:
     """Build the transform of evaluation: normalise, at the picture's own size.
 
@@ -139,7 +149,7 @@ def evaluate(
         std: colour divided by, RGB in 0..1.
 
     Returns:
-        uint8 (3, H, W) and uint8 (H, W) to float32 (3, H, W) and int64 (H, W).
+        uint8 (C, H, W) and uint8 (H, W) to float32 (C, H, W) and int64 (H, W).
 
     Raises:
         ValueError: not three numbers in 0..1, or a std of 0.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import warnings
 from collections import Counter
@@ -16,7 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from segkit.data.bands import Reading, reading_of
 from segkit.data.classes import Classes, find_classes, has_classes, void_ids
+from segkit.data.described import Description, find_description
 from segkit.data.folder import meaning_of
 from segkit.doctor.data import pictures
 from segkit.doctor.data.diagnosis import Record, Scan
@@ -44,7 +47,8 @@ def scan_folder(
     """Look at every pair of a folder, also at those that cannot be used.
 
     Args:
-        root: holds images/ and masks/, or folders of splits that hold them.
+        root: holds images/ and masks/, or folders of splits that hold them, or a data.yaml; or is
+            such a file.
         splits: the ones to look at; None for all.
         classes: names in the order of the ids; None for those of classes.json or classes.txt, if
             there is one of them.
@@ -57,6 +61,11 @@ def scan_folder(
         ValueError: no such folder, nothing that looks like pairs, no such split, or classes and
             palette that do not fit.
     """
+    if path := find_description(root):
+        described = Description(path, ignore)
+        names: Sequence[str | None] = splits or [*described.splits] or [None]
+        sets = {name or "all": described.open(name, cache=False) for name in names}
+        return scan_data(sets, workers=workers, progress=progress)
     root, known = Path(os.fsdecode(root)), Classes((), ())
     if classes or has_classes(root):
         known = find_classes(root, classes, palette)
@@ -154,7 +163,8 @@ class _Pairs(Dataset):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    return _record_of(index, pair, *self.sets[pair.split].raw(index))
+                    chosen = self.sets[pair.split]
+                    return _record_of(index, pair, *chosen.raw(index), reading=reading_of(chosen))
             except Exception as error:
                 refused = str(error) or type(error).__name__
         image, print_ = pictures.look_at_image(pair.image) if pair.image else (None, None)
@@ -166,9 +176,12 @@ class _Pairs(Dataset):
         return Record(pair.split, index, pair.stem, image, mask, print_, labels, refused=refused)
 
 
-def _record_of(index: int, pair: Listed, image: Tensor, mask: Tensor) -> Record:
+def _record_of(
+    index: int, pair: Listed, image: Tensor, mask: Tensor, *, reading: Reading
+) -> Record:
     """The record of a pair as its data set gives it."""
-    if image.dtype != torch.uint8 or mask.dtype != torch.uint8 or image.shape[1:] != mask.shape:
+    fits = image.dtype == torch.uint8 or reading.to_dict()
+    if not fits or mask.dtype != torch.uint8 or image.shape[1:] != mask.shape:
         raise ValueError(
             f"raw({index}) gives {image.dtype} {tuple(image.shape)} and {mask.dtype} "
             f"{tuple(mask.shape)}: it is uint8 (3, H, W) and uint8 (H, W)"
@@ -183,7 +196,10 @@ def _record_of(index: int, pair: Listed, image: Tensor, mask: Tensor) -> Record:
         mask_file = found._replace(size=size, error="", too_large=False)
         used = {value: palette[value] for value in labels.values if value in palette}
         labels = labels._replace(palette=used)
-    print_ = pictures.fingerprint(
-        Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
-    )
+    seen = np.ascontiguousarray(reading.shown(image).permute(1, 2, 0).numpy())
+    print_ = pictures.fingerprint(Image.fromarray(seen))
+    if reading.to_dict():  # two images that are seen alike may differ in the bits below
+        digest = hashlib.blake2b(image.contiguous().numpy().tobytes(), digest_size=16)
+        print_ = print_._replace(digest=digest.digest())
+        image_file = image_file._replace(mode="RGB", deep=False, error="", refused="")
     return Record(pair.split, index, pair.stem, image_file, mask_file, print_, labels, True)

@@ -153,12 +153,47 @@ def _frequencies(scan: Scan, split: str) -> tuple[np.ndarray, np.ndarray, np.nda
     return pixels, area, images
 
 
-def _alike(records: Sequence[Record]) -> Iterator[tuple[Record, Record, float]]:
-    """Pairs of records in two splits, with the correlation of their thumbnails."""
+def groups_of_alike(records: Sequence[Record]) -> list[list[Record]]:
+    """Records in groups of which no two are alike: images that are one picture, or nearly.
+
+    They are the connected components of what is alike: of a video all frames, one by one.
+
+    Args:
+        records: of a scan.
+
+    Returns:
+        The groups, and in each the records, in the order of ``records``.
+    """
+    first = {id(record): number for number, record in enumerate(records)}
+    parent = [*range(len(records))]
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = number = parent[parent[number]]
+        return number
+
+    for one, other, _ in _alike(records, across=False):
+        low, high = sorted((root(first[id(one)]), root(first[id(other)])))
+        parent[high] = low
+    found: dict[int, list[Record]] = defaultdict(list)
+    for number, record in enumerate(records):
+        found[root(number)].append(record)
+    return [*found.values()]
+
+
+def _alike(
+    records: Sequence[Record], *, across: bool = True
+) -> Iterator[tuple[Record, Record, float]]:
+    """Pairs of records, with the correlation of their thumbnails.
+
+    Args:
+        records: of a scan.
+        across: only those in two splits.
+    """
     records = [record for record in records if record.fingerprint]
     prints = [record.fingerprint for record in records if record.fingerprint]
     splits = np.array([record.split for record in records])
-    if len(set(splits)) < 2:
+    if not records or (across and len(set(splits)) < 2):
         return
     hashes = np.array([one.hash for one in prints], ">u8")
     signs = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
@@ -168,7 +203,9 @@ def _alike(records: Sequence[Record]) -> Iterator[tuple[Record, Record, float]]:
     for number, record in enumerate(records):
         # The product of two rows of signs is 64 - 2 * (bits that differ).
         near = signs[:number] @ signs[number] >= 64 - 2 * NEAR_BITS
-        for other in np.flatnonzero(near & (splits[:number] != record.split)):
+        if across:
+            near &= splits[:number] != record.split
+        for other in np.flatnonzero(near):
             if record.image and record.image.file == _name(records[other]):
                 continue  # one file in two lists is a finding of its own
             likeness = float(seen[other] @ seen[number])
