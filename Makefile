@@ -17,11 +17,11 @@ BOTH := -n 2 --dist worksteal
 RECIPE_synthetic := -p recipe=pp_liteseg_t_synthetic
 RECIPE_camvid := -p recipe=pp_liteseg_t_camvid_cpu -p data_root=$(DATA_ROOT)/camvid
 
-.PHONY: help install run lab test test-fast test-all test-notebooks lint notebooks bench clean
+.PHONY: help install run lab test test-fast test-all test-notebooks lint notebooks bench docs clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "also: make test-fast (two minutes) | test-all (everything) | lint | notebooks (execute and save them) | bench | clean"
+	@echo "also: make test-fast (two minutes) | test-all (everything) | lint | notebooks (execute and save them) | docs (the site) | bench | clean"
 
 install: $(VENV)/.installed
 
@@ -53,7 +53,7 @@ test: lint
 
 # Everything once, with the other implementations to compare numbers with, which no user needs.
 test-all: lint
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[parity,onnx,server]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[parity,onnx,server,docs]'
 	$(PYTEST) $(BOTH) -m "not browser" tests
 	$(PYTEST) -m browser tests
 	@$(MAKE) --no-print-directory test-notebooks
@@ -71,8 +71,14 @@ lint: install
 notebooks: install
 	$(BIN)/python -m segbook.notebooks.refresh notebooks/*.ipynb
 
+# build/site/index.html: the book, the networks, the recipes and the reference, for a browser alone.
+docs: install
+	@$(BIN)/python -c "import furo, myst_nb" 2>/dev/null || \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python docs/site/build.py
+
 bench: install
 	$(BIN)/segbook bench
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis

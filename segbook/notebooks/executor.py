@@ -108,6 +108,7 @@ class Client(NotebookClient):
 
     Attributes:
         displays: what was shown under a display id and may be changed by any cell.
+        live: the book's own widgets when the run has ended, see `segbook.notebooks.views.live`.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Client(NotebookClient):
             log=log,
         )
         self.displays: dict[str, list[nbformat.NotebookNode]] = {}
+        self.live: list[dict[str, Any]] = []
         self._executed: dict[str, tuple[nbformat.NotebookNode, int]] = {}  # by message id
         self._clear_next: dict[int, bool] = {}  # by cell
         self.unsaved = False
@@ -160,6 +162,7 @@ class Client(NotebookClient):
         finally:
             self.kernel.ended()
             self._files.cleanup()
+            self.live = views.live(self.nb.cells, self.widget_state, self.widget_buffers)
             self.nb.cells = self._saved_cells()
             self.save()
         if self.failure:
@@ -382,6 +385,7 @@ class SegbookEngine:
         show: Callable[[str], None] | None = None,
         warn: Callable[[str], None] | None = None,
         exited: Callable[[int], None] | None = None,
+        live: Callable[[list[dict[str, Any]]], None] | None = None,
         log_output: bool = False,
         start_timeout: int = 120,
         execution_timeout: int | None = None,
@@ -398,6 +402,7 @@ class SegbookEngine:
             show: is told each piece of text that a cell writes.
             warn: is told what went wrong without ending the run.
             exited: is told the place of a cell that ended the notebook by a ``sys.exit()``.
+            live: is told the book's own widgets at the end, see `segbook.notebooks.views.live`.
             log_output: whether that is standard output, where ``show`` is not given.
             start_timeout: seconds that the kernel may take to start.
             execution_timeout: seconds that one cell may take; None for no limit.
@@ -414,7 +419,7 @@ class SegbookEngine:
         tidy(nb)
         path = save_path or (Path(output_path) if output_path else None)
         warn = warn or (lambda line: print(line, file=sys.stderr))
-        Client(
+        client = Client(
             nb,
             path=path,
             kernel=kernel or Kernel(),
@@ -423,7 +428,10 @@ class SegbookEngine:
             exited=exited or (lambda cell: warn(f"sys.exit() in cell {cell} ended the notebook")),
             startup_timeout=start_timeout,
             timeout=execution_timeout,
-        ).run()
+        )
+        client.run()
+        if live:
+            live(client.live)
         return nb
 
     @classmethod

@@ -1,19 +1,26 @@
 """Execute notebooks in place with their default parameters, as they are committed.
 
+Beside them, in ``widgets/``, is written what their widgets hold: a committed notebook has none, and
+the site of the book (`make docs`) shows them moving.
+
 python -m segbook.notebooks.refresh notebooks/*.ipynb
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
 from segbook.notebooks.executor import CellFailedError, SegbookEngine
 from segbook.notebooks.kernel import Kernel
+from segbook.runs.folder import write_atomic
 
 
 def refresh(path: Path) -> float:
@@ -30,8 +37,26 @@ def refresh(path: Path) -> float:
     with tempfile.TemporaryDirectory() as runs:
         here = path.parent.resolve()
         kernel = Kernel({"SEGBOOK_RUNS": runs}, folder=here, imports=[here])
-        SegbookEngine.execute_notebook(notebook, "python3", save_path=path, kernel=kernel)
+        SegbookEngine.execute_notebook(
+            notebook,
+            "python3",
+            save_path=path,
+            kernel=kernel,
+            live=lambda found: write_widgets(found, path),
+        )
     return time.monotonic() - began
+
+
+def widgets_of(path: Path) -> Path:
+    """Where the state of a notebook's widgets lies."""
+    return path.parent / "widgets" / f"{path.stem}.json"
+
+
+def write_widgets(found: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the widgets of a notebook, one a line, so that a difference shows which changed."""
+    lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in found)
+    widgets_of(path).parent.mkdir(exist_ok=True)
+    write_atomic(widgets_of(path), f"[\n{lines}\n]\n")
 
 
 def main(paths: list[str]) -> int:

@@ -6,6 +6,7 @@ A view is a reference to a model that lived in the kernel. Whoever opens the not
 
 from __future__ import annotations
 
+import copy
 import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from typing import Any
 import nbformat
 
 VIEW = "application/vnd.jupyter.widget-view+json"
+OF_THE_BOOK = "segbook.widgets."
+OF_EVERY_WIDGET = ("layout", "tabbable", "tooltip")
 
 
 def still(
@@ -48,6 +51,52 @@ def still(
         others = {model: held for model, held in captured.items() if model not in models}
         kept += still(inside, states, others)
     return kept
+
+
+def live(
+    cells: Sequence[nbformat.NotebookNode],
+    states: Mapping[str, Mapping[str, Any]],
+    buffers: Mapping[str, Mapping[Any, Mapping[str, Any]]],
+) -> list[dict[str, Any]]:
+    """The book's own widgets among the outputs, with all that their scripts read.
+
+    A page can show them moving beside the notebook, which holds what `still` leaves of them.
+
+    Args:
+        cells: as the kernel wrote them.
+        states: by model id.
+        buffers: by model id, the bytes in its state as nbclient keeps them.
+
+    Returns:
+        For each the id of its ``cell``, the ``text`` that stands for it there, its class
+        (``widget``) and its ``state``, in which bytes are ``{"base64": ...}``.
+    """
+    found = []
+    for cell in cells:
+        for output in cell.get("outputs", ()):
+            view = output.get("data", {}).get(VIEW)
+            model = str(view.get("model_id")) if isinstance(view, dict) else ""
+            kind = str(states.get(model, {}).get("_anywidget_id"))
+            if not kind.startswith(OF_THE_BOOK):
+                continue
+            state = {
+                key: copy.deepcopy(value)
+                for key, value in states[model].items()
+                if key not in OF_EVERY_WIDGET and not key.startswith("_")
+            }
+            for buffer in buffers.get(model, {}).values():
+                _put(state, buffer["path"], {"base64": buffer["data"]})
+            name, text = kind.rpartition(".")[2], output.data.get("text/plain", "")
+            found.append({"cell": cell.id, "text": text, "widget": name, "state": state})
+    return found
+
+
+def _put(state: Any, path: Sequence[Any], value: Any) -> None:
+    """Set what lies at a path of keys and places."""
+    *way, last = path
+    for step in way:
+        state = state[step]
+    state[last] = value
 
 
 def _tree(model: Any, states: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -73,10 +73,20 @@ def all_changes(name: str, changes: Sequence[str], *, quiet: bool = False) -> di
     return {**given, **follows}
 
 
-@click.group("recipes", invoke_without_command=True)
+class Group(click.Group):
+    """A group in which ``recipes NAME`` is ``recipes show NAME``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Take what is no command for a recipe's name."""
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
+
+
+@click.group("recipes", cls=Group, invoke_without_command=True)
 @click.pass_context
 def recipes(ctx: click.Context) -> None:
-    """List the recipes that `segbook train` knows."""
+    """List the recipes that `segbook train` knows; with a NAME explain that one's fields."""
     if ctx.invoked_subcommand:
         return
     found = [get(name) for name in names()]

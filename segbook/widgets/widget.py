@@ -15,6 +15,23 @@ from PIL.PngImagePlugin import PngInfo
 
 HERE = Path(__file__).parent
 
+MODEL = """const modelOf = (text) => {
+  const decode = (bytes) => Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
+  const state = JSON.parse(text, (key, value) => value?.base64 ? decode(value.base64) : value);
+  const listeners = {};
+  return {
+    get: (key) => state[key],
+    set(key, value) {
+      state[key] = value;
+      for (const listener of listeners[`change:${key}`] ?? []) listener();
+    },
+    on: (name, listener) => (listeners[name] ??= []).push(listener),
+    off() {},
+    save_changes() {},
+  };
+};"""
+"""The model that a widget's script asks for where there is no kernel, out of its state as JSON."""
+
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -25,24 +42,12 @@ PAGE = """<!doctype html>
 <main id="widget"></main>
 <script type="module">
 import widget from "data:text/javascript;base64,%(esm)s";
-const decode = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-const state = JSON.parse(%(state)s, (key, value) => value?.base64 ? decode(value.base64) : value);
-const listeners = {};
-const model = {
-  get: (key) => state[key],
-  set(key, value) {
-    state[key] = value;
-    for (const listener of listeners[`change:${key}`] ?? []) listener();
-  },
-  on: (name, listener) => (listeners[name] ??= []).push(listener),
-  off() {},
-  save_changes() {},
-};
-widget.render({ model, el: document.getElementById("widget") });
+%(model)s
+widget.render({ model: modelOf(%(state)s), el: document.getElementById("widget") });
 </script>
 </html>
 """
-"""A page that needs neither kernel nor network: the widget, its data and a model of ten lines."""
+"""A page that needs neither kernel nor network: the widget, its data and `MODEL`."""
 
 
 def sources(name: str) -> tuple[str, str]:
@@ -109,6 +114,7 @@ class Widget(anywidget.AnyWidget):
         page = PAGE % {
             "title": html.escape(self.title),
             "css": self._css,
+            "model": MODEL,
             "esm": base64.b64encode(self._esm.encode()).decode(),
             # A string in a script: no class name can end the script.
             "state": json.dumps(state).replace("<", "\\u003c"),

@@ -7,6 +7,7 @@ lines, but for parameters, imports, solutions and checks.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import nbformat
 import pytest
 import road
 
+from segbook import widgets
+from segbook.notebooks.refresh import widgets_of
 from segbook.notebooks.views import VIEW
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
@@ -43,6 +46,19 @@ def test_executed_in_order_and_without_errors(notebook):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
+
+
+def test_its_widgets_lie_beside_it():
+    """`make notebooks` writes both; the site shows a widget in the place of what it left."""
+    shown = re.compile(rf"(?:{'|'.join(widgets.__all__)})\(|Guess first: |Quiz\n")
+    for path in NOTEBOOKS:
+        held = json.loads(widgets_of(path).read_text("utf-8"))
+        assert [(one["cell"], one["text"]) for one in held] == [
+            (cell.id, output.data["text/plain"])
+            for cell in nbformat.read(path, as_version=4).cells
+            for output in cell.get("outputs", ())
+            if shown.match(output.get("data", {}).get("text/plain", ""))
+        ], path.name
 
 
 def test_one_cell_of_literal_parameters(notebook):

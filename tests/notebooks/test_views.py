@@ -4,7 +4,7 @@ import nbformat
 from nbformat.v4 import new_output
 
 from segbook.notebooks.executor import coalesce
-from segbook.notebooks.views import VIEW, still
+from segbook.notebooks.views import VIEW, live, still
 
 
 def view(model, **data):
@@ -42,6 +42,22 @@ def test_what_output_widgets_hold_follows_in_order_and_in_any_depth():
     got = texts(still([view("box", **{"text/plain": "VBox()"})], states, held))
     assert got[:2] == ["VBox()", "in a"]
     assert "in b" in got
+
+
+def test_the_books_own_widgets_are_kept_with_their_bytes_and_no_others():
+    own = {"_anywidget_id": "segbook.widgets.wipe.Wipe", "_esm": "…", "layout": "IPY_MODEL_l"}
+    states = {
+        "w": {**own, "share": 0.5, "pairs": [{"name": "a"}]},
+        "s": {"_model_name": "FloatSliderModel", "value": 1.0},
+    }
+    path = ["pairs", 0, "before"]
+    buffers = {"w": {tuple(path): {"path": path, "data": "AAE=", "encoding": "base64"}}}
+    shown = [view("w", **{"text/plain": "Wipe(1 pair)"}), view("s"), view(None), view({"a": 1})]
+    cell = nbformat.v4.new_code_cell(id="painter", outputs=shown)
+    [kept] = live([nbformat.v4.new_markdown_cell(), cell], states, buffers)
+    state = {"share": 0.5, "pairs": [{"name": "a", "before": {"base64": "AAE="}}]}
+    assert kept == {"cell": "painter", "text": "Wipe(1 pair)", "widget": "Wipe", "state": state}
+    assert states["w"]["pairs"] == [{"name": "a"}]  # the kernel's own is left as it is
 
 
 def test_what_a_cell_shows_as_a_view_may_be_anything():

@@ -196,6 +196,8 @@ def test_one_recipe_is_shown_field_by_field_with_what_differs():
     )
     assert lines[of["model_options"]] == "  model_options = {}"
     assert lines[of["model"]].startswith("* model = 'unet")
-    unknown = CliRunner().invoke(main, ["recipes", "show", "unet_synthetc"])
+    short = CliRunner().invoke(main, ["recipes", "unet_synthetic", "--set", "clip=2"])
+    assert (short.exit_code, short.output) == (0, shown.output)
+    unknown = CliRunner().invoke(main, ["recipes", "unet_synthetc"])
     assert unknown.exit_code == 2
     assert "unet_synthetic" in unknown.output

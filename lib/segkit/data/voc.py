@@ -53,7 +53,7 @@ class VOC2012(ListedDataset):
 
             For ``train_aug``, in ``root`` or beside VOCdevkit or in VOC2012, either the masks
             ``SegmentationClassAug/*.png``, or SBD as it unpacks, ``benchmark_RELEASE/dataset`` with
-            train.txt, val.txt and cls/*.mat, which needs scipy.
+            train.txt, val.txt and ``cls/*.mat``, which needs scipy.
         split: "train", "train_aug", "trainval" or "val"; the test masks are not public.
         transform: callable ``(image, mask) -> (image, mask)``; None for the raw pair.
         cache: keep what was decoded, 0.7 MB a pair.

@@ -81,7 +81,7 @@ class InferenceNetwork(nn.Module):
                 resized from the one to the other.
 
         Returns:
-            Labels, uint8, shape (B, H, W) or (B, *size).
+            Labels, uint8, shape (B, H, W), or (B, height, width) of ``size``.
         """
         logits, shape = self.scores(images), (images.shape[2], images.shape[3])
         size = size or shape
