@@ -125,8 +125,8 @@ def resume(
         if not can_resume(folder, described):
             how = advice(folder, described)
             raise ValueError(
-                f"{one_line(folder.name)} is more than its recipe, which `segbook resume` could "
-                f"train; go on with it {how or 'where it was started'}"
+                f"{one_line(folder.name)} is more than the training of a recipe; "
+                f"go on with it {how or 'where it was started'}"
             )
         if owner := folder.other_owner():
             click.echo(f"this run is of {owner}, who is not you", err=True)

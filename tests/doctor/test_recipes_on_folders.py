@@ -29,7 +29,7 @@ def told(folder):
         command = ["pp_liteseg_t_synthetic", *arguments, "--workers", "0", "--json", *options]
         result = CliRunner().invoke(doctor, command)
         assert result.exception is None or isinstance(result.exception, SystemExit)
-        return {finding["check"]: finding for finding in json.loads(result.output)["findings"]}
+        return {finding["check"]: finding for finding in json.loads(result.stdout)["findings"]}
 
     return run
 

@@ -89,7 +89,7 @@ def test_a_text_is_read_as_the_declared_type(declared, text, value):
 @pytest.mark.parametrize(
     "text",
     ["steps=2.5", "steps=1e2", "steps=true", "steps=", "lr=fast", "lr=nan", "lr=inf", "flag=maybe",
-     "flag=", "crop=5", "crop=(1, 2, 3)", "crop=(1, 2.5)", "crop=(1, True)", "clip=x",
+     "flag=", "crop=5.5", "crop=(1, 2, 3)", "crop=(1, 2.5)", "crop=(1, True)", "clip=x",
      "mode=medium", "options=[1]", "scales=['a']", "scales=__import__('os').listdir()",
      "steps=" + "9" * 5000, "options=" + "[" * 20000, "name=\udcff"],
 )  # fmt: skip
