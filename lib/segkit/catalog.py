@@ -44,6 +44,7 @@ import segkit.models.segnet
 import segkit.models.stdc_seg
 import segkit.models.u2net
 import segkit.models.unet
+import segkit.models.unet_3d
 import segkit.models.unet_plus_plus
 import segkit.models.upernet
 from segkit import outside

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Crop, Recipe
 from segbook.text import operand, shell
 from segkit import transforms
 from segkit.data import catalog as data_catalog
 from segkit.data.statistics import class_pixels
+from segkit.transforms import volumes
 
 
 def build_data(recipe: Recipe) -> dict[str, Any]:
@@ -23,6 +24,15 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
     """
     entry = data_catalog.find(recipe.data)
     root = recipe.data_root
+    if entry.is_of_volumes != recipe.is_of_volumes and not entry.is_outside:
+        kind, sides = (
+            ("volumes", "(depth, height, width), such as 64,64,64")
+            if (entry.is_of_volumes)
+            else ("images", "(height, width), such as 256,256")
+        )
+        raise ValueError(
+            f"crop={recipe.crop}: data={recipe.data!r} are {kind}, and a crop of them is {sides}"
+        )
     try:
         return entry.open_splits(
             root, size=recipe.image_size, length=recipe.length, ignore=recipe.ignore
@@ -54,13 +64,23 @@ def watched_indices(recipe: Recipe, val_set: Any) -> list[int]:
 
 
 def build_augmentation(
-    recipe: Recipe, crop: tuple[int, int], scale: tuple[float, float]
+    recipe: Recipe, crop: Crop, scale: tuple[float, float]
 ) -> transforms.Compose:
     """The recipe's transform of training for one of its phases."""
+    if recipe.is_of_volumes:
+        return volumes.train_volumes(
+            cast(tuple[int, int, int], crop),
+            scale,
+            foreground=recipe.foreground,
+            rotation=recipe.rotation,
+            elastic=recipe.elastic,
+            flip=recipe.flip,
+            jitter=recipe.jitter,
+        )
     return transforms.train(
-        crop,
+        cast(tuple[int, int], crop),
         scale,
-        flip=recipe.flip,
+        flip=cast(float, recipe.flip),
         jitter=recipe.jitter,
         mean=recipe.mean,
         std=recipe.std,
@@ -75,6 +95,8 @@ def build_augmentation(
 
 def build_normalisation(recipe: Recipe) -> transforms.Compose:
     """The recipe's transform of evaluation."""
+    if recipe.is_of_volumes:
+        return volumes.evaluate_volumes()
     return transforms.evaluate(mean=recipe.mean, std=recipe.std)
 
 

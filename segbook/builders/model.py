@@ -17,6 +17,11 @@ RGB = len(transforms.MEAN)
 """Channels of every image that a recipe's data give."""
 
 
+def channels_of(recipe: Recipe) -> int:
+    """Channels of what a recipe's data give: of volumes as many as it says to the network."""
+    return recipe.model_options.get("in_channels", 1) if recipe.is_of_volumes else RGB
+
+
 def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> nn.Module:
     """The recipe's network, on torch's default device.
 
@@ -60,7 +65,7 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
                 f"model_options hold {', '.join(sorted(unknown))}, but {name} takes "
                 f"{', '.join(taken)}"
             )
-    if (channels := options.get("in_channels", RGB)) != RGB:
+    if (channels := options.get("in_channels", RGB)) != RGB and not recipe.is_of_volumes:
         raise ValueError(
             f"model_options hold in_channels={channels!r}, and images are read as RGB, of {RGB} "
             "channels: leave it out, " + _set(model_options={**options, "in_channels": RGB})
@@ -78,9 +83,10 @@ def _set(**change: Any) -> str:
 
 def model_arguments(recipe: Recipe) -> dict[str, Any]:
     """What the recipe says to its model's builder, the classes and weights aside."""
-    rgb = {"in_channels": RGB} if outside.is_outside(recipe.model) else {}
+    outsider = outside.is_outside(recipe.model) or recipe.is_of_volumes
+    channels = {"in_channels": channels_of(recipe)} if outsider else {}
     return {
-        **rgb,
+        **channels,
         **recipe.model_options,
         **({"backbone": recipe.backbone} if recipe.backbone else {}),
     }

@@ -17,6 +17,7 @@ from segbook.training.identity import folder_of
 from segbook.training.state import BEST, TrainingState
 from segkit import engine
 from segkit.engine import distributed
+from segkit.engine.settings import lay_out_channels_last
 from segkit.metrics import ConfusionMatrix
 from segkit.weights import load_weights, save_weights
 
@@ -34,6 +35,7 @@ def evaluate(
         num_classes=dataset.num_classes,
         precision=settings.precision,
         channels_last=settings.channels_last,
+        window=recipe.windows,
     )
 
 
@@ -90,7 +92,7 @@ def best_model(state: TrainingState, folder: RunFolder) -> nn.Module:
     load_weights(model, path)
     model.to(state.device)
     if state.settings.channels_last:
-        model.to(memory_format=torch.channels_last)
+        lay_out_channels_last(model)
     return model.eval()
 
 

@@ -7,12 +7,14 @@ A data set has ``len``, pairs by index, ``raw``, ``stem``, ``classes``, ``palett
 from segkit.data.ade20k import ADE20K
 from segkit.data.camvid import CamVid
 from segkit.data.cityscapes import Cityscapes
+from segkit.data.hippocampus import Hippocampus
 from segkit.data.folder import FolderDataset, write_folder
 from segkit.data.images import mask_from_colours, note_orientation, read_image, read_mask
 from segkit.data.loader import BadSample, LoaderError, batches, sequential
 from segkit.data.photographs import PHOTOGRAPHS, photograph
 from segkit.data.streets import SyntheticStreets
 from segkit.data.voc import VOC2012
+from segkit.data.volumes import VolumeDataset
 
 __all__ = [
     "ADE20K",
@@ -22,8 +24,10 @@ __all__ = [
     "CamVid",
     "Cityscapes",
     "FolderDataset",
+    "Hippocampus",
     "LoaderError",
     "SyntheticStreets",
+    "VolumeDataset",
     "batches",
     "mask_from_colours",
     "note_orientation",

@@ -6,6 +6,7 @@ from segkit.metrics.labels import argmax, argmax_resized
 from segkit.metrics.oracle import oracle_labels, oracle_matrix
 from segkit.metrics.policies import POLICIES
 from segkit.metrics.regions import count_regions, matched_regions, number_regions
+from segkit.metrics.surface import hd95
 
 __all__ = [
     "POLICIES",
@@ -15,6 +16,7 @@ __all__ = [
     "boundary_counts",
     "boundary_iou",
     "count_regions",
+    "hd95",
     "inner_boundary",
     "matched_regions",
     "number_regions",
