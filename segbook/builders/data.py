@@ -52,6 +52,8 @@ def watched_indices(recipe: Recipe, val_set: Any) -> list[int]:
     """
     if not recipe.watch:
         return []
+    if recipe.is_of_volumes:
+        raise ValueError(f"watch={recipe.watch}: what is watched are images, no volumes")
     places = {val_set.stem(i): i for i in range(len(val_set))}
     for name in recipe.watch:
         if name not in places:

@@ -11,6 +11,7 @@ from segbook.recipes.recipe import Recipe
 from segbook.text import shell
 from segkit import create_model, outside, transforms
 from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
+from segkit.inputs import spatial_dims
 from segkit.weights import Loaded, load_for_classes, torchvision_weights
 
 RGB = len(transforms.MEAN)
@@ -72,7 +73,15 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
         )
     if pretrained and recipe.weights_backbone and not recipe.weights:
         options["weights_backbone"] = recipe.weights_backbone
-    return create_model(recipe.model, num_classes=num_classes, **options)
+    network = create_model(recipe.model, num_classes=num_classes, **options)
+    dims, wanted = spatial_dims(network), 3 if recipe.is_of_volumes else 2
+    if dims not in (0, wanted):
+        kinds = {1: "signals", 2: "images", 3: "volumes"}
+        raise ValueError(
+            f"model={outside.short(recipe.model)!r} is a network of {kinds[dims]}, and "
+            f"crop={recipe.crop} is of {kinds[wanted]}: `segbook recipes` lists what goes together"
+        )
+    return network
 
 
 def _set(**change: Any) -> str:

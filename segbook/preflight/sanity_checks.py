@@ -41,6 +41,8 @@ def run_sanity_checks(
     Raises:
         ValueError: the recipe cannot be built, or there are too few pairs.
     """
+    if recipe.is_of_volumes:
+        raise ValueError("they are for images, and the recipe's data are volumes")
     sets = sets or build_data(recipe)
     num_classes = sets["train"].num_classes
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -7,8 +7,8 @@ A data set has ``len``, pairs by index, ``raw``, ``stem``, ``classes``, ``palett
 from segkit.data.ade20k import ADE20K
 from segkit.data.camvid import CamVid
 from segkit.data.cityscapes import Cityscapes
-from segkit.data.hippocampus import Hippocampus
 from segkit.data.folder import FolderDataset, write_folder
+from segkit.data.hippocampus import Hippocampus
 from segkit.data.images import mask_from_colours, note_orientation, read_image, read_mask
 from segkit.data.loader import BadSample, LoaderError, batches, sequential
 from segkit.data.photographs import PHOTOGRAPHS, photograph

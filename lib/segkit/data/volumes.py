@@ -26,7 +26,7 @@ from segkit.data.classes import find_classes, void_ids
 from segkit.data.folder import meaning_of
 from segkit.data.layout import no_folder, read_lines
 from segkit.data.pairs import PairDataset, Transform
-from segkit.files import FileError, open_regular, shown, what_is_there
+from segkit.files import FileError, open_regular, shown
 from segkit.outputs import IGNORE
 
 SUFFIXES = (".nii.gz", ".nii", ".npz")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def hd95(prediction: Tensor, truth: Tensor, spacing: Sequence[float]) -> float:
-    """The 95th percentile of the Hausdorff distance: how far apart two surfaces are, nearly at most.
+    """The Hausdorff distance's 95th percentile: how far two surfaces lie apart, nearly at most.
 
     Of each surface's voxels the distances to the other surface are taken, and of each the 95th
     percentile; the larger counts. A surface voxel is one of the region with a neighbour, by a face,

@@ -131,8 +131,8 @@ class RandomPatch:
             )
         if not 0 <= self.rotation <= 180 or not 0 <= self.elastic < math.inf:
             raise ValueError(
-                f"rotation={self.rotation!r}, elastic={self.elastic!r}: give degrees up to 180, and "
-                "voxels, 0 or more"
+                f"rotation={self.rotation!r}, elastic={self.elastic!r}: give degrees up to 180, "
+                "and voxels, 0 or more"
             )
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,8 +163,10 @@ class RandomPatch:
                 voxels = (mask == label).nonzero()
                 centre = voxels[torch.randint(len(voxels), ())].tolist()
                 around = [c - size // 2 for c, size in zip(centre, self.size, strict=True)]
-                return [min(max(a, l), h) for a, l, h in zip(around, low, high, strict=True)]
-        return [l + int(torch.randint(h - l + 1, ())) for l, h in zip(low, high, strict=True)]
+                within = zip(around, low, high, strict=True)
+                return [min(max(start, least), most) for start, least, most in within]
+        spans = zip(low, high, strict=True)
+        return [least + int(torch.randint(most - least + 1, ())) for least, most in spans]
 
     def _cut(self, image: Tensor, mask: Tensor, starts: Sequence[int]) -> tuple[Tensor, Tensor]:
         inside, before, after = [], [], []
