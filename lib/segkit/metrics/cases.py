@@ -89,9 +89,7 @@ class CaseScores:
             for key in ("dice", "hd95")
         }
         missing = {
-            name: sum(
-                case["dice"][name] is not None and case["hd95"][name] is None for case in cases
-            )
+            name: sum(c["dice"][name] is not None and c["hd95"][name] is None for c in cases)
             for name in self.classes[1:]
         }
         worst = sorted(
