@@ -13,6 +13,7 @@ from segbook.runs.files import write_whole
 from segkit.export import Exported, export_network
 from segkit.export.files import need_onnx
 from segkit.files import shown
+from segkit.inputs import spatial_dims
 
 LEFT_OUT = ("normalisation", "example", "agreement", "command")
 """Of the weights' header: the file normalises itself, and has a comparison of its own."""
@@ -61,6 +62,12 @@ def export_file(
         need_onnx()
     path = None if out is None else _place(Path(out), to, overwrite)
     network = open_network(source, **code)
+    if spatial_dims(network.model) == 3:
+        raise ValueError(
+            f"{shown(network.source)} is of a network of volumes, and those of images are exported "
+            "here: torch.export.export(segkit.load_model(file)[0], (volume,)) makes a program for "
+            "volumes of one size"
+        )
     if path is None:
         path = _place(Path(f"{_name(str(source), network)}.{to}"), to, overwrite)
     preparation(network.header)  # which says what is wrong with it

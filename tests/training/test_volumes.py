@@ -191,6 +191,12 @@ def test_commands_for_images_say_so(recipe):
     assert "4 predicted, 1 left out" in said
     with np.load("out/probs/case_0.npz") as written:
         assert written["probs"].shape == (2, 10, 12, 9)
+    code, said = call("export", best, "--to", "pt2", "--model", "net.py:build")
+    assert code
+    assert "is of a network of volumes" in said
+    code, said = call("doctor", "brains")
+    assert code == 1
+    assert "case_1.npz cannot be read as npz" in said
     code, said = call("predict", best, "net.py", "--out", "out2", "--model", "net.py:build")
     assert code
     assert "is no volume" in said

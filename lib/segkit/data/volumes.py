@@ -163,6 +163,14 @@ def find_splits(root: Path) -> list[str]:
     return found
 
 
+def holds_volumes(root: Path) -> bool:
+    """Whether a folder, or one in it for images or a split, has files with volumes."""
+    parts = ["", *(images for images, _ in FOLDERS)]
+    splits = ("", "train", "val", "test")
+    folders = {root / split / part for split in splits for part in parts}
+    return any(is_volume(path) for one in folders if one.is_dir() for path in one.iterdir())
+
+
 def find_volumes(root: Path, split: str | None = None) -> list[tuple[Path, Path]]:
     """The files of images and labels, sorted by stem; of npz with both the same file twice.
 
