@@ -35,6 +35,7 @@ from segbook.runs.command import (
     show,
 )
 from segbook.runs.lock import RunBusyError
+from segbook.starter.command import new
 from segbook.training.command import prove_resume, train
 
 
@@ -91,6 +92,6 @@ def main() -> None:
 
 for command in (
     bench, certify, compare, course, doctor, evaluate, export, forecast, import_weights, list_runs,
-    predict, prove_resume, recipes, report, resume, run, show, train,
+    new, predict, prove_resume, recipes, report, resume, run, show, train,
 ):  # fmt: skip
     main.add_command(command)

@@ -23,7 +23,8 @@ Kind = Literal["classic", "multi-scale", "attention", "real-time", "transformer"
 
 BackboneWeights = WeightsEnum | str | None
 """Weights of a backbone alone: a member of torchvision's enum or its name, such as
-"IMAGENET1K_V1"; of an encoder of timm the tag, or "DEFAULT"; None draws them at random."""
+"IMAGENET1K_V1"; of an encoder of timm the tag, or "DEFAULT"; None draws them at random. For a whole
+network `segkit.create_model` takes a file of them, too, of any backbone."""
 
 
 class Paper(NamedTuple):

@@ -48,6 +48,7 @@ import segkit.models.unet_3d
 import segkit.models.unet_plus_plus
 import segkit.models.upernet
 from segkit import outside
+from segkit.backbones import own_weights
 from segkit.backbones.catalog import takes
 from segkit.builder import Kind, option_names, own_backbone, takes_any
 from segkit.files import nearby_said, shown
@@ -111,7 +112,9 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
     taken = option_names(builder)
     if outside.is_outside(name):
         kwargs = {"in_channels": 3, **kwargs}
-    if (unknown := sorted(kwargs.keys() - taken)) and not takes_any(builder):
+    own_file = own_weights.is_file(kwargs.get("weights_backbone"))
+    unknown = sorted(kwargs.keys() - taken - ({"weights_backbone"} if own_file else set()))
+    if unknown and not takes_any(builder):
         given = shown(", ".join(unknown))
         raise ValueError(
             f"{outside.short(name)} does not take {given:.200}; it takes {', '.join(taken)}"
@@ -123,17 +126,30 @@ def create_model(name: str, /, **kwargs: Any) -> nn.Module:
         )
     _check_counts(name, kwargs)
     weights, weights_backbone = kwargs.get("weights"), kwargs.get("weights_backbone")
+    if weights_backbone and own_file:
+        model = create_model(name, **{k: v for k, v in kwargs.items() if k != "weights_backbone"})
+        if weights is None:  # else these have replaced them
+            own_weights.load_backbone(model, os.fspath(weights_backbone))
+        return model
     try:
         with outside.explained(name):
             model = builder(**kwargs)
         return _checked(model, name, **kwargs) if outside.is_outside(name) else model
-    except FileNotFoundError as error:
-        if weights is None or error.filename != os.fspath(weights):
-            raise
-        raise FileNotFoundError(
-            f"weights={os.fspath(weights)!r}: there is no such file{nearby_said(weights)}; give a "
-            ".safetensors file, such as a run's checkpoints/best.safetensors"
-        ) from None
+    except OSError as error:
+        absent = isinstance(error, FileNotFoundError) and weights is not None
+        if absent and error.filename == os.fspath(weights or ""):
+            raise FileNotFoundError(
+                f"weights={os.fspath(weights or '')!r}: there is no such file"
+                f"{nearby_said(weights or '')}; give a .safetensors file, such as a run's "
+                "checkpoints/best.safetensors"
+            ) from None
+        if weights_backbone and str(kwargs.get("backbone")).startswith("timm:"):
+            raise ConnectionError(
+                f"weights_backbone={weights_backbone!r} of {kwargs['backbone']} could not be "
+                f"downloaded by timm ({shown(str(error).partition(chr(10))[0]):.200}): go online "
+                "once, or give a file of them, weights_backbone=encoder.safetensors"
+            ) from error
+        raise
     except ValueError as error:
         # A backbone on its own calls them weights.
         if weights_backbone is None or "has no weights" not in str(error):

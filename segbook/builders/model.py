@@ -10,6 +10,7 @@ from torch import nn
 from segbook.recipes.recipe import Recipe
 from segbook.text import shell
 from segkit import create_model, outside, transforms
+from segkit.backbones import own_weights
 from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
 from segkit.inputs import spatial_dims
 from segkit.weights import Loaded, load_for_classes, torchvision_weights
@@ -56,10 +57,12 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
                 f"backbone={recipe.backbone!r}: {name} has no backbone to exchange; leave "
                 f"it empty, or take one of {', '.join(ON_ANY_BACKBONE)}"
             )
-        if recipe.weights_backbone and "weights_backbone" not in taken:
+        file = own_weights.is_file(recipe.weights_backbone)
+        if recipe.weights_backbone and not file and "weights_backbone" not in taken:
             raise ValueError(
                 f"weights_backbone={recipe.weights_backbone!r}: there are no weights for the "
-                f"backbone of {name}; leave it empty to start from random ones"
+                f"backbone of {name} by name; give a file of them, my_encoder.safetensors, or "
+                "leave it empty to start from random ones"
             )
         if (unknown := options.keys() - taken) and known:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,13 +13,15 @@ from segbook.runs.command import (
     Duration,
     echo_start,
     finish,
+    is_finished,
     limit_of,
     name_option,
     time_limit_option,
     trust_option,
 )
-from segbook.runs.folder import FINISHED, find
-from segbook.runs.listing import advice, can_resume, format_result, program
+from segbook.runs.folder import RunFolder, find
+from segbook.runs.launcher import launch, refuse_several
+from segbook.runs.listing import advice, can_resume, is_training, program
 from segbook.text import one_line
 
 
@@ -52,6 +55,7 @@ def run(
     Its parameters are the variables of the cell tagged "parameters". Its relative paths count from
     the current folder, or from that of --cwd; modules beside it can be imported.
     """
+    refuse_several("a notebook is executed by one process")
     from segbook.notebooks import run as runner
 
     folder = runner.create(
@@ -83,8 +87,9 @@ def resume(
     """Go on with RUN: same folder, same parameters.
 
     It was interrupted (killed), stopped, or it failed; a finished run is left as it is, unless it
-    is given more steps. A notebook is executed from its first cell; each training in it goes on
-    from its last checkpoint.
+    is given more steps. A notebook of `segbook run` is executed from its first cell; each training
+    in it goes on from its last checkpoint. A training that Jupyter, papermill or a script began
+    goes on as one of `segbook train`: by its recipe, without them.
 
     --set is for what does not make it another training, such as data_root, where the data have
     moved, steps, workers or save_every; and for runs of `segbook train`.
@@ -94,49 +99,59 @@ def resume(
     """
     folder = find(run_name)
     described = folder.read()
-    kind = described.get("kind")
-    recipe = None
-    if trust:
-        from segbook.runs import code
+    alone, found = is_training(folder, described), launch()
+    if found and not alone:
+        refuse_several("a notebook is executed by one process")
 
-        code.trust(folder)
-    if changes:
-        if kind != "train":
+    def make(processes: int | None = None) -> tuple[RunFolder, Any] | None:
+        recipe = None
+        if trust:
+            from segbook.runs import code
+
+            code.trust(folder)
+        if changes and not alone:
             raise ValueError(
                 f"{one_line(folder.name)} is a notebook's run: its cells make the recipe, which "
                 "--set would not reach. Resume it without, or begin anew with another parameter: "
                 "segbook run NOTEBOOK -p NAME=VALUE"
             )
-        from segbook.training import headless
-
-        recipe = headless.going_on(folder, read_changes(changes))
-    longer = recipe is not None and recipe.steps > (described.get("step") or 0)
-    if described.get("status") == FINISHED and not longer:
-        result = format_result(described.get("result"))
-        left = "; --set changes nothing in it, unless it is steps, and more" if changes else ""
-        click.echo(
-            f"run {one_line(folder.name)} is finished{f': {result}' if result else ''}{left}"
-        )
-        return
-    if not can_resume(folder, described):
-        how = advice(folder, described)
-        raise ValueError(
-            f"{one_line(folder.name)} was not started by `segbook run` or `segbook train`; "
-            f"go on with it {how or 'where it was started'}"
-        )
-    if owner := folder.other_owner():
-        click.echo(f"this run is of {owner}, who is not you", err=True)
-    if kind == "notebook":
-        folder.source()  # another one is refused before anything is written
-    with folder.own():
-        if time_limit is not None:
-            folder.update(time_limit=limit_of(time_limit))
-        echo_start(folder)
-        if kind == "train":
+        if changes or processes:
             from segbook.training import headless
 
-            finish(folder, headless.execute(folder, recipe=recipe, show=click.echo))
-        from segbook.notebooks import run as runner
+            recipe = headless.going_on(folder, read_changes(changes), processes)
+        left = "; --set changes nothing in it, unless it is steps, and more" if changes else ""
+        if is_finished(folder, steps=recipe.steps if recipe else 0, note=left):
+            return None
+        if not can_resume(folder, described):
+            how = advice(folder, described)
+            raise ValueError(
+                f"{one_line(folder.name)} is more than its recipe, which `segbook resume` could "
+                f"train; go on with it {how or 'where it was started'}"
+            )
+        if owner := folder.other_owner():
+            click.echo(f"this run is of {owner}, who is not you", err=True)
+        if not alone:
+            folder.source()  # another one is refused before anything is written
+        with folder.own():
+            if time_limit is not None:
+                folder.update(time_limit=limit_of(time_limit))
+            if processes:
+                folder.update(processes=processes)
+        echo_start(folder)
+        return folder, recipe
 
-        click.echo(f"executes {program(folder)}")
-        finish(folder, runner.execute(folder, html=not no_html))
+    if found:
+        from segbook.training.joined import join
+
+        join(found, ["segbook", "resume", run_name, *changes], make)
+    if not (made := make()):
+        return
+    _, recipe = made
+    if alone:
+        from segbook.training import headless
+
+        finish(folder, headless.execute(folder, recipe=recipe, show=click.echo))
+    from segbook.notebooks import run as runner
+
+    click.echo(f"executes {program(folder)}")
+    finish(folder, runner.execute(folder, html=not no_html))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from segbook import recipes
-from segbook.recipes.command import changes_option, read_changes
+from segbook.recipes.command import changed, changes_option
 from segbook.text import one_line, shell
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def doctor(
     recipe = None
     if target in recipes.RECIPES or not Path(target).is_dir():
         try:
-            recipe = recipes.override(recipes.get(target), read_changes(changes))
+            recipe = changed(target, changes)
         except ValueError as error:
             if target in recipes.RECIPES:
                 raise

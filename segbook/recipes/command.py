@@ -10,6 +10,8 @@ import click
 
 from segbook import schema
 from segbook.recipes import Recipe, get, names, override
+from segbook.recipes.recipe import in_proportion
+from segbook.text import one_line
 
 changes_option = click.option(
     "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe."
@@ -37,7 +39,38 @@ def changed(recipe: str, changes: Sequence[str]) -> Recipe:
     Raises:
         ValueError: no such recipe or field, or a value of another type.
     """
-    return override(get(recipe), read_changes(changes))
+    return override(get(recipe), all_changes(recipe, changes))
+
+
+def all_changes(name: str, changes: Sequence[str], *, quiet: bool = False) -> dict[str, str]:
+    """`read_changes`, and what follows from fewer steps, which is said on standard error.
+
+    A recipe that is cut short is validated as often as before, and warms up no longer than it
+    trains. So does a chapter's, see `segbook.recipes.recipe.in_proportion`.
+
+    Raises:
+        ValueError: no such recipe or field, or a value of another type.
+    """
+    given = read_changes(changes)
+    if "steps" not in given:
+        return given
+    recipe = get(name)
+    steps = override(recipe, {"steps": given["steps"], "warmup": 0}).steps
+    follows = {
+        field: str(value)
+        for field, value in in_proportion(recipe, steps).items()
+        if field not in given and value < getattr(recipe, field) and steps < recipe.steps
+    }
+    if recipe.warmup < steps:  # short enough as it is
+        follows.pop("warmup", None)
+    if follows and not quiet:
+        said = " and ".join(f"{field}={value}" for field, value in follows.items())
+        click.echo(
+            f"{one_line(recipe.name)}: {said}, in proportion to steps={steps} of {recipe.steps}; "
+            f"--set {next(iter(follows))}=N says otherwise",
+            err=True,
+        )
+    return {**given, **follows}
 
 
 @click.group("recipes", invoke_without_command=True)

@@ -10,6 +10,7 @@ from typing import Any
 from segbook.recipes.recipe import Recipe
 from segbook.schema import OUTSIDE
 from segkit import outside
+from segkit.backbones import own_weights
 from segkit.data import catalog as data_catalog
 from segkit.weights import bundled, torchvision_weights
 
@@ -70,6 +71,9 @@ def absolute(recipe: Recipe, folder: str | Path = ".") -> Recipe:
     named = torchvision_weights.is_name(weights) or "://" in weights or bundled.find(weights)
     if weights and (Path(folder, weights).exists() or not named):
         whole["weights"] = str(Path(folder, weights).absolute())
+    backbone = recipe.weights_backbone
+    if own_weights.is_file(backbone) and "://" not in backbone:
+        whole["weights_backbone"] = str(Path(folder, backbone).absolute())
     return dataclasses.replace(recipe, **whole)
 
 

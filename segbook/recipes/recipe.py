@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,8 +76,9 @@ class Recipe:
     ] = ""
     weights_backbone: Annotated[
         str,
-        "torchvision's weights of the backbone to start from, by name, such as 'IMAGENET1K_V1', "
-        "downloaded on first use; empty starts from random ones",
+        "weights of the backbone to start from: torchvision's by name, such as 'IMAGENET1K_V1', or "
+        "timm's by tag, such as 'a1_in1k', downloaded on first use; or a file of them, of any "
+        "backbone, 'my_encoder.safetensors'. Empty starts from random ones",
     ] = ""
     data: Annotated[
         str,
@@ -355,6 +357,23 @@ def override(recipe: Recipe | None, changes: Mapping[str, Any]) -> Recipe:
         return dataclasses.replace(recipe, **values) if recipe else Recipe(**values)
     except TypeError as error:  # a missing field
         raise ValueError(f"not a whole recipe: {error}") from None
+
+
+def in_proportion(recipe: Recipe, steps: int) -> dict[str, int]:
+    """The fields that are counted in steps, for another number of steps in the same proportions.
+
+    Phases and schedule are shares of the steps already. Checkpoints are for what a kill may cost:
+    they stay.
+
+    Args:
+        recipe: whose proportions.
+        steps: 1 or more; it may be more than the recipe's own.
+    """
+    share = steps / recipe.steps
+    return {
+        "warmup": min(math.ceil(recipe.warmup * share), steps - 1),
+        "evaluate_every": max(int(recipe.evaluate_every > 0), round(recipe.evaluate_every * share)),
+    }
 
 
 def variant(base: Recipe, model: str, **changes: Any) -> Recipe:

@@ -374,7 +374,10 @@ def start_of(recipe: Recipe) -> str:
         path = Path(weights)
         in_run = path.name == BEST and path.parent.name == "checkpoints"
         weights = path.parents[1].name if in_run else path.name
-    return weights or recipe.weights_backbone or "random weights"
+    backbone = recipe.weights_backbone
+    if os.path.isabs(backbone):
+        backbone = Path(backbone).name
+    return weights or backbone or "random weights"
 
 
 def credit_line(name: str) -> str:

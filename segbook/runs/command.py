@@ -88,6 +88,22 @@ def echo_start(folder: RunFolder) -> None:
     click.echo(f"run {one_line(short(folder.path))}")
 
 
+def is_finished(folder: RunFolder, *, steps: int = 0, note: str = "") -> bool:
+    """Whether nothing is left to do in a run, which is then said, with its result.
+
+    Args:
+        folder: of the run.
+        steps: how many it is to make now.
+        note: more to say.
+    """
+    described = folder.read()
+    if described.get("status") != FINISHED or steps > (described.get("step") or 0):
+        return False
+    result = listing.format_result(described.get("result"))
+    click.echo(f"run {one_line(folder.name)} is finished{f': {result}' if result else ''}{note}")
+    return True
+
+
 def finish(folder: RunFolder, described: dict[str, Any]) -> NoReturn:
     """Say how a run ended, and end the program with the status's exit code."""
     ignore_requests()  # a second Ctrl-C while it is being said changes no exit code

@@ -2,6 +2,7 @@
 
     run.json          recipe, overrides, seed, versions, git commit, data hash, status, result
     metrics.jsonl     one record a logged step or evaluation
+    validation.png    what the network said of some images at its validations
     checkpoints/      last, previous, best
     log.txt           what the run said
     notebook.ipynb    of a notebook run, with its report notebook.html
@@ -42,10 +43,14 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 RESERVE_BYTES = 65536
 """Kept in each owned folder, so that the last word of a run still fits on a full disk."""
 SOURCE = "source.ipynb"
+PICTURE = "validation.png"
+"""Of a training, see `segbook.training.progress`."""
+STAMP = r"-\d{8}-\d{6}(-\d+)?"
+"""What `RunFolder.create` appends to a name."""
 LARGEST_NOTEBOOK = 2**28
 """Bytes; pictures in a notebook's outputs take many."""
 IN_PLACE = (".lock", "log.txt", "*.jsonl")
-REPLACED = ("run.json", "doctor.json", ".reserve", "*.ipynb", "notebook.html", ".*.tmp")
+REPLACED = ("run.json", "doctor.json", ".reserve", PICTURE, "*.ipynb", "notebook.html", ".*.tmp")
 CHECKPOINTS = ("last.safetensors", "previous.safetensors", "best.safetensors", ".*.tmp")
 """What a run writes: opened and changed, or written anew, in its folder and in ``checkpoints``."""
 
@@ -114,7 +119,7 @@ class RunFolder:
         """
         record.text_of(fields)  # refused before anything is made
         root = Path(root) if root else runs_root()
-        name = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "run"
+        name = _allowed(name)
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         path, number = root / f"{name}-{stamp}", 1
         while True:
@@ -382,9 +387,9 @@ def find(name: str, *, root: str | Path | None = None) -> RunFolder:
         return RunFolder(root / name)
     names = run_names(root)
     matches = [other for other in names if name and other.startswith(name)]
-    named = [other for other in matches if re.fullmatch(r"-\d{8}-\d{6}(-\d+)?", other[len(name) :])]
-    if len(matches) == 1 or len(named) == 1:
-        return RunFolder(root / (named or matches)[0])
+    exact = [other for other in matches if re.fullmatch(STAMP, other[len(name) :])]
+    if len(matches) == 1 or len(exact) == 1:
+        return RunFolder(root / (exact or matches)[0])
     if matches:
         raise ValueError(f"{name!r} fits several runs: {', '.join(map(one_line, matches))}")
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[-3:]
@@ -396,6 +401,17 @@ def find(name: str, *, root: str | Path | None = None) -> RunFolder:
             else "there are no runs there yet"
         )
     )
+
+
+def named(name: str, *, root: str | Path | None = None) -> list[RunFolder]:
+    """The runs that `RunFolder.create` made by a name, the oldest first; damaged ones, too."""
+    name, root = _allowed(name), Path(root) if root else runs_root()
+    found = [other for other in run_names(root) if other.startswith(name)]
+    return [RunFolder(root / one) for one in found if re.fullmatch(STAMP, one[len(name) :])]
+
+
+def _allowed(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name).strip("._-") or "run"
 
 
 def all_runs(*, root: str | Path | None = None) -> list[RunFolder]:

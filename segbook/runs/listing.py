@@ -244,8 +244,9 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
     if parent := _unfinished_parent(folder, described):
         return f"{shell('segbook', 'resume', parent)}   (the notebook in which it is trained)"
     if not can_resume(folder, described):
+        loop = "own_loop" if described.get("own_loop") else "train"
         return (
-            "in Python, where it was started: training.train(training.build(recipe, folder), "
+            f"in Python, where it was started: training.{loop}(training.build(recipe, folder), "
             f"folder) with folder = RunFolder({str(folder.path)!r})"
         )
     where = "(from the start: there is no checkpoint yet)"
@@ -253,7 +254,7 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
         where = f"(from step {step} of {described.get('steps')})"
     words, cause = [], "   once the cause is mended" if status == FAILED else ""
     root = (described.get("recipe") or {}).get("data_root")
-    if described.get("kind") == "train" and root and not os.path.isdir(root):
+    if is_training(folder, described) and root and not os.path.isdir(root):
         words = ["--set", "data_root=FOLDER"]
         cause = f"   where FOLDER is that of the data now; they were in {one_line(root)}"
     return f"{shell('segbook', 'resume', folder.argument, *words)}   {where}{cause}"
@@ -261,8 +262,16 @@ def advice(folder: RunFolder, described: dict[str, Any]) -> str | None:
 
 def can_resume(folder: RunFolder, described: dict[str, Any]) -> bool:
     """Whether ``segbook resume`` can go on with a run: it holds all that is executed."""
-    kind = described.get("kind")
-    return kind == "train" or (kind == "notebook" and (folder.path / SOURCE).is_file())
+    executes = described.get("kind") == "notebook" and (folder.path / SOURCE).is_file()
+    return executes or is_training(folder, described)
+
+
+def is_training(folder: RunFolder, described: dict[str, Any]) -> bool:
+    """Whether a run is its recipe alone, by whatever it was begun: Jupyter, papermill, a script."""
+    if described.get("kind") == "train":
+        return True
+    others = described.get("own_loop") or _unfinished_parent(folder, described)
+    return bool(described.get("recipe")) and not others and not (folder.path / SOURCE).exists()
 
 
 def program(folder: RunFolder) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import json
 import os
@@ -17,7 +18,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import IO, Any, TypedDict
 
 import msgspec
 
@@ -112,7 +113,7 @@ def is_locked(folder: Path) -> bool:
     """Whether a live process owns a run folder."""
     try:
         with open(folder / ".lock", "rb", opener=regular) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            _flock(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
     except BlockingIOError:
@@ -128,17 +129,31 @@ def owner_of(folder: Path) -> Owner:
         return {}
 
 
+def _flock(file: IO[Any], operation: int) -> None:
+    try:
+        fcntl.flock(file, operation | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        raise ValueError(
+            f"the file system of {one_line(file.name)} has no file locks ({error.strerror}), so "
+            "that two processes could write one run: mount it with them (Lustre: -o flock), or "
+            "set SEGBOOK_RUNS to a folder elsewhere"
+        ) from error
+
+
 def _acquire(file: IO[str], folder: Path) -> None:
     for attempt in range(10):  # `is_locked` of another process takes the lock for an instant
         with contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(file, fcntl.LOCK_EX)
             return
         time.sleep(0.02 * attempt)
     owner = owner_of(folder)
     pid = owner.get("pid", "?")
     host, since = (one_line(owner.get(key, "?")) for key in ("host", "since"))
+    elsewhere = host != one_line(socket.gethostname())
     raise RunBusyError(
         f"run {one_line(folder.name)} is being written by process {pid} on {host} "
-        f"since {since}. Wait for it, or stop it with `kill {pid}`, "
+        f"since {since}. Wait for it, or stop it with `kill {pid}`{' there' * elsewhere}, "
         "then try again."
     )

@@ -92,6 +92,7 @@ class RunRecord(TypedDict, total=False):
     reason: str | None  # why it stopped
     attempts: Count | None
     parent: str | None  # the notebook's folder, of a further training in it
+    own_loop: bool | None  # its steps are a notebook's own code
     processes: Count | None
     threads: Count | None
     precision: str | None

@@ -26,6 +26,7 @@ __getattr__ = lazy(
         "evaluate_best": "evaluation",
         "fit": "loop",
         "lesson_run": "lesson",
+        "own_loop": "loop",
         "train": "loop",
     },
 )

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from segbook.recipes.command import changed, changes_option, read_changes
+from segbook.recipes import Recipe, get, override
+from segbook.recipes.command import all_changes, changed, changes_option
 from segbook.runs.command import (
     EPILOG,
     echo_start,
     finish,
+    is_finished,
     limit_of,
     name_option,
     time_limit_option,
 )
 from segbook.runs.folder import RunFolder
-
-if TYPE_CHECKING:
-    from segbook.training.state import TrainingState
+from segbook.runs.launcher import launch
 
 
 @click.command(epilog=EPILOG)
@@ -34,38 +33,69 @@ if TYPE_CHECKING:
     help="Processes that train together, one a GPU; they share batch_size.",
 )
 @name_option
+@click.option(
+    "--resume",
+    "again",
+    is_flag=True,
+    help="Go on with the run of this --name where there is one: for jobs that are started again.",
+)
 @time_limit_option
 def train(
-    recipe: str, changes: tuple[str, ...], processes: int, name: str | None, time_limit: float
+    recipe: str,
+    changes: tuple[str, ...],
+    processes: int,
+    name: str | None,
+    again: bool,
+    time_limit: float,
 ) -> None:
-    """Train RECIPE without a notebook; needs no Jupyter. `segbook recipes` lists them."""
-    given = changed(recipe, changes)
+    """Train RECIPE without a notebook; needs no Jupyter. `segbook recipes` lists them.
+
+    Started several times by torchrun, srun or mpirun, all train one run together.
+    """
+    found = launch()
+    wanted = all_changes(recipe, changes, quiet=bool(found and found.rank))
+    given = override(get(recipe), wanted)
+    if again and not name:
+        raise ValueError("--resume goes on with the run of a --name: give one")
+    if found and processes > 1:
+        raise ValueError(
+            f"{found.by} has started {found.world_size} processes, which train together: leave out "
+            "--nproc"
+        )
+    from segbook.recipes.file import absolute
     from segbook.training import headless
-    from segbook.training.processes import join_by_hand, started_by_hand
     from segbook.training.state import build
 
-    def create(processes: int, state: TrainingState | None = None) -> RunFolder:
-        folder = headless.create(
-            recipe,
-            read_changes(changes),
-            name=name,
-            time_limit=limit_of(time_limit),
-            processes=processes,
-            state=state,
-        )
+    state = None
+
+    def make(processes: int) -> tuple[RunFolder, Recipe] | None:
+        nonlocal state
+        if again and name and (folder := headless.begun(name, given, processes)):
+            if is_finished(folder, steps=given.steps):
+                return None
+            going = headless.checked(folder, given)
+            with folder.own():
+                folder.update(processes=processes, time_limit=limit_of(time_limit))
+        else:
+            going, state = absolute(given), build(given) if processes == 1 else None
+            folder = headless.create(
+                recipe,
+                wanted,
+                name=name,
+                time_limit=limit_of(time_limit),
+                processes=processes,
+                state=state,
+            )
         echo_start(folder)
-        return folder
+        return folder, going
 
-    def execute(folder: RunFolder, state: TrainingState | None = None) -> dict[str, Any]:
-        return headless.execute(folder, state=state, show=click.echo)
+    if found:
+        from segbook.training.joined import join
 
-    if started_by_hand():
-        if folder := join_by_hand(create, execute):
-            finish(folder, folder.read())
-        return
-    state = build(given) if processes == 1 else None
-    folder = create(processes, state)
-    finish(folder, execute(folder, state))
+        join(found, ["segbook", "train", recipe, *changes, f"--name={name}"], make)
+    if made := make(processes):
+        folder, going = made
+        finish(folder, headless.execute(folder, recipe=going, state=state, show=click.echo))
 
 
 @click.command("prove-resume")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segbook.builders.batches import eval_batches
 from segbook.builders.data import build_normalisation
@@ -15,6 +16,7 @@ from segbook.builders.model import build_model
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.training.identity import folder_of
+from segbook.training.progress import first_predictions, grow
 from segbook.training.state import BEST, TrainingState
 from segkit import engine
 from segkit.engine import distributed
@@ -24,7 +26,11 @@ from segkit.weights import load_weights, save_weights
 
 
 def evaluate(
-    model: nn.Module, recipe: Recipe, dataset: Any, settings: engine.Settings
+    model: nn.Module,
+    recipe: Recipe,
+    dataset: Any,
+    settings: engine.Settings,
+    batches: Iterator[tuple[Tensor, Tensor]] | None = None,
 ) -> ConfusionMatrix:
     """Count a split's pixels, images whole and at their own size.
 
@@ -32,7 +38,7 @@ def evaluate(
     """
     return engine.evaluate(
         model,
-        eval_batches(recipe, dataset),
+        batches or eval_batches(recipe, dataset),
         num_classes=dataset.num_classes,
         precision=settings.precision,
         channels_last=settings.channels_last,
@@ -78,7 +84,9 @@ def validate(state: TrainingState, folder: RunFolder, show: Callable[[str], None
         ValueError: no pixel of the val split is labelled.
     """
     recipe, val_set = state.recipe, state.sets["val"]
-    found = scores(evaluate(state.averaged, recipe, val_set, state.settings), recipe.policy)
+    with first_predictions(state.averaged, eval_batches(recipe, val_set)) as (batches, noted):
+        counts = evaluate(state.averaged, recipe, val_set, state.settings, batches)
+    found = scores(counts, recipe.policy)
     miou = found["miou"]
     if miou != miou:
         raise ValueError(
@@ -92,6 +100,9 @@ def validate(state: TrainingState, folder: RunFolder, show: Callable[[str], None
         val_accuracy=round(found["accuracy"], 5),
         seconds=round(state.seconds, 1),
     )
+    if distributed.rank() == 0:
+        with contextlib.suppress(OSError):  # a training is not stopped for want of its picture
+            grow(folder, recipe, state.step, noted, val_set.palette)
     if miou > state.best.get("miou", -1.0):
         state.best = {**found, "step": state.step, "classes": list(val_set.classes)}
         if distributed.rank() == 0:

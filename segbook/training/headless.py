@@ -13,15 +13,15 @@ from segbook.preflight.gate import has_begun
 from segbook.recipes.file import absolute
 from segbook.runs import code
 from segbook.runs.attempt import attempt
-from segbook.runs.folder import FAILED, RunFolder
+from segbook.runs.folder import FAILED, RunFolder, named
 from segbook.runs.provenance import environment
 from segbook.runs.stopping import REASONS, RunStopped, Stopper
+from segbook.text import one_line
 from segbook.training import identity
 from segbook.training.loop import fit
 from segbook.training.processes import (
     check_processes,
     has_terminal,
-    started_by_hand,
     train_in,
 )
 from segbook.training.state import TrainingState
@@ -77,18 +77,66 @@ def create(
     return folder
 
 
-def going_on(folder: RunFolder, changes: Mapping[str, str]) -> recipes.Recipe:
+def begun(name: str, recipe: recipes.Recipe, processes: int) -> RunFolder | None:
+    """The run that was begun by a name and goes on with a recipe; None where there is none.
+
+    Args:
+        name: as `create` was given it.
+        recipe: with which it goes on.
+        processes: that will train it.
+
+    Raises:
+        ValueError: there are several, it is another training, or the processes cannot share its
+            batches.
+    """
+    found = [folder for folder in named(name) if folder.read().get("kind") == "train"]
+    if len(found) > 1:
+        names = ", ".join(one_line(folder.name) for folder in found)
+        raise ValueError(
+            f"--resume goes on with the run of its --name, and there are several: {names}. Give "
+            "another --name, or go on with one of them by segbook resume"
+        )
+    if not found:
+        return None
+    [folder] = found
+    differ = identity.differences(folder.read().get("recipe") or {}, absolute(recipe))
+    if another := {key: pair for key, pair in differ.items() if key not in identity.FREE}:
+        raise ValueError(
+            f"{one_line(folder.name)} is a training with {identity.format_differences(another)}: "
+            "give this one another --name"
+        )
+    check_processes(recipe, processes)
+    return folder
+
+
+def going_on(
+    folder: RunFolder, changes: Mapping[str, str], processes: int | None = None
+) -> recipes.Recipe:
     """The recipe with which a run goes on that is resumed with some fields changed.
 
     Args:
         folder: made by `create`.
         changes: value by field, as typed.
+        processes: that will train it; None for as many as before.
 
     Raises:
-        ValueError: a field that would make it another training, or a recipe that cannot be built.
+        ValueError: a field that would make it another training, a recipe that cannot be built, or
+            processes that cannot share its batches.
     """
     described = folder.read()
     recipe = identity.going_on(code.available(folder, described.get("recipe") or {}), changes)
+    if processes:
+        check_processes(recipe, processes)
+    return checked(folder, recipe)
+
+
+def checked(folder: RunFolder, recipe: recipes.Recipe) -> recipes.Recipe:
+    """A recipe with whole paths, with which a run can go on.
+
+    Raises:
+        ValueError: the run has made more steps already, or the recipe cannot be built.
+    """
+    described = folder.read()
     if recipe.steps < (made := described.get("step") or 0):
         raise ValueError(
             f"steps={recipe.steps}: {folder.name} has made {made}; give as many or more"
@@ -122,16 +170,16 @@ def execute(
     described = folder.read()
     if recipe is None:
         recipe = recipes.Recipe.from_dict(code.available(folder, described.get("recipe") or {}))
-    processes = described.get("processes") or 1
-    by_hand = started_by_hand()
+    processes, joined = described.get("processes") or 1, distributed.world_size() > 1
+    first = distributed.rank() == 0
     request = _Request()
     stopper = Stopper(
-        request if processes == 1 and not by_hand else _interrupt,
+        request if processes == 1 or joined else _interrupt,
         _interrupt,
-        limit=described.get("time_limit"),
+        limit=described.get("time_limit") if first else None,
     )
     with stopper.watch(), attempt(folder, stopper) as outcome:
-        if processes > 1 and not by_hand:
+        if processes > 1 and not joined:
             error = train_in(processes, folder, recipe, stopper)
             outcome |= {"status": FAILED, "error": error} if error else {}
             outcome["result"] = folder.read().get("result")
@@ -142,24 +190,27 @@ def execute(
                         recipe,
                         folder,
                         state=state,
-                        show=_shown(show),
-                        progress=has_terminal(),
+                        show=_shown(show) if first else _hide,
+                        progress=first and has_terminal(),
                         stop=request.due,
                     )
             except KeyboardInterrupt:
-                if not by_hand or stopper.reason != REASONS[signal.SIGTERM]:
+                if joined and request.agreed:  # maybe one of them alone was asked
+                    reasons = distributed.all_gather(stopper.reason)
+                    raise RunStopped(next(filter(None, reasons))) from None
+                if not joined or stopper.reason != REASONS[signal.SIGTERM]:
                     raise
                 raise RunStopped(
-                    f"{stopper.reason}; torchrun sends it, too, where another process ended: "
+                    f"{stopper.reason}; a launcher sends it, too, where another process ended: "
                     "see what it said"
                 ) from None
-    return folder.read()
+    return {**folder.read(), **outcome}  # of several processes only the first has written it
 
 
 class _Request:
     """A polite request to stop: between two steps once there are steps, at once before."""
 
-    stepping = made = False
+    stepping = made = agreed = False
 
     def __call__(self) -> None:
         if not self.stepping:
@@ -167,9 +218,10 @@ class _Request:
         self.made = True
 
     def due(self) -> bool:
-        """Whether to stop now; asked after each step."""
+        """Whether to stop now; asked after each step, by all processes that train together."""
         self.stepping = True
-        return self.made
+        self.agreed = distributed.any_of(self.made)
+        return self.agreed
 
 
 def _shown(show: Callable[[str], None]) -> Callable[[str], None]:
@@ -180,6 +232,10 @@ def _shown(show: Callable[[str], None]) -> Callable[[str], None]:
             show(line)
 
     return without_reader
+
+
+def _hide(line: str) -> None:
+    pass
 
 
 def _interrupt() -> None:

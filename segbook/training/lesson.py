@@ -1,13 +1,12 @@
-"""A chapter's training: a recipe, made as short as its reader has time."""
+"""A notebook's training: a recipe, made as short as its reader has time."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from segbook import recipes
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Recipe, in_proportion
 from segbook.runs.folder import RunFolder
 from segbook.training.state import TrainingState, build
 
@@ -25,17 +24,17 @@ class LessonRun(NamedTuple):
 
 
 def lesson_run(
-    recipe: str,
+    recipe: str | Recipe,
     *,
     steps: int = 0,
     seed: int = 0,
     data_root: str = "",
     overrides: Mapping[str, Any] | None = None,
 ) -> LessonRun:
-    """Build a recipe for a chapter, and print what was changed of it.
+    """Build a recipe for a notebook, and print what was changed of it.
 
     Args:
-        recipe: a name that ``segbook recipes`` lists.
+        recipe: a name that ``segbook recipes`` lists, ``"my_recipe.py"``, or a recipe.
         steps: optimizer steps, 1 or more, see `shorten`; 0 trains as long as the recipe says.
         seed: of weights, order and augmentation.
         data_root: the folder of the data set; empty for the recipe's own.
@@ -44,7 +43,7 @@ def lesson_run(
     Raises:
         ValueError: no such recipe or field, a value out of its range, or data that are not there.
     """
-    published = recipes.get(recipe)
+    published = recipe if isinstance(recipe, Recipe) else recipes.get(recipe)
     changes = {"seed": seed} | ({"data_root": data_root} if data_root else {})
     chosen = shorten(recipes.override(published, changes), steps) if steps else published
     chosen = recipes.override(chosen, {**changes, **(overrides or {})})
@@ -60,22 +59,10 @@ def lesson_run(
 
 
 def shorten(recipe: Recipe, steps: int) -> Recipe:
-    """A recipe over so many steps in its own proportions.
-
-    Warm-up and validations come after the same shares of the steps as before; its phases and its
-    schedule are shares of the steps already. Checkpoints are for what a kill may cost: they stay.
+    """A recipe over so many steps, see `segbook.recipes.recipe.in_proportion`.
 
     Args:
         recipe: to be trained.
         steps: 1 or more; it may be more than the recipe's own.
     """
-    share = steps / recipe.steps
-    every = max(1, round(recipe.evaluate_every * share)) if recipe.evaluate_every else 0
-    return recipes.override(
-        recipe,
-        {
-            "steps": steps,
-            "warmup": min(math.ceil(recipe.warmup * share), steps - 1),
-            "evaluate_every": every,
-        },
-    )
+    return recipes.override(recipe, {"steps": steps, **in_proportion(recipe, steps)})

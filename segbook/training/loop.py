@@ -72,6 +72,63 @@ def train(
     return only_loop(folder, _steps(state, folder, show, batches))
 
 
+def own_loop(
+    state: TrainingState,
+    folder: RunFolder,
+    *,
+    show: Callable[[str], None] = print,
+    batches: Callable[..., Iterator[tuple[torch.Tensor, torch.Tensor]]] = train_batches,
+) -> Generator[tuple[int, torch.Tensor, torch.Tensor], None, None]:
+    """A run whose steps are your own code: a batch each, and all else is kept as by `train`.
+
+        for step, images, labels in training.own_loop(state, folder):
+            loss = my_loss(state.model(images), labels)
+            ...                                  # and state.optimizer.step(), as you like
+            folder.append_metrics(step=step, loss=loss.item())
+
+    Validations, the best weights, checkpoints and the result come between two steps, so that the
+    run is listed, compared and predicted from as any other. What the next step depends on must be
+    in the state (its network, ``ema``, optimizer) or be computed from ``step``: of a step that was
+    not finished nothing is kept. The recipe's optimizer, schedule and loss are yours to follow.
+
+    Args:
+        state: as `build` made it.
+        folder: as for `train`.
+        show: is told what happens, a line at a time.
+        batches: as for `train`.
+
+    Yields:
+        The step, counted from 1 or from where a checkpoint stopped; images (B, C, H, W), float32,
+        and labels (B, H, W), int64, on the network's device.
+
+    Raises:
+        PreflightError, RunBusyError, ValueError: as `train`.
+    """
+    settle(folder, state.recipe, state.folder)
+    return only_loop(folder, _own_steps(state, folder, show, batches))
+
+
+def _own_steps(
+    state: TrainingState,
+    folder: RunFolder,
+    show: Callable[[str], None],
+    batches: Callable[..., Iterator[tuple[torch.Tensor, torch.Tensor]]],
+) -> Generator[tuple[int, torch.Tensor, torch.Tensor], None, None]:
+    """The loop of `own_loop`, in a folder that is settled."""
+    recipe = state.recipe
+    with _opened(state, folder, show) as log:
+        folder.update(own_loop=True)
+        stream = batches(recipe, state.sets["train"], start=state.step, show=log)
+        for step in range(state.step + 1, recipe.steps + 1):
+            images, labels = next(stream)
+            began, cpu, state.whole = time.perf_counter(), time.process_time(), False
+            yield step, images.to(state.device), labels.to(state.device)
+            state.step, state.whole = step, True
+            state.seconds += time.perf_counter() - began
+            state.cpu_seconds += time.process_time() - cpu
+            _keep(state, folder, log)
+
+
 def _steps(
     state: TrainingState,
     folder: RunFolder,
@@ -80,21 +137,8 @@ def _steps(
 ) -> Generator[engine.Step, None, None]:
     """The loop of `train`, in a folder that is settled."""
     recipe = state.recipe
-    log = functools.partial(log_line, folder, show)
-    engine.keep_memory()
-    with recorded(state, folder) as lines:
-        if parent := folder.read().get("parent"):
-            log(f"a further training of {parent}, in {folder.path}")
-        for line in (*state.remarks, *lines):
-            log(line)
-        # The doctor looks before anything is computed, and stops what must fail.
-        preflight(recipe, folder, state.sets, state.model, log)
-        state.folder = folder.path
+    with _opened(state, folder, show) as log:
         settings = state.settings  # a resumed run keeps its precision
-        folder.update(precision=settings.precision, settings=str(settings))
-        folder.forget_after(state.step)
-        if is_missing(state, folder):
-            validate(state, folder, log)
         stream = engine.train(
             cast(nn.Module, torch.compile(state.model)) if recipe.compile else state.model,
             batches(recipe, state.sets["train"], start=state.step, show=log),
@@ -118,26 +162,40 @@ def _steps(
             state.seconds += step.seconds
             state.cpu_seconds += time.process_time() - began
             window.append(step)
-            last = step.index == recipe.steps
             # Log the mean loss of the steps since the last record.
-            if last or step.index == 1 or step.index % LOG_EVERY == 0:
+            if step.index in (1, recipe.steps) or step.index % LOG_EVERY == 0:
                 folder.append_metrics(**summarise(window))
                 window = []
-            # Validate; the best weights so far are kept.
-            if is_due(recipe, step.index):
-                validate(state, folder, log)
-            if is_watched(recipe, step.index):
-                watch(state, folder)
-            # Save, so that a kill loses little, and the best weights have their checkpoint.
-            if last or step.index % recipe.save_every == 0 or state.best.get("step") == step.index:
-                save(state, folder)
+            _keep(state, folder, log)
             forecast.add(step)
             with forecast.elsewhere():
                 yield step
             began, state.whole = time.process_time(), False
+        forecast.finish()
+
+
+@contextlib.contextmanager
+def _opened(
+    state: TrainingState, folder: RunFolder, show: Callable[[str], None]
+) -> Iterator[Callable[[str], None]]:
+    """What comes before a run's first step and after its last; yields what its lines are told."""
+    recipe, log = state.recipe, functools.partial(log_line, folder, show)
+    engine.keep_memory()
+    with recorded(state, folder) as lines:
+        if parent := folder.read().get("parent"):
+            log(f"a further training of {parent}, in {folder.path}")
+        for line in (*state.remarks, *lines):
+            log(line)
+        # The doctor looks before anything is computed, and stops what must fail.
+        preflight(recipe, folder, state.sets, state.model, log)
+        state.folder = folder.path
+        folder.update(precision=state.settings.precision, settings=str(state.settings))
+        folder.forget_after(state.step)
+        if is_missing(state, folder):
+            validate(state, folder, log)
+        yield log
         if not state.best:  # a run that was finished before, resumed without its best
             validate(state, folder, log)
-        forecast.finish()
         folder.update(
             status=FINISHED,
             step=state.step,
@@ -145,6 +203,18 @@ def _steps(
             cpu_seconds=round(state.cpu_seconds, 1),
             result={"split": "val", **state.best},
         )
+
+
+def _keep(state: TrainingState, folder: RunFolder, log: Callable[[str], None]) -> None:
+    """What is kept after a step, where it is time: scores and best weights, pictures, all of it."""
+    recipe, step = state.recipe, state.step
+    if is_due(recipe, step):
+        validate(state, folder, log)
+    if is_watched(recipe, step):
+        watch(state, folder)
+    # Save, so that a kill loses little, and the best weights have their checkpoint.
+    if step in (recipe.steps, state.best.get("step")) or step % recipe.save_every == 0:
+        save(state, folder)
 
 
 def fit(

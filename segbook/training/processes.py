@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def check_processes(recipe: Recipe, processes: int) -> None:
             f"cannot share it evenly: take a multiple of {processes}"
         )
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus and not started_by_hand() and processes > gpus:
+    if gpus and distributed.world_size() == 1 and processes > gpus:
         raise ValueError(f"{processes} processes need a GPU each, and there are {gpus}")
     distributed.check_sync_batchnorm(recipe.sync_bn, torch.device("cuda" if gpus else "cpu"))
 
@@ -235,35 +235,6 @@ def main(path: str, fields: str) -> None:
     except BaseException as error:
         _write_error(error)
         sys.exit(1)
-
-
-def started_by_hand() -> bool:
-    """Whether ``torchrun -m segbook ...`` started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and FOLDER_VARIABLE not in os.environ
-
-
-def join_by_hand(
-    make: Callable[[int], RunFolder], execute: Callable[[RunFolder], Any]
-) -> RunFolder | None:
-    """Train as one of the processes that a user's ``torchrun`` started, on any number of machines.
-
-    Args:
-        make: makes or finds the run folder for a number of processes; called by the first one. All
-            see it under the same path.
-        execute: trains in it, as the first process.
-
-    Returns:
-        The run's folder, in the first process; None in the others.
-    """
-    with distributed.process_group():
-        folder = make(distributed.world_size()) if distributed.rank() == 0 else None
-        path = distributed.all_gather(folder and str(folder.path))[0]
-        if folder:
-            execute(folder)
-            return folder
-        watching = Onlooker(path)
-        fit(Recipe.from_dict(watching.read()["recipe"]), watching, show=_hide, progress=False)
-        return None
 
 
 def has_terminal() -> bool:

@@ -66,8 +66,8 @@ def recorded(state: TrainingState, folder: RunFolder) -> Iterator[list[str]]:
                 error=None,
             )
             yield lines
-        except GeneratorExit:  # between two steps: the state is whole
-            if state.step > state.saved:
+        except GeneratorExit:  # between two steps, or within one of the user's own
+            if state.whole and state.step > state.saved:
                 save(state, folder)
             folder.update(status=STOPPED)
             raise

@@ -209,9 +209,8 @@ def small_disk(make_disk):
 
 
 def test_a_full_disk_keeps_the_newest_and_says_so(small_disk):
-    save_checkpoint(small_disk, state(1))  # 70 kB each
-    save_checkpoint(small_disk, state(2))
-    (small_disk / "other").write_bytes(bytes(80_000))
+    save_checkpoint(small_disk, state(2))  # 70 kB
+    (small_disk / "other").write_bytes(bytes(140_000))
     with pytest.raises(OSError, match="No space left") as caught:
         save_checkpoint(small_disk, state(3))
     assert caught.value.errno == 28
@@ -221,6 +220,11 @@ def test_a_full_disk_keeps_the_newest_and_says_so(small_disk):
     (small_disk / "other").unlink()
     save_checkpoint(small_disk, state(4))
     assert is_state(load_checkpoint(small_disk), 4)
+    (small_disk / "other").write_bytes(bytes(80_000))  # room for two: the oldest gives way
+    save_checkpoint(small_disk, state(5))
+    (small_disk / LAST).unlink()
+    with pytest.warns(UserWarning, match="going on from previous"):
+        assert is_state(load_checkpoint(small_disk), 4)
 
 
 def test_a_read_only_disk_is_said_and_can_be_read(small_disk):

@@ -63,6 +63,8 @@ def test_a_small_disk(small_disk):
     assert machine.disk_space(folder, checkpoint=100_000, weights=50_000) is None
     tight = machine.disk_space(folder, checkpoint=240_000, weights=100_000)
     assert tight.severity == "warning"
+    two = machine.disk_space(folder, checkpoint=300_000, weights=100_000)  # not three
+    assert two.severity == "warning"
     full = machine.disk_space(folder, checkpoint=10**6, weights=500_000)
     assert (full.severity, full.check) == ("error", "disk_space")
     assert "1 MB free" in full.what

@@ -1,6 +1,7 @@
 import random
 import resource
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,6 +89,24 @@ def test_previous_is_kept(tmp_path):
     (tmp_path / LAST).unlink()  # a kill between the two renames
     with pytest.warns(UserWarning, match=r"last\.safetensors is missing.*going on from previous"):
         assert load_checkpoint(tmp_path)["step"] == 1
+    assert (tmp_path / PREVIOUS).exists()
+
+
+def test_the_oldest_gives_way_where_there_is_no_room_for_a_third(tmp_path, monkeypatch):
+    state, free = {"step": 1, "weights": torch.ones(1000)}, 10**6
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    written = []
+
+    def write(*arguments):
+        written.append(sorted(path.name for path in tmp_path.glob("*.safetensors")))
+        whole(*arguments)
+
+    whole = checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", write)
+    for step, free in ((1, 0), (2, 0), (3, 10**6), (4, 3999)):  # noqa: B007
+        save_checkpoint(tmp_path, {**state, "step": step})
+    assert written == [[], [LAST], [LAST, PREVIOUS], [LAST]]
+    assert load_checkpoint(tmp_path)["step"] == 4
     assert (tmp_path / PREVIOUS).exists()
 
 

@@ -10,7 +10,9 @@ import itertools
 import json
 import multiprocessing
 import os
+import socket
 import warnings
+from datetime import timedelta
 
 import pytest
 import torch
@@ -287,3 +289,34 @@ def test_synchronised_norms_keep_weights_and_names():
 def test_synchronised_norms_need_a_gpu():
     with pytest.raises(ValueError, match="sync_bn='on' needs GPUs.*ghost_batches"):
         distributed.convert_sync_batchnorm(Net(norm=True), "on", torch.device("cpu"))
+
+
+def test_two_processes_on_one_gpu_are_refused_by_name(monkeypatch):
+    seen = [("a", "GPU-1"), ("b", "GPU-1"), ("a", "GPU-2")]  # by machine
+    monkeypatch.setattr(distributed, "all_gather", lambda mine: seen)
+    distributed._refuse_shared_gpus("GPU-1")
+    seen.append(("a", "GPU-2"))
+    with pytest.raises(ValueError, match="processes 3 and 4 have the same GPU on a"):
+        distributed._refuse_shared_gpus("GPU-2")
+
+
+def test_others_that_do_not_come_are_not_waited_for_for_ever(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
+        for name, value in {"RANK": "1", "WORLD_SIZE": "2", **place}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(distributed, "WAIT", timedelta(seconds=1))
+        with (
+            pytest.raises(ValueError, match="process 2 of 2 has not found the others at 127.0.0.1"),
+            distributed.process_group(),
+        ):
+            pass
+    assert not torch.distributed.is_initialized()
+
+
+def test_one_process_of_one_touches_nothing(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with distributed.process_group():
+        assert not torch.distributed.is_initialized()

@@ -18,6 +18,7 @@ from segbook.runs.folder import RunFolder
 from segbook.training import headless
 from segbook.training.stop_request import StopRequest
 from segkit import engine
+from segkit.engine import distributed
 
 CHANGES = {
     "data": "folder", "crop": "(64, 64)", "batch_size": "4", "eval_batch_size": "1",
@@ -104,44 +105,52 @@ def test_ctrl_c_twice_kills_a_step_that_does_not_end(root):
     assert not any(os.path.exists(f"/proc/{pid}") for pid in children)
 
 
-BY_HAND = """
+FALTERING = """
 import os, sys
-from segbook.runs.folder import RunFolder
-from segbook.training import headless
-from segbook.training.processes import join_by_hand
+from segbook import cli
+from segkit.engine import distributed
 if os.environ["RANK"] == "1":
-    from segkit.engine import distributed
-    distributed.average = lambda *arguments: os._exit(3)
-join_by_hand(lambda processes: RunFolder(sys.argv[1]), headless.execute)
+    def falter(values):
+        if sys.argv[3] == "dies":
+            os._exit(3)
+        raise ValueError("its own words")
+    distributed.average = falter
+cli.main(sys.argv[1:3])
 """
 
 
 @pytest.mark.full
-def test_by_hand_a_lost_process_is_not_told_in_the_words_of_its_connection(root):
+@pytest.mark.parametrize(
+    ("how", "code", "why"),
+    [("dies", 3, "its launcher says"), ("raises", 1, "process 2 of 2 on ")],
+)
+def test_what_a_lost_process_said_is_told_by_the_first_one(root, how, code, why):
     folder = create(root, 1)
     variables = {
         "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
-        "TORCHELASTIC_RUN_ID": "none", "GLOO_SOCKET_IFNAME": "lo",
+        "GLOO_SOCKET_IFNAME": "lo",
     }  # fmt: skip
+    command = "-c", FALTERING, "resume", str(folder.path), how
     first, second = (
-        start("-c", BY_HAND, str(folder.path), RANK=str(rank), LOCAL_RANK=str(rank), **variables)
-        for rank in range(2)
+        start(*command, RANK=str(rank), LOCAL_RANK=str(rank), **variables) for rank in range(2)
     )
     texts = [process.communicate(timeout=120)[0] for process in (first, second)]
     described = folder.read()
-    assert second.returncode == 3, texts
+    assert (first.returncode, second.returncode) == (1, code), texts
     assert described["status"] == "failed", texts
     assert described["error"]["name"] == "PeerLostError"
-    assert described["error"]["message"].startswith("another process of this training ended")
-    assert described["error"]["message"].endswith("The last checkpoint is whole")
+    message = described["error"]["message"]
+    assert message.startswith("another process of this training ended")
+    assert why in message
+    assert ("ValueError: its own words" in message) == (how == "raises")
+    assert ("ValueError: its own words" in texts[1]) == (how == "raises")
+    assert message.endswith("The last checkpoint is whole")
     assert "traceback" not in described["error"]
 
 
-@pytest.mark.parametrize(("variable", "told"), [("TORCHELASTIC_RUN_ID", True), ("OTHER", False)])
-def test_torchruns_signal_may_mean_that_another_process_ended(
-    monkeypatch, tmp_path, variable, told
-):
-    monkeypatch.setenv(variable, "none")
+@pytest.mark.parametrize("several", [True, False])
+def test_a_launchers_signal_may_mean_that_another_process_ended(monkeypatch, tmp_path, several):
+    monkeypatch.setattr(distributed, "world_size", lambda: 1 + several)
     folder = RunFolder.create(
         "run", root=tmp_path, recipe=recipes.get("unet_synthetic").to_dict(), processes=1
     )
@@ -152,7 +161,7 @@ def test_torchruns_signal_may_mean_that_another_process_ended(
     monkeypatch.setattr(headless, "fit", fit)
     reason = headless.execute(folder)["reason"]
     assert reason.startswith("stopped by SIGTERM")
-    assert ("another process ended" in reason) == told
+    assert ("another process ended" in reason) == several
 
 
 def free_port():

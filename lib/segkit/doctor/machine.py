@@ -58,7 +58,8 @@ def disk_space(folder: Path, *, checkpoint: int, weights: int) -> Finding | None
     """Whether a run's checkpoints fit on its disk.
 
     At the worst moment there are the last checkpoint, the one before and the next one being
-    written, and the best weights and their successor.
+    written, and the best weights and their successor. The one before gives way where there is no
+    room for it (`segkit.engine.save_checkpoint`): without room for the others the run fails.
 
     Args:
         folder: of the run, or where it will be made.
@@ -67,16 +68,16 @@ def disk_space(folder: Path, *, checkpoint: int, weights: int) -> Finding | None
     """
     whole = folder.absolute()
     free = shutil.disk_usage(next(one for one in (whole, *whole.parents) if one.is_dir())).free
-    needed = 3 * checkpoint + 2 * weights
+    needed, least = 3 * checkpoint + 2 * weights, 2 * checkpoint + 2 * weights
     if free >= 1.5 * needed:
         return None
     return Finding(
-        "error" if free < needed else "warning",
+        "error" if free < least else "warning",
         "disk_space",
         f"{folder} has {format_bytes(free)} free, the run's checkpoints take up to "
-        f"{format_bytes(needed)}",
+        f"{format_bytes(needed)}, and {format_bytes(least)} at least",
         "three checkpoints (last, previous, the one being written) and two files of best weights "
-        "lie there at a time",
+        "lie there at a time; where it is full, no previous one, to go back to from damage",
         "free some space, or set SEGBOOK_RUNS to a folder on a larger disk",
     )
 

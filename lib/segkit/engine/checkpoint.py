@@ -6,7 +6,8 @@ digest of all of it shows damage. Nothing is ever unpickled, and a file that som
 harm can be refused, no more.
 
     folder/last.safetensors       the newest
-    folder/previous.safetensors   the one before, used with a word when the newest is damaged
+    folder/previous.safetensors   the one before, used with a word when the newest is damaged; on a
+                                  disk that is nearly full there is none while a third is written
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +37,8 @@ FORMAT = "segkit.checkpoint.2"
 def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
     """Write a training's state, with the state of every random number generator.
 
-    Written to a temporary file, flushed to the disk, then renamed; the one before it is kept.
+    Written to a temporary file, flushed to the disk, then renamed; the one before it is kept. So
+    there are three for a moment: where the disk has no room for that, the oldest goes first.
 
     Args:
         folder: the folder of checkpoints; made if it is missing.
@@ -55,6 +58,9 @@ def save_checkpoint(folder: str | Path, state: dict[str, Any]) -> Path:
     metadata = {"format": FORMAT, "tree": tree, "digest": _digest(tree, tensors)}
     temporary = folder / f".{LAST}.tmp"
     temporary.unlink(missing_ok=True)  # of a killed process; a link is removed, not followed
+    size = len(tree) + sum(tensor.nbytes for tensor in tensors.values())
+    if (folder / LAST).exists() and shutil.disk_usage(folder).free < size:  # room for two
+        (folder / PREVIOUS).unlink(missing_ok=True)
     write(tensors, temporary, metadata)
     if (folder / LAST).exists():
         os.replace(folder / LAST, folder / PREVIOUS)

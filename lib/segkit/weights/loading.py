@@ -12,6 +12,7 @@ from segkit.files import shown
 from segkit.weights import torchvision_weights
 from segkit.weights.downloads import Source, fetch
 from segkit.weights.files import is_pickle, read_header, read_shapes, read_tensors
+from segkit.weights.torchvision_weights import Rename
 from segkit.weights.wrappers import match_names, plain_names, plain_state, unwrapped
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -94,8 +95,14 @@ class Stored(NamedTuple):
         return f"{self.prefix!r} was taken off the names of its tensors"
 
 
-def open_for(model: nn.Module, source: Source) -> Stored:
+def open_for(model: nn.Module, source: Source, *, rename: Rename | None = None) -> Stored:
     """Find weights for a network, without reading a file's tensors.
+
+    Args:
+        model: the network.
+        source: see `Source`.
+        rename: of the tensors of a ``.pth`` file, which is read with one only; None takes that of
+            torchvision's names, where the network has one.
 
     Raises:
         ValueError: as `load_weights`; a tensor of NaN or infinite numbers when it is read.
@@ -108,7 +115,7 @@ def open_for(model: nn.Module, source: Source) -> Stored:
         header, state = torchvision_weights.download(name, network)
     else:
         name = str(path := fetch(source))
-        rename = torchvision_weights.renaming(network)
+        rename = rename or torchvision_weights.renaming(network)
         if rename and is_pickle(path):
             state = torchvision_weights.read_pth(path, rename)
         else:
