@@ -51,7 +51,7 @@ def test_each_block_of_the_page_works(tmp_path, monkeypatch, capsys):
         assert np.array_equal(written["affine"], given["affine"])
     page = Path("page/README.md").read_text()
     assert "## Case by case: val" in page
-    assert "| case\\_4 |" in page
+    assert "| case_4 |" in page
     assert {"comparison.png", "worst.png", "curves.png", "iou.png"} <= {
         path.name for path in Path("page").iterdir()
     }

@@ -108,7 +108,7 @@ def test_windows_cover_a_thin_volume():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"crop": "8,8"}, r"crop=\(8, 8\): data='volumes' are volumes"),
+        ({"crop": "8,8", "flip": "0.5"}, r"crop=\(8, 8\): data='volumes' are volumes"),
         ({"model": "unet_padded", "model_options": "{}"}, "is a network of images, and"),
         ({"watch": "('case_3',)"}, "what is watched are images"),
         ({"jitter": "1.5"}, "below 1"),
@@ -154,9 +154,9 @@ def test_the_doctor_looks_at_volumes(recipe):
         "exact_duplicates", "spacings_differ", "unreadable_volume", "flat_volume",
         "volume_without_foreground", "crop_larger_than_volumes",
     } <= found.keys()  # fmt: skip
-    assert "2 to 3 mm long along width" in found["spacings_differ"].what
+    assert "1 to 3 mm long along width" in found["spacings_differ"].what
     assert "case_2.npz" in found["unreadable_volume"].what
-    assert found["crop_larger_than_volumes"].fix == "--set crop=10,12,9"
+    assert found["crop_larger_than_volumes"].fix == "--set crop='(10, 12, 9)'"
 
 
 def test_another_number_of_channels_is_an_error(recipe):

@@ -326,11 +326,12 @@ def to_labels(volume: Volume, path: Path, meaning: dict[int, int]) -> Tensor:
     held, where = np.unique(values, return_inverse=True)
     if strays := [one for one in held.tolist() if one not in meaning]:
         last = max(label for label in meaning.values() if label != IGNORE)
+        void = [int(one) for one in strays if one in range(IGNORE)]
+        cure = f"add the classes, or name the id of void voxels (--set ignore={void[0]})"
         raise FileError(
             path,
             f"holds {', '.join(f'{one:g}' for one in strays[:5])}, but the classes have the ids 0 "
-            f"to {last}: add the classes, or name the id of void voxels (--set "
-            f"ignore={strays[0]:g})",
+            f"to {last}: {cure if void else 'look at how they were made'}",
         )
     table = np.array([meaning[one] for one in held.tolist()], dtype=np.uint8)
     return torch.from_numpy(table[where].reshape(values.shape))

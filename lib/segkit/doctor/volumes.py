@@ -193,11 +193,11 @@ def patches(records: list[Record], crop: tuple[int, int, int]) -> Finding | None
     if padding < 0.25:
         return None
     middle = [sorted(sides)[len(sizes) // 2] for sides in zip(*sizes, strict=True)]
-    smaller = ",".join(str(min(c, m)) for c, m in zip(crop, middle, strict=True))
+    smaller = tuple(min(c, m) for c, m in zip(crop, middle, strict=True))
     return warning(
         "crop_larger_than_volumes",
         f"patches of {'x'.join(map(str, crop))} from volumes of {'x'.join(map(str, middle))} are "
         f"{padding:.0%} padding",
         "padding is void: it costs time and teaches nothing",
-        f"--set crop={smaller}",
+        f"--set crop='{smaller}'",
     )

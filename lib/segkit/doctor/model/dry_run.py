@@ -178,7 +178,7 @@ def _refused(model: nn.Module, images: tuple[int, ...], refusal: str, processes:
         "network_refuses",
         f"the network refuses a batch of shape {list(images)}: {refusal}",
         "the first training step would end in this error",
-        f"--set crop={'D,' * (len(image) > 3)}H,W to a size that the network takes",
+        f"--set crop='({'D, ' * (len(image) > 3)}H, W)' to a size that the network takes",
     )
 
 
