@@ -76,7 +76,7 @@ def build_augmentation(
             foreground=recipe.foreground,
             rotation=recipe.rotation,
             elastic=recipe.elastic,
-            flip=recipe.flip,
+            flip=cast(Any, recipe.flip),
             jitter=recipe.jitter,
         )
     return transforms.train(

@@ -308,10 +308,10 @@ def slices(
     values = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     labelled = np.argwhere((ids != 0) & (ids != IGNORE))
     middle = labelled.mean(0).round().astype(int) if len(labelled) else np.array(ids.shape) // 2
-    rows = [
-        compared(*(one.take(middle[axis], axis) for one in (values, ids, said)), len(classes))
-        for axis in range(3)
-    ]
+    rows = []
+    for axis in range(3):
+        shot, true, predicted = (one.take(middle[axis], axis) for one in (values, ids, said))
+        rows.append(compared(shot, true, predicted, len(classes)))
     return comparison_grid(rows, classes, palette, title)
 
 

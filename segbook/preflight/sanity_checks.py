@@ -73,13 +73,15 @@ def run_sanity_checks(
 
 def _crop(recipe: Recipe, num_classes: int) -> tuple[int, int]:
     """The recipe's crop, smaller where that is large and the network takes it."""
-    factor = SIDE / max(recipe.crop)
+    height, width = recipe.crop
+    factor = SIDE / max(height, width)
     if factor >= 1:
-        return recipe.crop
-    small = (round(recipe.crop[0] * factor), round(recipe.crop[1] * factor))
+        return height, width
+    small = (round(height * factor), round(width * factor))
     with torch.device("meta"):
         network = build_model(recipe, num_classes, pretrained=False)
-    return recipe.crop if doctor.dry_run(network, (BATCH, 3, *small)).refusal else small
+    refused = doctor.dry_run(network, (BATCH, 3, *small)).refusal
+    return (height, width) if refused else small
 
 
 def _draw(recipe: Recipe, dataset: Any, count: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -293,7 +293,7 @@ def _spacing(image: Any) -> tuple[float, ...]:
 
 def _nibabel(path: Path) -> Any:
     try:
-        import nibabel
+        import nibabel  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError:
         raise FileError(
             path, "is NIfTI, which nibabel reads and writes: pip install 'segbook[volumes]'"
@@ -327,11 +327,13 @@ def to_labels(volume: Volume, path: Path, meaning: dict[int, int]) -> Tensor:
     if strays := [one for one in held.tolist() if one not in meaning]:
         last = max(label for label in meaning.values() if label != IGNORE)
         void = [int(one) for one in strays if one in range(IGNORE)]
-        cure = f"add the classes, or name the id of void voxels (--set ignore={void[0]})"
+        cure = "look at how they were made"
+        if void:
+            cure = f"add the classes, or name the id of void voxels (--set ignore={void[0]})"
         raise FileError(
             path,
             f"holds {', '.join(f'{one:g}' for one in strays[:5])}, but the classes have the ids 0 "
-            f"to {last}: {cure if void else 'look at how they were made'}",
+            f"to {last}: {cure}",
         )
     table = np.array([meaning[one] for one in held.tolist()], dtype=np.uint8)
     return torch.from_numpy(table[where].reshape(values.shape))
@@ -347,9 +349,10 @@ def write_labels(file: IO[bytes], labels: np.ndarray, like: Path) -> None:
     """
     if like.name.lower().endswith(".npz"):
         volume = read_volume(like)
-        affine = {} if volume.affine is None else {"affine": volume.affine}
-        spacing = np.array(volume.spacing, np.float32)
-        np.savez_compressed(file, label=labels, spacing=spacing, **affine)
+        arrays: dict[str, Any] = {"spacing": np.array(volume.spacing, np.float32)}
+        if volume.affine is not None:
+            arrays["affine"] = volume.affine
+        np.savez_compressed(file, label=labels, **arrays)
         return
     nibabel = _nibabel(like)
     image = nibabel.load(like)

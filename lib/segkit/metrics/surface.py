@@ -39,10 +39,12 @@ def hd95(prediction: Tensor, truth: Tensor, spacing: Sequence[float]) -> float:
             "distances of surfaces take scipy: pip install 'segbook[volumes]'"
         ) from None
     # Far from both everything is far: the box around them gives the same distances.
-    box = ndimage.find_objects((regions[0] | regions[1]).astype(np.uint8))[0]
+    [box] = ndimage.find_objects((regions[0] | regions[1]).astype(np.uint8))
     regions = [region[box] for region in regions]
-    surfaces = [region & ~ndimage.binary_erosion(region) for region in regions]
-    far = [ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
+    surfaces: list[Any] = [region & ~ndimage.binary_erosion(region) for region in regions]
+    far: list[Any] = [
+        ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces
+    ]
     return max(
         float(np.percentile(distances[surface], 95))
         for distances, surface in zip(far, surfaces[::-1], strict=True)
