@@ -53,7 +53,7 @@ test: lint
 
 # Everything once, with the other implementations to compare numbers with, which no user needs.
 test-all: lint
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[parity,onnx,server,docs]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[parity,onnx,server,docs,volumes]'
 	$(PYTEST) $(BOTH) -m "not browser" tests
 	$(PYTEST) -m browser tests
 	@$(MAKE) --no-print-directory test-notebooks

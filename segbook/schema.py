@@ -24,8 +24,8 @@ SWITCHES = {"none": None, "null": None, "true": True, "yes": True, "on": True, "
 WORDS = ("none", "null", "true", "false")
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text",
          types.NoneType: "none", dict: "a dict", Any: "a plain literal"}  # fmt: skip
-SIZE = tuple[int, int]
-"""(height, width); one number is both."""
+SIZE, CROP = tuple[int, int], tuple[int, ...]
+"""(height, width), and what may also be (depth, height, width); one number is height and width."""
 OUTSIDE = ("model", "backbone", "loss", "data")
 """Fields of a recipe that may name code of the user's own, as `segkit.outside` says."""
 UNREADABLE = (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError)
@@ -66,9 +66,9 @@ def words(kind: Any) -> str:
     if (container := origin or kind) in (tuple, list, set):
         if not arguments:
             return "values in brackets"
+        one = ", or one number for both" * (kind in (SIZE, CROP))
         if container is not tuple or arguments[-1] is ...:
-            return f"values in brackets, each {words(arguments[0])}"
-        one = ", or one number for both" * (kind == SIZE)
+            return f"values in brackets, each {words(arguments[0])}{one}"
         return f"{len(arguments)} values in brackets: ({', '.join(map(words, arguments))}){one}"
     return NAMES.get(container, str(kind))
 
@@ -80,7 +80,7 @@ def convert(value: Any, kind: Any) -> Any:
         ValueError: it does not fit, is outside the range, not finite, or more than plain literals.
     """
     bare = kind.__origin__ if typing.get_origin(kind) is Annotated else kind
-    if bare == SIZE and type(value) is int:
+    if bare in (SIZE, CROP) and type(value) is int:
         value = (value, value)
     with contextlib.suppress(msgspec.ValidationError, OverflowError):
         converted = msgspec.convert(value, kind)

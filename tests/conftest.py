@@ -175,3 +175,16 @@ def make_disk(tmp_path):
 def small_disk(make_disk):
     """A file system of one megabyte."""
     return make_disk("1m")
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """A folder of real data beside the checkout, by its name, or a skip that says which."""
+
+    def find(name: str) -> Path:
+        root = SHARED / "data" / name
+        if not root.is_dir():
+            pytest.skip(f"the real data are not at {root}")
+        return root
+
+    return find

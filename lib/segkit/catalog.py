@@ -44,6 +44,7 @@ import segkit.models.segnet
 import segkit.models.stdc_seg
 import segkit.models.u2net
 import segkit.models.unet
+import segkit.models.unet_3d
 import segkit.models.unet_plus_plus
 import segkit.models.upernet
 from segkit import outside
@@ -51,6 +52,7 @@ from segkit.backbones import own_weights
 from segkit.backbones.catalog import takes
 from segkit.builder import Kind, option_names, own_backbone, takes_any
 from segkit.files import nearby_said, shown
+from segkit.inputs import spatial_dims
 from segkit.outputs import SegOutput
 from segkit.weights import Source, bundled, fetch, load_weights, read_header
 from segkit.weights.files import read_shapes
@@ -161,6 +163,8 @@ def _checked(
 ) -> nn.Module:
     """A network of somebody's own, if it keeps the contract: asked with a small grey image.
 
+    One of volumes is asked with a volume.
+
     Raises:
         ValueError: it does not; the message says in what.
     """
@@ -178,22 +182,25 @@ def _checked(
     some = next(model.parameters(), None)
     if some is None or some.is_meta:  # what it computes is asked where it can be computed
         return model
-    training, images = model.training, torch.zeros(1, in_channels, 64, 96, device=some.device)
+    size, of = (64, 96), "image of 64x96 pixels"
+    if spatial_dims(model) == 3:
+        size, of = (32, 48, 40), "volume of 32x48x40 voxels"
+    training, images = model.training, torch.zeros(1, in_channels, *size, device=some.device)
     try:
         with torch.no_grad(), torch.random.fork_rng([]):
             output = model.eval()(images)
     except (Exception, SystemExit) as error:
         raise ValueError(
-            f"{what} fails on a grey image of 64x96 pixels, as networks take any from 32 up: "
+            f"{what} fails on a grey {of}, as networks take any from 32 up: "
             f"{type(error).__name__}: {shown(error):.300}"
         ) from error
     model.train(training)
-    shape = (1, num_classes, 64, 96)
+    shape = (1, num_classes, *size)
     if not isinstance(output, SegOutput):
         raise ValueError(f"{what}: its network gives a {type(output).__name__}, not {wanted}")
     if tuple(output.logits.shape) != shape or output.aux:
         raise ValueError(
-            f"{what}: of an image of 64x96 pixels its network gives logits of shape "
+            f"{what}: of a{'n' * (len(size) == 2)} {of} its network gives logits of shape "
             f"{tuple(output.logits.shape)} and in eval mode the auxiliary outputs "
             f"{sorted(output.aux)}; wanted are {shape}, the size of the images, and none"
         )

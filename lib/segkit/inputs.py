@@ -276,11 +276,16 @@ def explain_misfit(model: nn.Module, images: Tensor) -> Iterator[None]:
         raise ValueError(f"{found} ({type(error).__name__}: {error!s:.200})") from error
 
 
+def spatial_dims(model: nn.Module) -> int:
+    """2 of a network of images, 3 of volumes: as its first convolution takes them; 0 of none."""
+    return next((CONVOLUTIONS[type(m)] for m in model.modules() if type(m) in CONVOLUTIONS), 0)
+
+
 def _misfit(model: nn.Module, images: Tensor) -> str:
     conv: Any = next((m for m in model.modules() if type(m) in CONVOLUTIONS), None)
     if conv is None or not isinstance(images, Tensor):
         return ""
-    dims, channels = CONVOLUTIONS[type(conv)], conv.in_channels
+    dims, channels = spatial_dims(model), conv.in_channels
     shape = "(B, C, D, H, W)" if dims == 3 else "(B, C, H, W)"
     if images.ndim != dims + 2:
         kind = "volumes" if dims == 3 else "images"

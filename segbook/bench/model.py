@@ -72,8 +72,8 @@ def bench_models(
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("this torch sees no CUDA GPU; give --device cpu")
     for name in names:
-        if not Path(name).is_file() and model_card(name)["name"] == "no_new_net":
-            raise ValueError("no_new_net is for volumes; give a network for images")
+        if not Path(name).is_file() and model_card(name)["name"] in ("no_new_net", "unet_3d"):
+            raise ValueError(f"{name} is for volumes; give a network for images")
     subjects = [_prepare(name, size, num_classes, precision, device, image) for name in names]
     works = {
         (index, *way): subjects[index][0][way]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
 from segbook.recipes import RECIPES, get
-from segbook.recipes.recipe import Recipe
+from segbook.recipes.recipe import Crop, Recipe
 from segbook.text import one_line, operand, shell
 from segkit import transforms
 from segkit.data import Description, Subset, find_description
 from segkit.data import catalog as data_catalog
 from segkit.data.statistics import class_pixels, image_statistics
+from segkit.transforms import volumes
 from segkit.weights import bundled, read_header
 
 MEASURED = 200
@@ -30,6 +31,15 @@ def build_data(recipe: Recipe) -> dict[str, Any]:
     """
     entry = data_catalog.find(recipe.data)
     root = recipe.data_root
+    if entry.is_of_volumes != recipe.is_of_volumes and not entry.is_outside:
+        kind, sides = (
+            ("volumes", "(depth, height, width), such as 64,64,64")
+            if (entry.is_of_volumes)
+            else ("images", "(height, width), such as 256,256")
+        )
+        raise ValueError(
+            f"crop={recipe.crop}: data={recipe.data!r} are {kind}, and a crop of them is {sides}"
+        )
     try:
         return entry.open_splits(
             root, size=recipe.image_size, length=recipe.length, ignore=recipe.ignore
@@ -55,7 +65,7 @@ def settle_images(recipe: Recipe) -> tuple[Recipe, str]:
             for RGB and the images are none.
     """
     path = find_description(recipe.data_root) if recipe.data_root else None
-    if not path or not data_catalog.find(recipe.data).own:
+    if not path or recipe.is_of_volumes or not data_catalog.find(recipe.data).own:
         return recipe, ""
     description = Description(path, recipe.ignore)
     own = recipe.mean != tuple(transforms.MEAN) or recipe.std != tuple(transforms.STD)
@@ -108,6 +118,8 @@ def watched_indices(recipe: Recipe, val_set: Any) -> list[int]:
     """
     if not recipe.watch:
         return []
+    if recipe.is_of_volumes:
+        raise ValueError(f"watch={recipe.watch}: what is watched are images, no volumes")
     places = {val_set.stem(i): i for i in range(len(val_set))}
     for name in recipe.watch:
         if name not in places:
@@ -120,13 +132,23 @@ def watched_indices(recipe: Recipe, val_set: Any) -> list[int]:
 
 
 def build_augmentation(
-    recipe: Recipe, crop: tuple[int, int], scale: tuple[float, float], focus: int | None = None
+    recipe: Recipe, crop: Crop, scale: tuple[float, float], focus: int | None = None
 ) -> transforms.Compose:
     """The recipe's transform of training for one of its phases; of a class that crops show."""
+    if recipe.is_of_volumes:
+        return volumes.train_volumes(
+            cast(tuple[int, int, int], crop),
+            scale,
+            foreground=recipe.foreground,
+            rotation=recipe.rotation,
+            elastic=recipe.elastic,
+            flip=cast(Any, recipe.flip),
+            jitter=recipe.jitter,
+        )
     return transforms.train(
-        crop,
+        cast(tuple[int, int], crop),
         scale,
-        flip=recipe.flip,
+        flip=cast(float, recipe.flip),
         jitter=recipe.jitter,
         mean=recipe.mean,
         std=recipe.std,
@@ -142,6 +164,8 @@ def build_augmentation(
 
 def build_normalisation(recipe: Recipe) -> transforms.Compose:
     """The recipe's transform of evaluation."""
+    if recipe.is_of_volumes:
+        return volumes.evaluate_volumes()
     return transforms.evaluate(mean=recipe.mean, std=recipe.std)
 
 

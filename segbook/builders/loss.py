@@ -19,6 +19,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
         losses.bootstrapped_cross_entropy,
         losses.cross_entropy,
         losses.dice,
+        losses.dice_cross_entropy,
         losses.focal,
         losses.jaccard,
         losses.lovasz_softmax,

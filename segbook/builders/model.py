@@ -12,10 +12,18 @@ from segbook.text import shell
 from segkit import create_model, outside, transforms
 from segkit.backbones import own_weights
 from segkit.catalog import MODELS, ON_ANY_BACKBONE, options_of
+from segkit.inputs import spatial_dims
 from segkit.weights import Loaded, load_for_classes, torchvision_weights
 
 RGB = len(transforms.MEAN)
 """Channels of most images."""
+
+
+def channels_of(recipe: Recipe) -> int:
+    """Channels of what a recipe's data give: of volumes as many as it says to the network."""
+    if recipe.is_of_volumes:
+        return recipe.model_options.get("in_channels", 1)
+    return len(recipe.mean)
 
 
 def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) -> nn.Module:
@@ -63,8 +71,8 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
                 f"model_options hold {', '.join(sorted(unknown))}, but {name} takes "
                 f"{', '.join(taken)}"
             )
-    read = len(recipe.mean)
-    if (channels := options.get("in_channels", RGB)) != read:
+    read = channels_of(recipe)
+    if (channels := options.get("in_channels", RGB)) != read and not recipe.is_of_volumes:
         as_what = "as RGB, " if read == RGB else ""
         raise ValueError(
             f"model_options hold in_channels={channels!r}, and images are read {as_what}of {read} "
@@ -72,7 +80,15 @@ def build_model(recipe: Recipe, num_classes: int, *, pretrained: bool = True) ->
         )
     if pretrained and recipe.weights_backbone and not recipe.weights:
         options["weights_backbone"] = recipe.weights_backbone
-    return create_model(recipe.model, num_classes=num_classes, **options)
+    network = create_model(recipe.model, num_classes=num_classes, **options)
+    dims, wanted = spatial_dims(network), 3 if recipe.is_of_volumes else 2
+    if dims not in (0, wanted):
+        kinds = {1: "signals", 2: "images", 3: "volumes"}
+        raise ValueError(
+            f"model={outside.short(recipe.model)!r} is a network of {kinds[dims]}, and "
+            f"crop={recipe.crop} is of {kinds[wanted]}: `segbook recipes` lists what goes together"
+        )
+    return network
 
 
 def _set(**change: Any) -> str:
@@ -83,8 +99,8 @@ def _set(**change: Any) -> str:
 
 def model_arguments(recipe: Recipe) -> dict[str, Any]:
     """What the recipe says to its model's builder, the classes and weights aside."""
-    channels = len(recipe.mean)
-    said = channels != RGB or outside.is_outside(recipe.model)
+    channels = channels_of(recipe)
+    said = channels != RGB or outside.is_outside(recipe.model) or recipe.is_of_volumes
     return {
         **({"in_channels": channels} if said else {}),
         **recipe.model_options,

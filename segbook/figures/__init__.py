@@ -11,7 +11,7 @@ from segbook.figures.findings import findings
 from segbook.figures.gallery import worst_images
 from segbook.figures.history import curves
 from segbook.figures.oracles import oracle_table
-from segbook.figures.overlays import comparison, overlay
+from segbook.figures.overlays import comparison, overlay, slices
 from segbook.figures.palettes import colour_difference, distinct_palette
 from segbook.figures.pictures import error_picture, label_picture, picture
 from segbook.figures.rates import learning_rates
@@ -34,6 +34,7 @@ __all__ = [
     "oracle_table",
     "overlay",
     "picture",
+    "slices",
     "use_style",
     "worst_images",
 ]

@@ -275,6 +275,47 @@ def comparison_grid(
 
 
 @styled
+def slices(
+    image: ArrayLike,
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    *,
+    title: str = "",
+) -> Figure:
+    """A volume by three slices, one across each axis: image, truth, prediction and error.
+
+    The slices meet in the middle of what is labelled, or, where nothing is, of the volume.
+
+    Args:
+        image: one channel, any numbers, shape (D, H, W).
+        truth: class ids, shape (D, H, W); 255 is void.
+        prediction: class ids, shape (D, H, W).
+        classes: the K class names; the first is the background.
+        palette: K colours, RGB in 0..255.
+        title: above the rows.
+
+    Returns:
+        A figure of three rows of `comparison`.
+
+    Raises:
+        ValueError: sizes that differ, or an id without a class.
+    """
+    check_classes(classes, palette)
+    values, ids, said = np.asarray(image, np.float32), np.asarray(truth), np.asarray(prediction)
+    low, high = np.percentile(values, (1, 99))
+    values = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+    labelled = np.argwhere((ids != 0) & (ids != IGNORE))
+    middle = labelled.mean(0).round().astype(int) if len(labelled) else np.array(ids.shape) // 2
+    rows = []
+    for axis in range(3):
+        shot, true, predicted = (one.take(middle[axis], axis) for one in (values, ids, said))
+        rows.append(compared(shot, true, predicted, len(classes)))
+    return comparison_grid(rows, classes, palette, title)
+
+
+@styled
 def comparison(
     image: ArrayLike,
     truth: ArrayLike,

@@ -15,19 +15,19 @@ from segbook.text import one_line
 
 
 class Size(click.ParamType):
-    """A window: one number of pixels, or height and width."""
+    """A window: one number of pixels, or height and width, or depth, height and width."""
 
-    name = "H,W"
+    name = "[D,]H,W"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """(height, width)."""
+        """(height, width), or (depth, height, width)."""
         if not isinstance(value, str):
             return value
         parts = value.replace("x", ",").split(",")
-        if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+        if len(parts) > 3 or not all(part.strip().isdecimal() for part in parts):
             self.fail(f"{value!r}: give pixels, such as 512, or height and width, 512,768")
         sides = [int(part) for part in parts]
-        return sides[0], sides[-1]
+        return (sides[0], sides[0]) if len(sides) == 1 else tuple(sides)
 
 
 PATH = click.Path(path_type=Path)
@@ -42,6 +42,7 @@ Written under --out; NAME is the image's path, from the folder on that was given
                      builder, arguments, normalisation, classes and palette in their header
   prediction.jsonl   of which image and by what each file was made, a line as it is begun and done
 Of an image that is too large to be read whole, with --window: labels/NAME.tif alone, in colours.
+Of a volume labels/NAME.nii.gz (or .nii, .npz, as its own file), with its affine and spacing.
 """
 SCORES_FILE = """\b
 --out FILE by its ending:
@@ -69,7 +70,9 @@ def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
 # How an image is predicted: by windows, at several sizes, mirrored.
 windows_options = _options(
     click.option(
-        "--window", type=Size(), help="Predict by windows of so many pixels: 512 or 512,768."
+        "--window",
+        type=Size(),
+        help="Predict by windows of so many pixels: 512 or 512,768; of volumes 64,96,96.",
     ),
     click.option(
         "--overlap",
@@ -172,8 +175,9 @@ def predict(
 ) -> None:
     """Predict images by a RUN's best weights, by a WEIGHTS file or by weights in the box.
 
-    INPUTS are images, and folders of which all images are taken, also from the folders below; of a
-    folder with images/ and masks/ those in images/. Of a RUN the start of its name will do.
+    INPUTS are images, of a network of volumes .nii, .nii.gz or .npz files, and folders of which all
+    are taken, of images also from the folders below; of a folder with images/ and masks/ those in
+    images/. Of a RUN the start of its name will do.
 
     It predicts in float32; evaluate takes the precision of the RUN's training, such as bfloat16, so
     that their mIoU may differ a little.
@@ -182,6 +186,7 @@ def predict(
     exit code is 1. Files that are there are not replaced unless --overwrite says so; the same
     command once more goes on where it was stopped, and predicts images that changed again.
     """
+    from segbook.prediction import volumes
     from segbook.prediction.files import SCORES
     from segbook.prediction.folder import predict_folder
     from segbook.prediction.network import open_network
@@ -194,6 +199,21 @@ def predict(
             "scores by them would be wrong: leave out --masks"
         )
     options = options_of(given)
+    if volumes.is_of_volumes(network.model):
+        if masks is not None or ignore or what != ("labels", "colour", "overlay"):
+            raise ValueError(
+                "--masks, --ignore and --what are for images: of volumes the labels are written, "
+                "and `segbook evaluate` scores them"
+            )
+        device = say(network, options)
+        count, left_out = volumes.predict_volumes(
+            network.model.to(device), network.header, inputs, out, probs=probs,
+            overwrite=overwrite, show=click.echo, progress=sys.stderr.isatty(), **options,
+        )  # fmt: skip
+        click.echo(f"{count} predicted, {len(left_out)} left out: {one_line(short(out))}")
+        if left_out:
+            sys.exit(EXIT_FAILED)
+        return
     device = say(network, options)
     done = predict_folder(
         network.model.to(device),
@@ -254,8 +274,8 @@ def evaluate(
     """Score a RUN's best weights, a WEIGHTS file or weights in the box, by every measure.
 
     DATA is a data set by its name, or a folder with images/ and masks/; of a RUN its own where none
-    is given. mIoU by every policy, pixel accuracy, Dice, boundary IoU; by class, and by image. Of a
-    RUN the start of its name will do.
+    is given. mIoU by every policy, pixel accuracy, Dice, boundary IoU; by class, and by image. Of
+    volumes Dice and HD95 (mm) by class and by case. Of a RUN the start of its name will do.
 
     Images are predicted as a training evaluates: whole, unless an option says otherwise, and in the
     precision of the RUN's training, such as bfloat16; predict takes float32, so that their mIoU may

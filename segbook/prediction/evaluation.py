@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from segbook.builders.data import build_data
 from segbook.builders.optimizer import build_settings
+from segbook.prediction import volumes
 from segbook.prediction.folder import classes_of, grey_image, named, naming, preparation
 from segbook.prediction.network import Network, policy_of
 from segbook.prediction.scores import Scores, percent
@@ -24,7 +25,13 @@ from segbook.runs import code
 from segbook.runs.files import write_atomic
 from segbook.text import one_line
 from segkit import engine
-from segkit.data import Description, FolderDataset, catalog, find_description
+from segkit.data import (
+    Description,
+    FolderDataset,
+    VolumeDataset,
+    catalog,
+    find_description,
+)
 from segkit.data.classes import has_classes, void_ids
 from segkit.engine.settings import lay_out_channels_last, memory_format
 from segkit.files import shown
@@ -111,7 +118,9 @@ def open_data(
                 f"folder: leave it out, or name one of {', '.join(catalog.DATA)}"
             )
         void = void_ids((*network.void, *ignore))
-        if path := find_description(root):
+        of_volumes = volumes.is_of_volumes(network.model)
+        path = None if of_volumes else find_description(root)
+        if path:
             description = Description(path, ignore)
             split = split or ("val" if "val" in description.splits else None)
             found = description.open(split, cache=False)
@@ -119,7 +128,8 @@ def open_data(
             if split is None and any((root / name).exists() for name in ("val", "val.txt")):
                 split = "val"
             names = None if has_classes(root) else network.header.get("classes")
-            found = FolderDataset(root, split, classes=names, ignore=void, cache=False)
+            kind = VolumeDataset if of_volumes else FolderDataset
+            found = kind(root, split, classes=names, ignore=void, cache=False)
     theirs, ours = list(found.classes), network.header.get("classes")
     if isinstance(ours, list) and theirs != ours:
         what = f"{len(theirs)} classes, where the network has {len(ours)}"
@@ -184,6 +194,12 @@ def evaluate(
     model, header = network.model, network.header
     device = device_of(model)
     recipe = recipe_of(network)
+    if volumes.is_of_volumes(model):
+        return Evaluated(
+            *volumes.evaluate_volumes(
+                network, dataset, recipe, show=show, progress=progress, **options
+            )
+        )
     plain = engine.Settings("float32", channels_last=False, fused=False)
     settings = build_settings(recipe, device) if recipe else plain
     if settings.channels_last:
@@ -255,19 +271,24 @@ def write(path: Path, scores: Mapping[str, Any]) -> None:
     elif kind == ".jsonl":
         text = "".join(json.dumps(line) + "\n" for line in lines)
     else:
-        names = [f"iou {name}" for name in scores["iou"]]
+        whole, by_class = [*MEASURES], ["iou"]
+        if "hd95" in scores:  # of volumes
+            whole, by_class = ["mean_dice", "mean_hd95"], ["dice", "hd95"]
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["image", *MEASURES, *names])
+        heads = [f"{measure} {name}" for measure in by_class for name in scores[measure]]
+        writer.writerow(["image", *whole, *heads])
         for line in lines:
-            values = [line[key] for key in MEASURES] + [*line["iou"].values()]
-            writer.writerow([line["image"], *values])
+            values = [value for measure in by_class for value in line[measure].values()]
+            writer.writerow([line["image"], *(line[key] for key in whole), *values])
         text = table.getvalue()
     write_atomic(path, text)
 
 
 def page(scores: Mapping[str, Any]) -> str:
     """Scores as a terminal shows them, in percent."""
+    if "hd95" in scores:
+        return volumes.page(scores)
     miou, images = percent(scores["miou"]), scores["images"]
     known = [f"mIoU {miou} ({scores['policy']})"]
     known += [f"{MEASURES[key]} {percent(scores[key])}" for key in list(MEASURES)[1:]]

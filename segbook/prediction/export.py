@@ -27,6 +27,7 @@ from segkit.export import Exported, export_network, quantize
 from segkit.export.files import ONNX_PACKAGES, need_onnx
 from segkit.export.onnx_network import OnnxNetwork
 from segkit.files import shown
+from segkit.inputs import spatial_dims
 
 LEFT_OUT = ("normalisation", "example", "agreement", "command")
 """Of the weights' header: the file normalises itself, and has a comparison of its own."""
@@ -104,6 +105,12 @@ def export_file(
     network = open_network(source, **code)
     if isinstance(network.model, OnnxNetwork):
         raise ValueError(f"{shown(source)} is exported already: give the run or the weights")
+    if spatial_dims(network.model) == 3:
+        raise ValueError(
+            f"{shown(network.source)} is of a network of volumes, and those of images are exported "
+            "here: torch.export.export(segkit.load_model(file)[0], (volume,)) makes a program for "
+            "volumes of one size"
+        )
     if path is None:
         path = _place(Path(f"{_name(str(source), network)}{suffix}"), to, overwrite)
     preparation(network.header)  # which says what is wrong with it

@@ -39,6 +39,7 @@ from segkit.files import FileError, shown
 from segkit.inputs import device_of
 from segkit.metrics import argmax
 from segkit.outputs import IGNORE
+from segkit.transforms.volumes import standardize
 
 PICTURES = ("labels", "colour", "overlay")
 DEFAULTS = {"scales": [1.0], "flip": False, "window": None, "overlap": 0.5, "margin": 0}
@@ -253,11 +254,15 @@ def grey_image(header: Mapping[str, Any]) -> Tensor:
 def preparation(header: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
     """What makes a network's input of an image: uint8 RGB (3, H, W) to float32 (3, H, W).
 
+    Of a network of volumes it takes float32 (C, D, H, W), in the numbers of the file.
+
     Raises:
         ValueError: the header does not say how.
     """
     given: Any = header.get("normalisation")
     try:
+        if given == {"per_volume": True}:
+            return standardize
         if "channels" in given:
             return AuthorsNormalize(**given).image
         return transforms.Normalize(**given).image

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -16,16 +16,16 @@ from torch.utils.data import Subset as OnlySome
 from segbook import recipes
 from segbook.builders.check import check
 from segbook.builders.data import build_augmentation, build_data, settle_images
-from segbook.builders.model import build_model
+from segbook.builders.model import build_model, channels_of
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import runs_root
 from segbook.text import shell
-from segkit import data, doctor, transforms
+from segkit import data, doctor
 from segkit.data import catalog as data_catalog
 from segkit.data import find_description
 from segkit.data.statistics import image_statistics
 from segkit.data.subset import Subset, at_most
-from segkit.doctor import Finding, by_severity, machine, settings
+from segkit.doctor import Finding, by_severity, machine, settings, volumes
 from segkit.doctor.data.diagnosis import Scan
 from segkit.doctor.data.listing import list_folder
 from segkit.doctor.data.scan import Progress
@@ -94,20 +94,16 @@ def examine(
     except (ValueError, OSError) as error:
         findings.append(_unbuilt("recipe", error, "change the field that is named"))
     looked = at_most(sets, limit if entry.needs_root else DRAWN)
-    scan = doctor.scan_data(looked, workers=workers, progress=progress)
-    described = bool(recipe.data_root) and find_description(recipe.data_root)
-    if entry.own and not described:
-        listing = list_folder(Path(recipe.data_root), tuple(sets))
-        scan = dataclasses.replace(scan, listing=listing)
-    sampled = any(isinstance(one, Subset) for one in looked.values())
-    of_data = doctor.inspect(scan)
-    findings += [one for one in of_data if not (sampled and one.check in OF_THE_WHOLE)]
-    if sampled and entry.needs_root:
-        what = f"{len(scan.records):,} of {sum(map(len, sets.values())):,} pairs were looked at, "
-        what += "evenly spread"
-        why = "a fault in the others shows when their turn comes"
-        findings.append(Finding("note", "sampled", what, why, f"{_look(recipe)} looks at all"))
-    findings += _pictures(recipe, sets["train"], scan)
+    if recipe.is_of_volumes:
+        seen = volumes.inspect_volumes(looked, progress=progress)
+        findings += [*seen.findings, *_patches(recipe, sets["train"], seen)]
+        areas = [math.prod(record.size) * record.channels for record in seen.records]
+        channels = seen.records[0].channels if seen.records else channels_of(recipe)
+    else:
+        channels = channels_of(recipe)
+        found, areas = _images(recipe, sets, looked, workers, progress)
+        findings += found
+    findings += _sampled(recipe, sets, looked)
     try:
         with torch.device("meta"):
             built = build_model(recipe, sets["train"].num_classes, pretrained=False)
@@ -120,16 +116,68 @@ def examine(
     saved = 0
     for crop in dict.fromkeys(crop for _, crop, _ in recipe.schedule_of_crops()):
         step, found = doctor.check_network(
-            built,
-            (share, len(recipe.mean), *crop),
-            aux_weight=recipe.aux_weight,
-            processes=processes,
+            built, (share, channels, *crop), aux_weight=recipe.aux_weight, processes=processes
         )
         findings += found
         saved = max(saved, step.saved)
     findings += _norms(recipe, built, model, device, processes)
-    findings += _sizes(recipe, built, sets["train"], scan, saved, device, processes, folder)
+    findings += _sizes(recipe, built, sets["train"], areas, saved, device, processes, folder)
     return by_severity(dict.fromkeys(findings))  # two phases may say the same
+
+
+def _images(
+    recipe: Recipe,
+    sets: Mapping[str, Any],
+    looked: Mapping[str, Any],
+    workers: int | None,
+    progress: Progress | None,
+) -> tuple[list[Finding | None], list[int]]:
+    """What is wrong with images and masks, and the pixels of each image."""
+    scan = doctor.scan_data(looked, workers=workers, progress=progress)
+    described = bool(recipe.data_root) and find_description(recipe.data_root)
+    if data_catalog.find(recipe.data).own and not described:
+        listing = list_folder(Path(recipe.data_root), tuple(sets))
+        scan = dataclasses.replace(scan, listing=listing)
+    sampled = any(isinstance(one, Subset) for one in looked.values())
+    found = [one for one in doctor.inspect(scan) if not (sampled and one.check in OF_THE_WHOLE)]
+    areas = [math.prod(record.image.size) for record in scan.records if record.image]
+    return [*found, *_pictures(recipe, sets["train"], scan)], areas
+
+
+def _sampled(
+    recipe: Recipe, sets: Mapping[str, Any], looked: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """A word where not all were looked at."""
+    sampled = any(isinstance(one, Subset) for one in looked.values())
+    if sampled and data_catalog.find(recipe.data).needs_root:
+        count, total = (sum(map(len, one.values())) for one in (looked, sets))
+        what = f"{count:,} of {total:,} pairs were looked at, evenly spread"
+        why = "a fault in the others shows when their turn comes"
+        yield Finding("note", "sampled", what, why, f"{_look(recipe)} looks at all")
+
+
+def _patches(recipe: Recipe, train_set: Any, seen: volumes.Looked) -> Iterator[Finding | None]:
+    """Settings that concern volumes: patches, schedule, rare classes."""
+    records = [record for record in seen.records if record.split == "train"]
+    for _, crop, _ in recipe.schedule_of_crops():
+        yield volumes.patches(records, cast(tuple[int, int, int], crop))
+    yield from settings.short_schedule(
+        recipe.steps,
+        recipe.batch_size * recipe.accumulate,
+        len(train_set),
+        warmup=recipe.warmup,
+        evaluate_every=recipe.evaluate_every,
+    )
+    if records:
+        voxels = torch.stack([record.voxels for record in records]).sum(0)
+        yield settings.rare_classes(voxels, train_set.classes, weighted=_is_weighted(recipe))
+
+
+def _is_weighted(recipe: Recipe) -> bool:
+    """Whether a rare class counts for more than its pixels."""
+    unweighted = ("cross_entropy", "ohem_cross_entropy")
+    drawn = recipe.class_weights != "none" or recipe.rare_class_sampling > 0
+    return drawn or recipe.loss not in unweighted
 
 
 def _settings(recipe: Recipe, device: str, processes: int) -> Iterator[Finding | None]:
@@ -182,10 +230,8 @@ def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding | 
     for record in records:
         if record.mapped:
             pixels += torch.from_numpy(scan.counts(record)[:-1])
-    weighted = recipe.class_weights != "none" or recipe.rare_class_sampling > 0
-    weighted |= recipe.loss not in ("cross_entropy", "ohem_cross_entropy")
     for _, crop, scale in recipe.schedule_of_crops():
-        yield settings.crop_padding(sizes, crop, scale)
+        yield settings.crop_padding(sizes, cast(tuple[int, int], crop), scale)
     yield from settings.short_schedule(
         recipe.steps,
         recipe.batch_size * recipe.accumulate,
@@ -197,7 +243,7 @@ def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding | 
         with contextlib.suppress(ValueError, OSError):  # the scan has named what cannot be read
             some = image_statistics(Subset(train_set, MEASURED, keep=False))
             yield settings.unnormalised_images(some, recipe.mean, recipe.std)
-    yield settings.rare_classes(pixels, train_set.classes, weighted=weighted)
+    yield settings.rare_classes(pixels, train_set.classes, weighted=_is_weighted(recipe))
     if pixels.any():  # else the masks themselves are at fault
         yield settings.labelled_share(_labelled(recipe, train_set))
 
@@ -222,12 +268,8 @@ def _norms(
     recipe: Recipe, built: nn.Module, model: nn.Module | None, device: str, processes: int
 ) -> Iterator[Finding | None]:
     """How images and maps are normalised."""
-    norms = sum(isinstance(part, nn.BatchNorm2d) for part in built.modules())
+    norms = sum(isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d) for part in built.modules())
     converted = sum(isinstance(m, nn.SyncBatchNorm) for m in model.modules()) if model else 0
-    steps = build_augmentation(recipe, recipe.crop, (1, 1)).transforms
-    used = next(step for step in steps if isinstance(step, transforms.Normalize))
-    path = bundled.find(recipe.weights) or Path(recipe.weights)
-    stored = read_header(path).get("normalisation") if recipe.weights and path.is_file() else None
     yield settings.tiny_batchnorm(
         built,
         recipe.batch_size,
@@ -238,14 +280,18 @@ def _norms(
     yield settings.synchronised_batchnorm(
         converted or norms * (recipe.sync_bn == "on"), processes=processes, device=device
     )
-    yield settings.normalisation(stored, used.mean, used.std)
+    if not recipe.is_of_volumes:  # each of which is normalised by itself
+        path = bundled.find(recipe.weights) or Path(recipe.weights)
+        named = recipe.weights and path.is_file()
+        stored = read_header(path).get("normalisation") if named else None
+        yield settings.normalisation(stored, recipe.mean, recipe.std)
 
 
 def _sizes(
     recipe: Recipe,
     built: nn.Module,
     train_set: Any,
-    scan: Scan,
+    areas: list[int],
     step: int,
     device: str,
     processes: int,
@@ -260,7 +306,6 @@ def _sizes(
     largest = max(math.prod(crop) for _, crop, _ in recipe.schedule_of_crops())
     precision = best_precision(device) if recipe.precision == "auto" else recipe.precision
     step //= 1 if precision == "float32" else 2
-    areas = [math.prod(record.image.size) for record in scan.records if record.image]
     cached = 0
     if getattr(train_set, "cache", False) and areas:
         cached = len(train_set) * 4 * sum(areas) // len(areas)

@@ -39,14 +39,15 @@ def doctor(
     """Find what would hurt a training before it starts: data, network, settings, machine.
 
     A FOLDER holds images/ and masks/, or train/, val/, ... with these in each, or a data.yaml
-    (`segbook data` writes one); of a folder the data are looked at. --learn trains for a minute or
-    more: does the loss start where it should, do gradients arrive, can two images be learned, do
-    the labels belong to the images?
+    (`segbook data` writes one), or volumes; of a folder the data are looked at. --learn trains for
+    a minute or more: does the loss start where it should, do gradients arrive, can two images be
+    learned, do the labels belong to the images?
 
     Exit code 1 where there are errors.
     """
     from segbook.preflight.gate import to_json
     from segkit.data.described import is_description
+    from segkit.data.volumes import holds_volumes
     from segkit.doctor import by_severity, inspect_folder
     from segkit.doctor.finding import SEVERITIES, counted
 
@@ -65,7 +66,9 @@ def doctor(
             + shell("segbook", "doctor", "one_protocol_pp_liteseg_t", "--set", "data=folder",
                     "--set", f"data_root={target}")
         )  # fmt: skip
-    if recipe is None:
+    if recipe is None and holds_volumes(Path(target)):
+        findings = with_bar(lambda bar: _of_volumes(Path(target), bar))
+    elif recipe is None:
         findings = with_bar(lambda bar: inspect_folder(target, workers=workers, progress=bar))
     else:
         from segbook.preflight.checks import examine
@@ -85,6 +88,18 @@ def doctor(
         click.echo(f"{one_line(target)}: {', '.join(counted(n, one) for one, n in counts.items())}")
     if counts["error"]:
         sys.exit(1)
+
+
+def _of_volumes(root: Path, progress: Callable[[int, int], None]) -> list[Finding]:
+    from segkit.data import VolumeDataset
+    from segkit.doctor.volumes import inspect_volumes
+
+    names = ("train", "val", "test")
+    splits = [one for one in names if (root / one).is_dir() or (root / f"{one}.txt").is_file()]
+    sets = {split: VolumeDataset(root, split, cache=False) for split in splits}
+    return inspect_volumes(
+        sets or {"all": VolumeDataset(root, cache=False)}, progress=progress
+    ).findings
 
 
 def _close(target: str) -> str:

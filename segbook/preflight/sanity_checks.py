@@ -41,6 +41,8 @@ def run_sanity_checks(
     Raises:
         ValueError: the recipe cannot be built, or there are too few pairs.
     """
+    if recipe.is_of_volumes:
+        raise ValueError("they are for images, and the recipe's data are volumes")
     recipe, _ = settle_images(recipe)
     sets = sets or build_data(recipe)
     num_classes = sets["train"].num_classes
@@ -72,15 +74,15 @@ def run_sanity_checks(
 
 def _crop(recipe: Recipe, num_classes: int) -> tuple[int, int]:
     """The recipe's crop, smaller where that is large and the network takes it."""
-    factor = SIDE / max(recipe.crop)
+    height, width = recipe.crop
+    factor = SIDE / max(height, width)
     if factor >= 1:
-        return recipe.crop
-    small = (round(recipe.crop[0] * factor), round(recipe.crop[1] * factor))
+        return height, width
+    small = (round(height * factor), round(width * factor))
     with torch.device("meta"):
         network = build_model(recipe, num_classes, pretrained=False)
-    return (
-        recipe.crop if doctor.dry_run(network, (BATCH, len(recipe.mean), *small)).refusal else small
-    )
+    refused = doctor.dry_run(network, (BATCH, len(recipe.mean), *small)).refusal
+    return (height, width) if refused else small
 
 
 def _draw(recipe: Recipe, dataset: Any, count: int, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:

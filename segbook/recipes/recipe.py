@@ -22,6 +22,7 @@ Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 VoidId = Annotated[int, Meta(ge=0, le=255)]
 Size = schema.SIZE
+Crop = schema.CROP
 Range = tuple[float, float]
 Colour = Annotated[tuple[Share, ...], Meta(min_length=1)]
 """RGB, or a number for each band of other images."""
@@ -32,18 +33,18 @@ class Phase(NamedTuple):
 
     Attributes:
         until: share of all steps at which the phase ends, in (0, 1]; the last phase's is 1.
-        crop: (height, width) in pixels.
+        crop: (height, width) in pixels, or (depth, height, width) in voxels.
         scale: (smallest, largest) random factor of the image's size.
     """
 
     until: float
-    crop: Size
+    crop: Crop
     scale: Range
 
 
 LossName = Literal[
-    "bootstrapped_cross_entropy", "cross_entropy", "dice", "focal", "jaccard", "lovasz_softmax",
-    "ohem_cross_entropy", "tversky",
+    "bootstrapped_cross_entropy", "cross_entropy", "dice", "dice_cross_entropy", "focal", "jaccard",
+    "lovasz_softmax", "ohem_cross_entropy", "tversky",
 ]  # fmt: skip
 Policy = Literal[
     "dataset", "dataset_absent_0", "dataset_absent_1", "per_image", "per_image_absent_0",
@@ -92,7 +93,9 @@ class Recipe:
     ] = 255
     image_size: Annotated[Size, "(height, width) of the synthetic streets, in pixels"] = (128, 160)
     length: Annotated[CountFrom1, "training scenes of the synthetic streets"] = 400
-    crop: Annotated[Size, "(height, width) in pixels"] = (128, 160)
+    crop: Annotated[
+        Crop, "(height, width) in pixels; (depth, height, width) in voxels where data are volumes"
+    ] = (128, 160)
     scale: Annotated[Range, "(smallest, largest) random factor of the image's size"] = (0.75, 1.5)
     scale_step: Annotated[
         Amount, "draw the lowest scale, it and one step, and so on; 0 draws any in the range"
@@ -105,18 +108,34 @@ class Recipe:
     antialias: Annotated[bool, "whether shrinking an image averages its pixels or skips some"] = (
         True
     )
+    window: Annotated[
+        Crop,
+        "(depth, height, width) of the overlapping windows by which volumes are evaluated; () for "
+        "the crop's",
+    ] = ()
     phases: Annotated[
         tuple[Phase, ...], "resolutions one after the other; override ``crop`` and ``scale``"
     ] = ()
-    flip: Annotated[Share, "probability of a horizontal flip"] = 0.5
+    flip: Annotated[
+        Share | tuple[Share, ...],  # of a fixed length msgspec crashes
+        "probability of a horizontal flip; of volumes of one along each axis, or three of these",
+    ] = 0.5
+    rotation: Annotated[
+        float, Meta(ge=0, le=180), "largest turn of a volume about each axis, in degrees"
+    ] = 0.0
+    foreground: Annotated[
+        Share, "share of the crops of volumes that are centred on a voxel of a class other than 0"
+    ] = 1 / 3
     jitter: Annotated[
-        Amount, "strength of the colour jitter (brightness, contrast, saturation), 0 for none"
+        Amount,
+        "strength of the colour jitter (brightness, contrast, saturation; of volumes brightness, "
+        "contrast, gamma), 0 for none",
     ] = 0.4
     jitter_hue: Annotated[
         float, Meta(ge=0, le=0.5), "largest turn of the hue, in full turns, 0 for none"
     ] = 0.0
     jitter_probability: Annotated[Share, "of each change of colour, apart from the others"] = 1.0
-    elastic: Annotated[Amount, "pixels of U-Net's elastic deformation, 0 for none"] = 0.0
+    elastic: Annotated[Amount, "pixels (voxels) of U-Net's elastic deformation, 0 for none"] = 0.0
     mean: Annotated[
         Colour,
         "taken off the colours, RGB in 0..1, and the colour of padding; ImageNet's. Of data with a "
@@ -260,11 +279,41 @@ class Recipe:
                 f"warmup ({self.warmup}) must be shorter than steps ({self.steps}): "
                 "set warmup=0 for a short run"
             )
+        crops = [crop for _, crop, _ in self.schedule_of_crops()]
+        if {len(crop) for crop in crops} not in ({2}, {3}):
+            raise ValueError(
+                "crop takes (height, width) in pixels, or (depth, height, width) of volumes in "
+                f"voxels; got {', '.join(map(str, crops))}"
+            )
+        if self.window and not (self.is_of_volumes and len(self.window) == 3):
+            raise ValueError(
+                f"window takes (depth, height, width) of volumes, or (); got {self.window}"
+            )
+        if self.rare_class_sampling and self.is_of_volumes:
+            raise ValueError(
+                f"rare_class_sampling ({self.rare_class_sampling}) is for images: foreground=1 "
+                "centres each crop of volumes on a class"
+            )
+        if isinstance(self.flip, tuple) and not (self.is_of_volumes and len(self.flip) == 3):
+            raise ValueError(
+                f"flip takes one probability, or of volumes three, one along each axis; got "
+                f"{self.flip}"
+            )
         ends = [phase.until for phase in self.phases]
         if ends and (ends != sorted(set(ends)) or ends[0] <= 0 or ends[-1] != 1):
             raise ValueError(f"phases end at rising shares of the steps, the last at 1; got {ends}")
 
-    def schedule_of_crops(self) -> list[tuple[int, tuple[int, int], tuple[float, float]]]:
+    @property
+    def is_of_volumes(self) -> bool:
+        """Whether it trains on volumes, not on images: its crop has a depth."""
+        return len(self.schedule_of_crops()[0][1]) == 3
+
+    @property
+    def windows(self) -> Crop | None:
+        """By which volumes are evaluated; None for images, which are evaluated whole."""
+        return (self.window or self.crop) if self.is_of_volumes else None
+
+    def schedule_of_crops(self) -> list[tuple[int, Crop, tuple[float, float]]]:
         """(first step, crop, scale) of each phase; one where there are no phases."""
         begins, plan = 0, []
         for phase in self.phases or (Phase(1.0, self.crop, self.scale),):

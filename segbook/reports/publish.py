@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from segbook.runs import code, recording
 from segbook.runs.folder import FINISHED, RunFolder
 from segbook.runs.stopping import format_duration
 from segbook.schema import OUTSIDE
-from segbook.training.evaluation import best_model, evaluate
+from segbook.training.evaluation import best_model, evaluate, evaluate_cases
 from segbook.training.state import BEST, build
 from segkit import engine, outside
 from segkit.data import catalog as data_catalog
 from segkit.data import reading_of
 from segkit.doctor.finding import counted
-from segkit.metrics import POLICIES
+from segkit.metrics import POLICIES, CaseScores
 
 NEEDED = (
     "recipe", "data_manifest", "precision", "threads", "machine", "versions", "seconds",
@@ -65,17 +66,21 @@ def write_summary(
     normalised = shown.with_transform(build_normalisation(recipe))
 
     def predicted(index: int) -> Any:
-        return engine.predict(network, normalised[index][0][None])[0]
+        options = {"window": recipe.windows} if recipe.windows else {}
+        return engine.predict(network, normalised[index][0][None], **options)[0]
 
     def tested() -> Any:
         for index in range(len(shown)):
             image, mask = shown.raw(index)
             yield shown.stem(index), seen(image), mask, predicted(index)
 
-    scores = {
-        name: evaluate(network, recipe, state.sets[name], state.settings)
-        for name in ("val", "test")
-        if name in state.sets
+    splits = [name for name in ("val", "test") if name in state.sets]
+    cases = {
+        name: evaluate_cases(network, recipe, state.sets[name], state.settings)
+        for name in splits * recipe.is_of_volumes
+    }
+    scores = {name: one.counts for name, one in cases.items()} or {
+        name: evaluate(network, recipe, state.sets[name], state.settings) for name in splits
     }
     image, mask = shown.raw(len(shown) // 2)
     pictures = {
@@ -87,11 +92,22 @@ def write_summary(
             names=(split, "val"),
             policy=recipe.policy,
         ),
-        "comparison.png": figures.comparison(
-            seen(image), mask, predicted(len(shown) // 2), classes, palette
-        ),
-        "worst.png": figures.worst_images(tested(), classes, palette, count=count),
     }
+    if cases:
+        order = {shown.stem(index): index for index in range(len(shown))}
+        each = [*cases[split].summary()["each"]]  # the worst first
+        for name, stem in (("comparison", each[len(each) // 2]), ("worst", each[0])):
+            image, mask = shown.raw(order[stem])
+            pictures[f"{name}.png"] = figures.slices(
+                image[0], mask, predicted(order[stem]), classes, palette, title=stem
+            )
+    else:
+        pictures |= {
+            "comparison.png": figures.comparison(
+                seen(image), mask, predicted(len(shown) // 2), classes, palette
+            ),
+            "worst.png": figures.worst_images(tested(), classes, palette, count=count),
+        }
     watched = None
     if (folder.path / recording.FOLDER).exists():
         found = recording.open_recording(folder)
@@ -113,9 +129,12 @@ def write_summary(
         )
     for name, figure in pictures.items():
         save_small(figure, out / name)
-    page = markdown(described, recipe, scores, folder, watched)
+    page = markdown(described, recipe, scores, folder, watched, cases)
     (out / "README.md").write_text(page, encoding="utf-8")
-    results = json.dumps([result_of(folder.read())], indent=1)
+    result = result_of(folder.read())
+    if cases:
+        result["dice"] = {name: one.summary()["mean_dice"] for name, one in cases.items()}
+    results = json.dumps([result], indent=1)
     (out / "results.json").write_text(results + "\n", encoding="utf-8")
     return out / "README.md"
 
@@ -202,8 +221,9 @@ def markdown(
     scores: dict[str, Any],
     folder: RunFolder,
     watched: recording.Recording | None,
+    cases: Mapping[str, CaseScores] | None = None,
 ) -> str:
-    """The page: result, how it was made, per class, pictures."""
+    """The page: result, how it was made, per class, pictures; of volumes case by case, too."""
     shown = text.markdown
     policy, result = recipe.policy, described["result"]
     rows = [
@@ -231,6 +251,7 @@ def markdown(
         if "resumed at step" in line
     )
     start = start_of(recipe)
+    size = f"by windows of {shown('x'.join(map(str, w)))}" if (w := recipe.windows) else "whole"
     tested = "test was counted once with them, images" if "test" in scores else "images"
     commit = described.get("git_commit") or "not a checkout"
     changed = " (with uncommitted changes)" if described.get("git_dirty") else ""
@@ -246,7 +267,7 @@ def markdown(
         *rows,
         "",
         f"mIoU policy `{policy}`: {POLICIES[policy]}. The weights are those of step "
-        f"{result['step']} of {recipe.steps}, the best on validation; {tested} whole, one "
+        f"{result['step']} of {recipe.steps}, the best on validation; {tested} {size}, one "
         "scale, no flip.",
         "",
         "## How it was made",
@@ -281,6 +302,7 @@ def markdown(
         "",
         "![IoU by class](iou.png)",
         "",
+        *[line for name, one in (cases or {}).items() for line in case_lines(name, one)],
         "## The same predictions, by every policy",
         "",
         f"| mIoU policy | {heads} |",
@@ -291,13 +313,41 @@ def markdown(
         "",
         "![image, truth, prediction, error](comparison.png)",
         "",
-        f"The worst images of {'test' if 'test' in scores else 'val'}, by their own mIoU:",
+        f"The worst {'case' if cases else 'images'} of {'test' if 'test' in scores else 'val'}, by "
+        f"{'its Dice' if cases else 'their own mIoU'}:",
         "",
         "![worst images](worst.png)",
         "",
         credit_line(recipe.data),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def case_lines(split: str, cases: CaseScores) -> list[str]:
+    """The page's part about volumes: Dice and surface distance of each case of a split."""
+    scores, names = cases.summary(), cases.classes[1:]
+    heads = [*(f"Dice {one}" for one in names), *(f"HD95 {one}, mm" for one in names)]
+    rows = []
+    for name, one in {"**mean**": scores, **scores["each"]}.items():
+        cells = [_known(one["dice"][label]) for label in names]
+        cells += ["–" if (d := one["hd95"][label]) is None else f"{d:.2f}" for label in names]
+        case = name if one is scores else text.markdown(name)
+        rows.append(f"| {case} | {' | '.join(cells)} |")
+    return [
+        f"## Case by case: {split}",
+        "",
+        f"Dice {_known(scores['mean_dice'])}, the mean over {counted(len(cases.cases), 'case')} "
+        "and then over the classes.",
+        "",
+        f"| case | {' | '.join(map(text.markdown, heads))} |",
+        "|---|" + "---|" * len(heads),
+        *rows,
+        "",
+    ]
+
+
+def _known(value: float | None) -> str:
+    return per_cent(math.nan if value is None else value)
 
 
 def watched_lines(watched: recording.Recording) -> list[str]:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from segbook.builders.batches import eval_batches
 from segbook.builders.data import build_augmentation
+from segbook.builders.model import channels_of
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
 from segbook.training.state import TrainingState, save
@@ -161,7 +162,7 @@ def measure_costs(state: TrainingState, folder: RunFolder, steps: Sequence[engin
 
 
 def _load_twice(
-    state: TrainingState, crop: tuple[int, int], scale: tuple[float, float]
+    state: TrainingState, crop: tuple[int, ...], scale: tuple[float, float]
 ) -> tuple[float, float]:
     """Seconds of loading an image for a phase, where it may have to be read, and once more."""
     recipe = state.recipe
@@ -206,15 +207,13 @@ def measure_validation(state: TrainingState) -> tuple[float, float, float]:
     return start, each + reading, each
 
 
-def measure_crops(state: TrainingState, crops: Sequence[tuple[int, int]]) -> list[float]:
+def measure_crops(state: TrainingState, crops: Sequence[tuple[int, ...]]) -> list[float]:
     """Seconds of evaluating a batch of each size: whole steps cost nearly in these ratios."""
     images = state.recipe.batch_size // distributed.world_size()
+    channels = channels_of(state.recipe)
 
-    def once(crop: tuple[int, int]) -> float:
-        batch = (
-            torch.zeros(images, len(state.recipe.mean), *crop),
-            torch.zeros(images, *crop, dtype=torch.long),
-        )
+    def once(crop: tuple[int, ...]) -> float:
+        batch = torch.zeros(images, channels, *crop), torch.zeros(images, *crop, dtype=torch.long)
         began = time.perf_counter()
         return _evaluate(state, [batch]) - began
 
@@ -230,6 +229,7 @@ def _evaluate(state: TrainingState, batches: Iterable[tuple[Tensor, Tensor]]) ->
         num_classes=state.num_classes,
         precision=state.settings.precision,
         channels_last=state.settings.channels_last,
+        window=state.recipe.windows,
     )
     if state.device.type == "cuda":
         torch.cuda.synchronize()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segbook.builders.batches import eval_batches
+from segbook.builders.data import build_normalisation
 from segbook.builders.model import build_model
 from segbook.recipes.recipe import Recipe
 from segbook.runs.folder import RunFolder
@@ -19,7 +20,8 @@ from segbook.training.progress import first_predictions, grow
 from segbook.training.state import BEST, TrainingState
 from segkit import engine
 from segkit.engine import distributed
-from segkit.metrics import ConfusionMatrix
+from segkit.engine.settings import lay_out_channels_last, memory_format
+from segkit.metrics import CaseScores, ConfusionMatrix
 from segkit.weights import load_weights, save_weights
 
 
@@ -40,7 +42,27 @@ def evaluate(
         num_classes=dataset.num_classes,
         precision=settings.precision,
         channels_last=settings.channels_last,
+        window=recipe.windows,
     )
+
+
+def evaluate_cases(
+    model: nn.Module, recipe: Recipe, dataset: Any, settings: engine.Settings
+) -> CaseScores:
+    """Score a split of volumes case by case, predicted as `evaluate` predicts them."""
+    device, cases = next(model.parameters()).device, CaseScores(dataset.classes)
+    normalised = dataset.with_transform(build_normalisation(recipe))
+    dtype = engine.PRECISIONS[settings.precision]
+    for index in range(len(dataset)):
+        image, _ = normalised[index]
+        layout = memory_format(image[None], settings.channels_last)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            labels = engine.predict(
+                model, image[None].to(device, memory_format=layout), window=recipe.windows
+            )
+        truth = dataset.raw(index)[1]
+        cases.add(dataset.stem(index), labels[0].cpu(), truth, dataset.spacing(index))
+    return cases
 
 
 def is_due(recipe: Recipe, step: int) -> bool:
@@ -101,7 +123,7 @@ def best_model(state: TrainingState, folder: RunFolder) -> nn.Module:
     load_weights(model, path)
     model.to(state.device)
     if state.settings.channels_last:
-        model.to(memory_format=torch.channels_last)
+        lay_out_channels_last(model)
     return model.eval()
 
 

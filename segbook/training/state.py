@@ -26,6 +26,7 @@ from segbook.training.identity import FREE, differences, folder_of, format_diffe
 from segkit import data, engine, outside, random_state
 from segkit.engine import distributed
 from segkit.engine.freeze import freeze
+from segkit.engine.settings import lay_out_channels_last
 from segkit.weights import read_header
 
 BEST = "best.safetensors"
@@ -186,6 +187,12 @@ class TrainingState:
         old, new = (one["root"] or self.recipe.data for one in (before, now))
         return f"{what} from here on: in {new}, before in {old}"
 
+    def _prepared(self) -> dict[str, Any]:
+        """How the network's input is made, for `header`."""
+        if windows := self.recipe.windows:
+            return {"normalisation": {"per_volume": True}, "window": list(windows)}
+        return {"normalisation": {"mean": list(self.recipe.mean), "std": list(self.recipe.std)}}
+
     def header(self) -> dict[str, Any]:
         """What is needed to use the weights: stored in their file."""
         train_set = self.sets["train"]
@@ -197,7 +204,7 @@ class TrainingState:
             },
             "classes": list(train_set.classes),
             "palette": [list(colour) for colour in train_set.palette],
-            "normalisation": {"mean": list(self.recipe.mean), "std": list(self.recipe.std)},
+            **self._prepared(),
             **({"images": read_as} if (read_as := data.reading_of(train_set).to_dict()) else {}),
             "metric": {
                 "name": "mIoU",
@@ -238,7 +245,7 @@ def build(recipe: Recipe, folder: RunFolder | None = None) -> TrainingState:
     if frozen := freeze(model, recipe.freeze):
         remarks.append(frozen)
     if settings.channels_last:
-        model.to(memory_format=torch.channels_last)
+        lay_out_channels_last(model)
     state = TrainingState(
         recipe=recipe,
         sets=sets,

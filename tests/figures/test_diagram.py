@@ -52,7 +52,7 @@ def results(model: nn.Module, size: tuple[int, ...]) -> dict[nn.Module, set[tupl
 
 
 def check(name: str) -> None:
-    size = (128, 128, 128) if name == "no_new_net" else (360, 480)
+    size = (128, 128, 128) if name in ("no_new_net", "unet_3d") else (360, 480)
     model = built(name)
     shown = drawn(name, size)
     parts = shown.flow.parts

@@ -246,6 +246,7 @@ def test_backbone_weights_are_asked_for_once(monkeypatch):
 
     def create(name, *, num_classes, **options):
         asked.append(options)
+        return torch.nn.Identity()
 
     monkeypatch.setattr("segbook.builders.model.create_model", create)
     recipe = recipes.get("fcn_resnet50_camvid")

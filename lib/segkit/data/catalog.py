@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit import data, outside
-from segkit.data import ade20k, camvid, cityscapes, nuclei, streets, voc
+from segkit.data import ade20k, camvid, cityscapes, hippocampus, nuclei, streets, voc, volumes
 from segkit.data.classes import void_ids
 from segkit.data.described import Description, find_description
 from segkit.data.layout import find_splits
@@ -34,6 +34,7 @@ class Entry:
             with the package.
         script: what fetches it into that folder; empty where nothing does.
         credit: whose images they are, in Markdown; empty where nobody needs to be named.
+        is_of_volumes: whether it has volumes, not images.
         licence: under what terms, a sentence; empty where nobody has looked it up.
     """
 
@@ -46,6 +47,7 @@ class Entry:
     root: str
     script: str = ""
     credit: str = ""
+    is_of_volumes: bool = False
     licence: str = ""
 
     @property
@@ -106,9 +108,10 @@ class Entry:
                 f"data={self.name!r} needs data_root: the data set's own folder, such as "
                 f"{self.root}{fetch}"
             )
-        if self.own and (described := find_description(root)):
+        if self.own and not self.is_of_volumes and (described := find_description(root)):
             return Description(described, ignore).open_splits(cache=self.cached)
-        splits = self.splits or {split: split for split in find_splits(Path(root))}
+        found = volumes.find_splits if self.is_of_volumes else find_splits
+        splits = self.splits or {split: split for split in found(Path(root))}
         more = {"ignore": ignore} if self.own else {}
         return {
             split: self.open(root, name, cache=self.cached, **more)
@@ -170,6 +173,27 @@ DATA: dict[str, Entry] = {
             root="",
         ),
         Entry(name="folder", open=data.FolderDataset, cached=True, root="data/mine"),
+        Entry(
+            name="volumes",
+            open=volumes.VolumeDataset,
+            cached=True,
+            root="data/my_volumes",
+            is_of_volumes=True,
+        ),
+        Entry(
+            name="hippocampus",
+            open=hippocampus.Hippocampus,
+            splits=_ALL,
+            classes=hippocampus.CLASSES,
+            palette=hippocampus.PALETTE,
+            cached=True,
+            root="data/hippocampus",
+            is_of_volumes=True,
+            credit="Medical Segmentation Decathlon Task04, A. Simpson et al., *A large annotated "
+            "medical image dataset for the development and evaluation of segmentation "
+            "algorithms*, 2019; a subset, as npz",
+            licence="CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/)",
+        ),
         Entry(
             name="nuclei_sample",
             open=lambda split, **_: data.FolderDataset(nuclei.ROOT, split),

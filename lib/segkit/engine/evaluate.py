@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from segkit.engine.predict import predict
 from segkit.engine.settings import memory_format
 from segkit.engine.train import PRECISIONS
 from segkit.inputs import check_batch, check_network, device_of, explain_misfit, logits_of
@@ -21,8 +22,9 @@ def evaluate(
     num_classes: int,
     precision: str = "float32",
     channels_last: bool = False,
+    window: tuple[int, ...] | None = None,
 ) -> ConfusionMatrix:
-    """Predict every image whole, at its own size, and count.
+    """Predict every image at its own size, whole or by windows, and count.
 
     Where several processes train together all of them evaluate, each its share of the images, and
     each gets the counts of all.
@@ -35,6 +37,7 @@ def evaluate(
         num_classes: K.
         precision: "float32", "bfloat16" or "float16".
         channels_last: memory format of the images.
+        window: as `predict` takes it; None for whole images.
 
     Returns:
         The confusion matrix of all images; empty where there was no batch.
@@ -59,8 +62,11 @@ def evaluate(
                 explain_misfit(model, images),
                 torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
             ):
-                output = model(images)
-            counts.update(argmax(logits_of(model, output)), labels.to(device))
+                if window is None:
+                    prediction = argmax(logits_of(model, model(images)))
+                else:
+                    prediction = predict(model, images, window=window)
+            counts.update(prediction, labels.to(device))
     finally:
         model.train(was_training)
     counts.all_reduce()

@@ -220,6 +220,9 @@ def _check_windows(size: Sequence[int], window: Any, overlap: Any, margin: Any) 
     if window is not None and (not isinstance(window, Sequence) or len(window) != len(size)):
         sides = "(depth, height, width)" if len(size) == 3 else "(height, width)"
         raise ValueError(f"window={window}: give {sides} in pixels")
+    least = 1 if len(size) == 3 else 32  # a volume may have few slices
+    if window is not None and (lost := [s for s in window if not isinstance(s, int) or s < least]):
+        raise ValueError(f"a window is at least {least} pixels high and wide, got {lost[0]}")
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
@@ -308,8 +311,6 @@ class _Span(NamedTuple):
 
 def _spans(side: int, window: int, overlap: float, margin: int) -> list[_Span]:
     """Windows along a side of the image."""
-    if not isinstance(window, int) or window < 32:
-        raise ValueError(f"a window is at least 32 pixels high and wide, got {window}")
     if not margin:
         starts, length = _starts(side, window, overlap)
         return [_Span(start, _ramp(length)) for start in starts]

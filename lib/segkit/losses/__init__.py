@@ -10,7 +10,7 @@ from segkit.losses.cross_entropy import (
     ohem_cross_entropy,
 )
 from segkit.losses.lovasz import lovasz_softmax
-from segkit.losses.overlap import dice, jaccard, tversky
+from segkit.losses.overlap import dice, dice_cross_entropy, jaccard, tversky
 
 __all__ = [
     "AuxLoss",
@@ -19,6 +19,7 @@ __all__ = [
     "combine",
     "cross_entropy",
     "dice",
+    "dice_cross_entropy",
     "focal",
     "inverse_log_frequency_weights",
     "jaccard",

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from segkit.losses.cross_entropy import cross_entropy
 from segkit.losses.inputs import check_inputs, mean_over
 from segkit.outputs import IGNORE
 
@@ -75,6 +76,19 @@ def dice(
     Importance of Skip Connections in Biomedical Image Segmentation", 2016.
     """
     return tversky(logits, labels, alpha=0.5, beta=0.5, weight=weight, ignore=ignore)
+
+
+def dice_cross_entropy(
+    logits: Tensor, labels: Tensor, *, weight: Tensor | None = None, ignore: int = IGNORE
+) -> Tensor:
+    """`dice` and `segkit.losses.cross_entropy`, added: what overlaps, and each voxel by itself.
+
+    Args, Returns and Raises are those of `tversky`, but that it has no upper bound.
+
+    Source: Isensee et al., "nnU-Net", Nature Methods 2021, online methods.
+    """
+    options = {"weight": weight, "ignore": ignore}
+    return dice(logits, labels, **options) + cross_entropy(logits, labels, **options)
 
 
 def jaccard(

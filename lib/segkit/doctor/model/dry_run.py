@@ -52,7 +52,7 @@ class DryRun(NamedTuple):
 
 
 def dry_run(
-    model: nn.Module, images: tuple[int, int, int, int], *, aux_weight: float | None = None
+    model: nn.Module, images: tuple[int, ...], *, aux_weight: float | None = None
 ) -> DryRun:
     """Run a training step without computing anything: forward in train mode, and backward.
 
@@ -60,7 +60,7 @@ def dry_run(
 
     Args:
         model: a network on any device, the meta device too.
-        images: shape (B, C, H, W) of the batch of one process.
+        images: shape (B, C, H, W), of volumes (B, C, D, H, W), of the batch of one process.
         aux_weight: of every auxiliary loss; None for those of ``model.aux_losses``. An output with
             a weight of 0 trains nothing.
     """
@@ -69,11 +69,11 @@ def dry_run(
         name: t.weight if aux_weight is None else aux_weight for name, t in aux_losses.items()
     }
     atrous: list[Reach] = []
-    convolutions = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+    convolutions = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Conv3d)}
     hooks = [
         module.register_forward_pre_hook(_measure(name, atrous))
         for name, module in convolutions.items()
-        if max(module.dilation) > 1
+        if isinstance(module, nn.Conv2d) and max(module.dilation) > 1
     ]
     hooks += [
         module.register_forward_pre_hook(_refuse_channels(images[1]))
@@ -119,7 +119,7 @@ def dry_run(
 
 def check_network(
     model: nn.Module,
-    images: tuple[int, int, int, int],
+    images: tuple[int, ...],
     *,
     aux_weight: float | None = None,
     processes: int = 1,
@@ -128,7 +128,7 @@ def check_network(
 
     Args:
         model: a network on any device, the meta device too.
-        images: shape (B, C, H, W) of the batch of one process.
+        images: shape (B, C, H, W), of volumes (B, C, D, H, W), of the batch of one process.
         aux_weight: of every auxiliary loss; None for the network's own.
         processes: of the run, which share its batch.
 
@@ -152,13 +152,12 @@ def check_network(
         ]
     if step.refusal:
         return step, [_refused(model, images, step.refusal, processes)]
-    findings = [*_check_heads(step, model, aux_weight), atrous_reach(step.atrous, images[2:])]
+    crop = (images[-2], images[-1])
+    findings = [*_check_heads(step, model, aux_weight), atrous_reach(step.atrous, crop)]
     return step, by_severity(findings)
 
 
-def _refused(
-    model: nn.Module, images: tuple[int, int, int, int], refusal: str, processes: int
-) -> Finding:
+def _refused(model: nn.Module, images: tuple[int, ...], refusal: str, processes: int) -> Finding:
     """What the network has against a batch: a single image, or its size.
 
     Image pooling leaves one value per channel of a single image, and BatchNorm cannot normalise
@@ -166,8 +165,8 @@ def _refused(
     look for: `segkit.data.batches` runs on across epochs, so that all its batches are full, and
     evaluation, whose last batch may be one image, does not compute statistics.
     """
-    batch, channels, height, width = images
-    if batch == 1 and not dry_run(model, (2, channels, height, width)).refusal:
+    batch, *image = images
+    if batch == 1 and not dry_run(model, (2, *image)).refusal:
         return error(
             "batch_of_one",
             f"a batch of one image a process: {refusal}",
@@ -179,7 +178,7 @@ def _refused(
         "network_refuses",
         f"the network refuses a batch of shape {list(images)}: {refusal}",
         "the first training step would end in this error",
-        "--set crop='(H, W)' to a size that the network takes",
+        f"--set crop='({'D, ' * (len(image) > 3)}H, W)' to a size that the network takes",
     )
 
 
@@ -258,7 +257,7 @@ class _ChannelsError(Exception):
 
 
 def _refuse_channels(channels: int) -> Any:
-    def hook(module: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+    def hook(module: nn.Conv2d | nn.Conv3d, inputs: tuple[Tensor, ...]) -> None:
         if inputs[0].shape[1] == channels:
             raise _ChannelsError(module.in_channels)
 
