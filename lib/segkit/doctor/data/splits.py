@@ -208,7 +208,8 @@ def _alike(
         for other in np.flatnonzero(near):
             if record.image and record.image.file == _name(records[other]):
                 continue  # one file in two lists is a finding of its own
-            likeness = float(seen[other] @ seen[number])
+            same = prints[other].digest == prints[number].digest  # plain images correlate with none
+            likeness = 1.0 if same else float(seen[other] @ seen[number])
             if likeness >= NEAR_CORRELATION:
                 yield records[other], record, likeness
 
