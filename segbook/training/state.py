@@ -80,7 +80,7 @@ class TrainingState:
 
     @functools.cached_property
     def data(self) -> dict[str, Any]:
-        """What is trained on: "root", "classes", how "images" are read and by split the "manifest"."""
+        """What is trained on: "root", "classes", how "images" are read, and each "manifest"."""
         return {
             "root": self.recipe.data_root,
             "classes": list(self.sets["train"].classes),
