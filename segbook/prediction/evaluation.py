@@ -28,11 +28,14 @@ from segkit import engine
 from segkit.data import (
     Description,
     FolderDataset,
+    Reading,
     VolumeDataset,
     catalog,
     find_description,
+    reading_of,
 )
 from segkit.data.classes import has_classes, void_ids
+from segkit.data.described import DescribedFolder
 from segkit.engine.settings import lay_out_channels_last, memory_format
 from segkit.files import shown
 from segkit.inputs import device_of
@@ -92,7 +95,7 @@ def open_data(
 
     Raises:
         ValueError: weights without data, no such data or split, or other classes than the
-            network's.
+            network's, or images that are read in another way.
     """
     own = data is None or (str(data) in catalog.DATA and str(data) != "folder")
     if ignore and own:
@@ -131,6 +134,7 @@ def open_data(
             kind = VolumeDataset if of_volumes else FolderDataset
             found = kind(root, split, classes=names, ignore=void, cache=False)
     theirs, ours = list(found.classes), network.header.get("classes")
+    described = isinstance(found, DescribedFolder)
     if isinstance(ours, list) and theirs != ours:
         what = f"{len(theirs)} classes, where the network has {len(ours)}"
         for k, (one, other) in enumerate(zip(theirs, ours, strict=False)):
@@ -139,7 +143,14 @@ def open_data(
                 break
         raise ValueError(
             f"{shown(found)} has {what}: scores of other classes mean nothing; where the ids mean "
-            "the same, give classes.txt the network's names"
+            f"the same, give {'data.yaml' if described else 'classes.txt'} the network's names"
+        )
+    trained, now = Reading.from_dict(network.header.get("images", {})), reading_of(found)
+    if not trained.same_values(now):
+        raise ValueError(
+            f"{shown(found)} is read as {now}, and the network was trained on {trained}: scores of "
+            "other values mean nothing; write bands and range into data.yaml as the training had "
+            "them"
         )
     return found
 

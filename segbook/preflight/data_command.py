@@ -32,13 +32,15 @@ class _Data(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_Data, subcommand_metavar="FOLDER | split FOLDER")
-def data() -> None:
-    r"""Describe a FOLDER of your own in data.yaml; split it into train, val and test.
+EPILOG = """\b
+segbook data FOLDER         writes FOLDER/data.yaml with what is found, each guess a comment
+segbook data split FOLDER   writes train.txt, val.txt and test.txt
+"""
 
-    \b
-      segbook data FOLDER         writes FOLDER/data.yaml with what is found, each guess a comment
-      segbook data split FOLDER   writes train.txt, val.txt and test.txt
+
+@click.group(cls=_Data, subcommand_metavar="FOLDER | split FOLDER", epilog=EPILOG)
+def data() -> None:
+    """Describe a FOLDER of your own in data.yaml; split it into train, val and test.
 
     A folder that is called split is ./split. `segbook data describe --help` has the options of the
     first.
@@ -94,7 +96,7 @@ def describe(folder: Path, out: Path | None, force: bool) -> None:
               show_default=True, help="Share of the images to validate with.")  # fmt: skip
 @click.option("--test", type=click.FloatRange(0, 1, max_open=True), default=0.0,
               show_default=True, help="Share to test with; 0 for no list.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True,
               help="Another one deals them out otherwise.")  # fmt: skip
 @click.option("--out", type=PATH, help="The folder to write; where data.yaml is unless given.")
 @click.option("--force", is_flag=True, help="Replace lists that are there.")
@@ -236,7 +238,12 @@ def _classes(found: Discovery) -> list[str]:
     strays = [value for value in shares if value not in found.classes]
     void = ", ".join(f"{value} ({shares[value]})" for value in strays)
     said = f"# Of no class: {void}." if strays else "# Further values that mark void."
-    return [*lines, said, f"ignore: {json.dumps(strays or [255])}"]
+    ids = [value for value in strays if 0 <= value <= 255]
+    if ids != strays:
+        said += " Masks hold 0..255: map the others in the files."
+    # 255 is void by itself, where it is no class.
+    usual = [] if 255 in found.classes else [255]
+    return [*lines, said, f"ignore: {json.dumps(ids or usual)}"]
 
 
 def _images(found: Discovery) -> list[str]:

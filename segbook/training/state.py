@@ -80,10 +80,11 @@ class TrainingState:
 
     @functools.cached_property
     def data(self) -> dict[str, Any]:
-        """What is trained on: "root", "classes" and by split the "manifest", read once."""
+        """What is trained on: "root", "classes", how "images" are read, and each "manifest"."""
         return {
             "root": self.recipe.data_root,
             "classes": list(self.sets["train"].classes),
+            "images": data.reading_of(self.sets["train"]).to_dict(),
             "manifest": {split: subset.manifest() for split, subset in self.sets.items()},
         }
 
@@ -284,7 +285,8 @@ def resume(state: TrainingState, folder: RunFolder) -> list[str]:
 
     Raises:
         ValueError: the folder holds another training, the message names the fields; the data have
-            other classes; or the state needs a checkpoint and there is none.
+            other classes or are read in another way; or the state needs a checkpoint and there is
+            none.
     """
     lines: list[str] = []
     found = engine.load_checkpoint(folder.checkpoints, warn=lines.append)
@@ -316,6 +318,7 @@ def resume(state: TrainingState, folder: RunFolder) -> list[str]:
         "manifest": described.get("data_manifest"),
     }
     refuse_other_classes(before["classes"], state)
+    refuse_other_reading(before.get("images"), state)
     remark = state.load_state_dict(found)
     if line := state.note_other_data(before):
         lines.append(line)
@@ -350,3 +353,24 @@ def refuse_other_classes(before: list[str] | None, state: TrainingState) -> None
         "data of before, or train these in a run of their own, from its weights if you like "
         "(weights=…/checkpoints/best.safetensors)"
     )
+
+
+def refuse_other_reading(before: Mapping[str, Any] | None, state: TrainingState) -> None:
+    """Refuse images that are read in another way than those a training began with.
+
+    Args:
+        before: as `data` has "images"; None of an older release, which did not keep it.
+        state: that goes on.
+
+    Raises:
+        ValueError: other bands, or another range.
+    """
+    if before is None:
+        return
+    began, now = (data.Reading.from_dict(each) for each in (before, state.data["images"]))
+    if not began.same_values(now):
+        raise ValueError(
+            f"the data in {state.recipe.data_root or state.recipe.data} are read as {now}, and the "
+            f"training began with {began}. Write bands and range into data.yaml as they were, or "
+            "train in a run of its own"
+        )

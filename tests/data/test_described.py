@@ -111,6 +111,9 @@ def test_json_is_yaml_and_classes_may_lie_beside(tmp_path):
         ("classes: [a, b]\nmean: [0.5, 0.5, 0.5]", "one of mean and std"),
         ("classes: [a, b]\nbands: [0]", r"has bands: \[0\]"),
         ("classes: [a, b]\nrange: [9, 1]", "the lower value comes first"),
+        ("classes: [a, b]\nrange: [0, .inf]", "finite numbers that differ"),
+        ("classes: [a, b]\nrange: [0, 1.0e+300]", "finite numbers that differ"),
+        ("classes: [a, b]\nrange: [[0, 1], [16777216, 16777217]]", "finite numbers that differ"),
         ("classes: [a, b]\nrange: [[0, 1], 5]", "two numbers, or two for each band"),
         ("classes: [a, b]\nshow: [4]", "has show: .4.*are read"),
         ("classes: [a, b]\nroot: nowhere", "has root: 'nowhere'.*no such folder"),
@@ -190,6 +193,92 @@ def test_a_tiff_of_many_bands(tmp_path):
     assert torch.allclose(image[0], image[1])
     assert float(image.max()) == 255
     assert reading.shown(image).dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored"), [("uint32", (0, 1 << 31, (1 << 32) - 1)), ("int8", (-100, 0, 100))]
+)
+def test_the_sign_of_a_tiffs_values_is_kept(tmp_path, dtype, stored):
+    rasterio = pytest.importorskip("rasterio")
+    values = np.array([stored], dtype)[None]
+    size = {"width": 3, "height": 1, "count": 1, "dtype": dtype}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **size) as file:
+        file.write(values)
+    image = Reading(range=((float(stored[0]), float(stored[2])),)).read(tmp_path / "a.tif")
+    assert torch.allclose(image.flatten(), torch.tensor([0, 127.5, 255]))
+
+
+@pytest.mark.parametrize("said", ["", "\nrange: [0, 65535]"])
+def test_sixteen_bits_of_rgb_need_a_range_as_well(tmp_path, said):
+    rasterio = pytest.importorskip("rasterio")
+    pair(tmp_path, "images/a.png", "masks/a.png", (0, 1, 1, 0))
+    size = {"width": 4, "height": 4, "count": 3, "dtype": "uint16", "driver": "PNG"}
+    with rasterio.open(tmp_path / "images/a.png", "w", **size) as file:
+        file.write(np.full((3, 4, 4), 257 * 7 + 100, np.uint16))
+    (tmp_path / "data.yaml").write_text(f"classes: [a, b]{said}")
+    dataset = open_folder(tmp_path)
+    if said:
+        assert torch.allclose(dataset.raw(0)[0], torch.tensor(7 + 100 / 257))
+    else:
+        with pytest.raises(ValueError, match=r"a\.png has more than 8 bits.*range: \[0, 65535\]"):
+            dataset.raw(0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "match"),
+    [
+        (["images/a.png masks/a.png", "images/a.png masks/b.png"], r"b\.png: of one image"),
+        (["a", "images/a.png masks/b.png"], "of one image"),
+        (["images/a.png masks/a.png", "images/../images/a.png masks/b.png"], "of one image"),
+        (["images/a.png masks/a.png", "images/a.jpg masks/b.png"], "or one name"),
+        (["a", "images/a.png masks/a.png"], ""),
+    ],
+)
+def test_an_image_has_one_line(tmp_path, lines, match):
+    for stem in "ab":
+        pair(tmp_path, f"images/{stem}.png", f"masks/{stem}.png")
+    (tmp_path / "data.yaml").write_text(json.dumps({"classes": ["x", "y"], "train": lines}))
+    if not match:
+        assert len(open_folder(tmp_path, "train")) == 1
+        return
+    if "jpg" in lines[1]:
+        save(tmp_path / "images/a.jpg", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match=match):
+        open_folder(tmp_path, "train")
+
+
+def test_a_band_to_show_that_a_file_lacks_is_named(tmp_path):
+    save(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match="has 3 bands, and show in data.yaml asks for band 9"):
+        Reading(range=((0.0, 255.0),), show=(1, 2, 9)).read(tmp_path / "a.png")
+
+
+def test_places_outside_of_root_may_be_absolute(tmp_path):
+    pair(tmp_path / "far", "images/a.png", "masks/a.png", (0, 1, 1, 0))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "link").symlink_to("own")
+    images, masks = (str(tmp_path / "far" / part) for part in ("images", "masks"))
+    said = {"images": images, "masks": f"{masks}/*.png", "classes": ["x", "y"],
+            "train": [f"{images}/a.png {masks}/a.png"],
+            "val": {"images": images, "masks": masks}}  # fmt: skip
+    (tmp_path / "own/data.yaml").write_text(json.dumps(said))
+    for folder in ("own", "link"):
+        for split in (None, "train", "val"):
+            dataset = open_folder(tmp_path / folder, split)
+            assert [dataset.stem(0), len(dataset)] == ["a", 1]
+            assert dataset.raw(0)[1][:, 0].tolist() == [0, 1, 1, 0]
+
+
+def test_a_tiff_of_other_bands_says_what_to_write(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    size = {"width": 4, "height": 4, "count": 5, "dtype": "uint16", "driver": "GTiff"}
+    with rasterio.open(tmp_path / "a.tif", "w", **size) as file:
+        file.write(np.zeros((5, 4, 4), np.uint16))
+    with pytest.raises(ValueError, match=r"say which in data.yaml, such as bands: .* and range:"):
+        Reading().read(tmp_path / "a.tif")
+    Image.new("CMYK", (4, 4)).save(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="has CMYK pixels, .*leave bands and range out"):
+        Reading(bands=(1,)).read(tmp_path / "a.jpg")
 
 
 def test_the_manifest_changes_with_what_the_file_says(tmp_path):

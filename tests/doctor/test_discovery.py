@@ -102,6 +102,49 @@ def test_sixteen_bits_have_a_range(tmp_path):
     assert "sixteen_bit  " not in done.output
 
 
+@pytest.mark.parametrize(
+    ("values", "kept", "said"),
+    [((0, 255), [], "255: object"), ((0, 1, 1000, 2000), [255], "map the others in the files")],
+)
+def test_what_is_void_is_what_the_file_takes(tmp_path, values, kept, said):
+    for k in range(3):
+        save(tmp_path / f"images/{k}.png", np.full((4, 4, 3), 40 * k, np.uint8))
+        ids = np.array(values, np.uint16 if max(values) > 255 else np.uint8)
+        save(tmp_path / f"masks/{k}.png", np.resize(ids, (4, 4)))
+    CliRunner().invoke(cli.main, ["data", str(tmp_path)])
+    assert Description(tmp_path / "data.yaml").file.ignore == kept
+    assert said in (tmp_path / "data.yaml").read_text()
+
+
+def test_help_and_a_seed_that_is_too_long():
+    assert "\\b" not in CliRunner().invoke(cli.main, ["data", "--help"]).output
+    done = CliRunner().invoke(cli.main, ["data", "split", "x", "--seed", str(2**64)])
+    assert done.exit_code == 2
+    assert "18446744073709551615" in done.output
+
+
+class Plain(PairDataset):
+    """Six images of one grey each, two of each grey."""
+
+    classes, palette = ("a", "b"), ((0, 0, 0), (1, 1, 1))
+
+    def __len__(self):
+        return 6
+
+    def _read(self, index):
+        grey = torch.full((3, 8, 8), 50 * (index // 2), dtype=torch.uint8)
+        return grey, torch.zeros(8, 8, dtype=torch.uint8)
+
+    def stem(self, index):
+        return str(index)
+
+
+def test_equal_plain_images_stay_together():
+    dealt = split_records(scan_data({"all": Plain(None, True)}), {"train": 0.5, "val": 0.5})
+    greys = [{record.index // 2 for record in records} for records in dealt.values()]
+    assert not greys[0] & greys[1]
+
+
 class Frames(PairDataset):
     """Sixty images in twenty scenes of three frames; class 2 is in three scenes, 3 in one."""
 

@@ -287,3 +287,14 @@ def test_other_classes_are_refused(segbook, weights, data):
     done = segbook(weights, data)
     assert done.exit_code == 2
     assert "'water' as class 1, where the network has 'road'" in done.output
+
+
+def test_images_that_are_read_otherwise_are_refused(segbook, weights, data):
+    where = "images: train/images\nmasks: train/masks\n" if (data / "train").exists() else ""
+    (data / "data.yaml").write_text(f"{where}classes: {CLASSES}\nbands: [1, 2, 3]\nrange: [0, 128]")
+    done = segbook(weights, data)
+    assert done.exit_code == 2
+    said = "is read as bands [1, 2, 3] and range [[0, 128]], and the network was trained on 8-bit"
+    assert said in done.output
+    (data / "data.yaml").write_text(f"{where}classes: [sky, water, tree]")
+    assert "give data.yaml the network's names" in segbook(weights, data).output

@@ -339,6 +339,17 @@ def test_other_classes_are_refused(stopped, data, tmp_path, names, message):
     assert described["data_manifest"] == json.loads(before[Path("run.json")])["data_manifest"]
 
 
+def test_images_that_are_read_otherwise_are_refused(stopped, tmp_path):
+    recipe = recipes.Recipe.from_dict(stopped.read()["recipe"])
+    before = content(stopped)
+    (tmp_path / "mine/data.yaml").write_text(
+        f"classes: {[*NAMES]}\nbands: [3, 2, 1]\nmean: {[*recipe.mean]}\nstd: {[*recipe.std]}\n"
+    )
+    with pytest.raises(ValueError, match=r"read as bands \[3, 2, 1\], and .* began with 8-bit RGB"):
+        train(recipe, folder=stopped)
+    assert content(stopped) == before
+
+
 def test_other_data_are_said_and_both_manifests_kept(stopped, data, tmp_path):
     first = stopped.read()["data_manifest"]
     shutil.rmtree(tmp_path / "mine")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL.TiffImagePlugin import SAMPLEFORMAT, TiffImageFile
 from torch import Tensor
 
 from segkit.data import images
@@ -54,6 +55,15 @@ class Reading:
         """The same, as JSON has it; empty for RGB of 8 bits."""
         return {key: value for key, value in dataclasses.asdict(self).items() if value}
 
+    def __str__(self) -> str:
+        fields = dataclasses.replace(self, show=()).to_dict().items()
+        said = [f"{name} {list(map(_plain, value))}" for name, value in fields]
+        return " and ".join(said) or "8-bit RGB"
+
+    def same_values(self, other: Reading) -> bool:
+        """Whether another one reads the same of a file; how it is shown is no matter."""
+        return dataclasses.replace(self, show=()) == dataclasses.replace(other, show=())
+
     @property
     def fixed_channels(self) -> int:
         """How many channels every image has; 0 where the files say it."""
@@ -93,6 +103,12 @@ class Reading:
             raise FileError(
                 path, f"has {len(values)} bands, and range in data.yaml is of {len(self.range)}"
             )
+        if not self.bands and max(self.show, default=0) > len(values):
+            raise FileError(
+                path,
+                f"has {len(values)} bands, and show in data.yaml asks for band {max(self.show)}: "
+                "name one band, or three, of the file",
+            )
         bounds = np.array(self.range, np.float32)[:, :, None, None]
         low, high = bounds[:, 0], bounds[:, 1]
         scaled = (values.astype(np.float32) - low) * (255 / (high - low))
@@ -121,6 +137,13 @@ class Reading:
         return image[chosen].round().to(torch.uint8).expand(RGB, -1, -1)
 
 
+def _plain(value: Any) -> Any:
+    """A band, or the two numbers of a range, as ``data.yaml`` has it."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return int(value) if value == int(value) else value
+
+
 def reading_of(dataset: Any) -> Reading:
     """How a data set reads its images; RGB of 8 bits for one that does not say it."""
     return getattr(dataset, "reading", Reading())
@@ -139,13 +162,20 @@ def read_bands(path: Path, bands: tuple[int, ...]) -> np.ndarray:
     try:
         with PictureFile(path) as file:
             by_pil = file.mode.partition(";")[0] in _MODES and not (
-                file.deep and file.mode[0] not in "IF"  # of others PIL drops 8 bits
+                (file.deep and file.mode[0] not in "IF")  # of others PIL drops 8 bits
+                or _sign_is_lost(file)
             )
             if file.mode == "P":
                 values = np.asarray(file.pixels.convert("RGB"))
+            elif not by_pil and file.format not in ("TIFF", "PNG"):
+                raise images.NoBandsError(
+                    path,
+                    f"has {file.mode} pixels, and bands are of grey and RGB: leave bands and range "
+                    "out of data.yaml, or save it as RGB",
+                )
             else:
                 values = np.asarray(file.pixels) if by_pil else None
-    except images.TooLargeError:
+    except (images.TooLargeError, images.NoBandsError):
         raise
     except FileError as error:
         if path.suffix.lower() not in (".tif", ".tiff"):
@@ -160,6 +190,14 @@ def read_bands(path: Path, bands: tuple[int, ...]) -> np.ndarray:
     if (most := max(bands)) > len(values):
         raise FileError(path, f"has {len(values)} bands, and data.yaml asks for band {most}")
     return np.ascontiguousarray(values[[band - 1 for band in bands]])
+
+
+def _sign_is_lost(file: PictureFile) -> bool:
+    """Whether PIL reads unsigned 32 bits of a TIFF as signed ones, or signed 8 as unsigned."""
+    if not isinstance(file.picture, TiffImageFile) or file.mode not in ("I", "L"):
+        return False
+    signed = 2 in file.picture.tag_v2.get(SAMPLEFORMAT, (1,))
+    return signed if file.mode == "L" else not signed
 
 
 def _by_rasterio(path: Path, before: FileError | None = None) -> np.ndarray:

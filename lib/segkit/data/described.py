@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
+import numpy as np
 import yaml
 from msgspec import Meta
 from torch import Tensor
@@ -27,7 +28,7 @@ from torch import Tensor
 from segkit.data.bands import Reading
 from segkit.data.classes import Classes, find_classes, void_ids
 from segkit.data.folder import FolderDataset
-from segkit.data.images import IMAGE_SUFFIXES
+from segkit.data.images import IMAGE_SUFFIXES, PictureFile
 from segkit.data.layout import is_picture, match_lines, no_folder, read_lines
 from segkit.data.pairs import PairDataset, Transform
 from segkit.files import FileError, nearby_said, read_text, shown, what_is_there
@@ -257,10 +258,26 @@ class Description:
 
     def _listed(self, lines: Sequence[str], where: str) -> dict[str, tuple[Path, Path]]:
         found: dict[str, tuple[Path, Path]] = {}
+        taken: dict[str, tuple[Path, Path]] = {}
         named = []
+
+        def add(name: str, pair: tuple[Path, Path]) -> None:
+            image, mask = map(os.path.abspath, pair)  # images/../images/a.png is one of images
+            before = taken.setdefault(image, pair)
+            if before is pair:
+                before = found.setdefault(name, pair)
+            elif os.path.abspath(before[1]) == mask:
+                return
+            if before is not pair:
+                raise ValueError(
+                    f"{where} lists {shown(before[0])} with {shown(before[1])}, and "
+                    f"{shown(pair[0])} with {shown(pair[1])}: of one image, or one name, only one "
+                    "line may stand there"
+                )
+
         for line in lines:
             if pair := self._two_files(line):
-                found[_unended(pair[0], self.root)] = pair
+                add(_unended(pair[0], self.root), pair)
             else:
                 named.append(line)
         if named:
@@ -273,7 +290,8 @@ class Description:
                     f"{self.file.images} and {self.file.masks}, such as {next(iter(every))!r:.80} "
                     f"({len(listed.lost)} of {len(lines)} lines)"
                 )
-            found |= {name: every[name] for name in listed.stems}
+            for name in listed.stems:
+                add(name, every[name])
         return _short_names(found)
 
     def _two_files(self, line: str) -> tuple[Path, Path] | None:
@@ -313,6 +331,8 @@ class Description:
         """The files that a pattern means, by what * stands for."""
         if pattern.count("*") > 1:
             raise self._wrong(field, "* stands there more than once")
+        if os.path.isabs(pattern):
+            pattern = os.path.relpath(pattern, os.path.realpath(self.root))
         pattern = pattern.strip("/") if "*" in pattern else f"{pattern.rstrip('/')}/*"
         pattern = os.path.normpath(pattern)
         folder = self.root / pattern.partition("*")[0].rpartition("/")[0]
@@ -372,6 +392,10 @@ class Description:
                 raise self._wrong("range", f"{len(bands)} bands are read")
             if not all(low < high for low, high in ranges):
                 raise self._wrong("range", "the lower value comes first")
+            with np.errstate(over="ignore", divide="ignore"):
+                bounds = np.array(ranges).astype(np.float32)
+                if not np.isfinite(255 / np.diff(bounds)).all() or not np.isfinite(bounds).all():
+                    raise self._wrong("range", "finite numbers that differ in 32 bits")
         if show is not None:
             known = bands or ([1, 2, 3] if given is None else None)
             if len(show) not in (1, 3) or (known and not {*show} <= {*known}):
@@ -433,6 +457,14 @@ class DescribedFolder(FolderDataset):
         return self._names[index]
 
     def _read_image(self, path: Path) -> Tensor:
+        if self.reading.same_values(Reading()):
+            with PictureFile(path) as file:
+                if file.deep:  # of RGB PIL would drop 8 bits, and say nothing
+                    raise FileError(
+                        path,
+                        "has more than 8 bits a channel: say which values are 0 and 1, such as "
+                        f"range: [0, 65535] in {shown(self.description.path)}",
+                    )
         return self.reading.read(path)
 
     def _complaint(self, values: list[int], strays: int) -> str:
@@ -488,7 +520,8 @@ def _wrong(path: Path | str, field: str, value: Any, why: str) -> FileError:
 
 
 def _unended(path: Path, root: Path) -> str:
-    return path.relative_to(root).with_suffix("").as_posix()
+    # A line may name a file outside of root, or by .. within it.
+    return Path(os.path.relpath(path, root)).with_suffix("").as_posix()
 
 
 def _short_names(pairs: Mapping[str, tuple[Path, Path]]) -> dict[str, tuple[Path, Path]]:

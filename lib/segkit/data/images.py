@@ -42,6 +42,7 @@ _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 # PIL stretches grey values of 2 and 4 bits to 0..255; class ids have to be squeezed back.
 _STRETCH = {"L;2": 85, "L;4": 17}
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how it begins
 _ORIENTATION = 0x0112
 # How a picture is turned that a camera noted to lie so (EXIF 2.3, tag 274).
 _TURNS = {
@@ -57,6 +58,10 @@ _TURNS = {
 
 class TooLargeError(FileError):
     """A picture of more pixels than are read."""
+
+
+class NoBandsError(FileError):
+    """A picture of which no bands can be taken."""
 
 
 class PictureFile:
@@ -98,6 +103,14 @@ class PictureFile:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise _too_large(self.path, str(error)) from error
         except UnidentifiedImageError as error:
+            self._file.seek(0)
+            if self._file.read(4) in _TIFF:
+                raise FileError(
+                    self.path,
+                    "is a TIFF, and neither grey nor RGB: where it has other bands say which in "
+                    "data.yaml, such as bands: [4, 3, 2], and range: of their values; else it is "
+                    "damaged: copy it again from its source",
+                ) from error
             raise _unreadable(self.path, f"it is none of {', '.join(FORMATS)}") from error
         except MemoryError:
             raise

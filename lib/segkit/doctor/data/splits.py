@@ -208,7 +208,9 @@ def _alike(
         for other in np.flatnonzero(near):
             if record.image and record.image.file == _name(records[other]):
                 continue  # one file in two lists is a finding of its own
-            likeness = float(seen[other] @ seen[number])
+            # Plain images correlate with none: no finding, but equal ones are dealt out together.
+            same = not across and prints[other].digest == prints[number].digest
+            likeness = 1.0 if same else float(seen[other] @ seen[number])
             if likeness >= NEAR_CORRELATION:
                 yield records[other], record, likeness
 
