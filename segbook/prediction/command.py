@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from segbook.runs.command import EXIT_FAILED, json_option, print_json, short, trust_option
+from segbook.runs.launcher import refuse_several
 from segbook.text import one_line
 
 
@@ -186,6 +187,7 @@ def predict(
     exit code is 1. Files that are there are not replaced unless --overwrite says so; the same
     command once more goes on where it was stopped, and predicts images that changed again.
     """
+    refuse_several("images are predicted by one process")
     from segbook.prediction import volumes
     from segbook.prediction.files import SCORES
     from segbook.prediction.folder import predict_folder
@@ -282,6 +284,7 @@ def evaluate(
     differ a little. An image that cannot be read is left out, the first 3 are named, and all in a
     .json; then the exit code is 1.
     """
+    refuse_several("scores are counted by one process")
     from segbook.prediction.evaluation import check_out, open_data, page, write
     from segbook.prediction.evaluation import evaluate as score
     from segbook.prediction.network import open_network
@@ -343,6 +346,7 @@ def export(
     only where it loses no more than half a point of mIoU; else the exit code is 1. DATA is a data
     set by its name, or a folder with images/ and masks/; of a RUN its own where none is given.
     """
+    refuse_several("a file is exported by one process")
     from segbook.prediction.export import certificate_of, export_file
     from segbook.prediction.int8 import Int8, LossError
 

@@ -45,7 +45,7 @@ def attempt(folder: RunFolder, stopper: Stopper) -> Iterator[dict[str, Any]]:
             reason = str(request) or stopper.reason or "stopped by Ctrl-C"
             outcome |= {"status": STOPPED, "reason": reason}
         except Exception as error:
-            outcome |= {"status": FAILED, "error": format_error(error)}
+            outcome |= {"status": FAILED, "error": format_error(error, folder)}
             with contextlib.suppress(OSError):  # a full disk is being reported already
                 for line in traceback.format_exc().splitlines():
                     folder.log(line)
@@ -56,15 +56,20 @@ def attempt(folder: RunFolder, stopper: Stopper) -> Iterator[dict[str, Any]]:
             folder.log(f"attempt {number} {outcome['status']}")
 
 
-def format_error(error: BaseException) -> dict[str, Any]:
-    """An exception as ``run.json`` keeps it: "name", "message", and a puzzle's "traceback"."""
+def format_error(error: BaseException, folder: RunFolder | None = None) -> dict[str, Any]:
+    """An exception as ``run.json`` keeps it: "name", "message", and a puzzle's "traceback".
+
+    Args:
+        error: the exception.
+        folder: of the run that it ended, whose checkpoint is named where there is one.
+    """
     message = str(error)
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         message = f"{error.strerror or error}{where}"
         if error.errno in DISK_FULL:
             message = f"the disk is full: {error.filename or error}"
-    if type(error).__name__ == "PeerLostError":
+    if type(error).__name__ == "PeerLostError" and folder and folder.read().get("step"):
         message += ". The last checkpoint is whole"
     described: dict[str, Any] = {"name": type(error).__name__, "message": message}
     # These say what to do; others are puzzles.

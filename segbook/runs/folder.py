@@ -419,8 +419,13 @@ def find(name: str, *, root: str | Path | None = None) -> RunFolder:
 
 
 def named(name: str, *, root: str | Path | None = None) -> list[RunFolder]:
-    """The runs that `RunFolder.create` made by a name, the oldest first; damaged ones, too."""
+    """The runs that `RunFolder.create` made by a name, the oldest first; damaged ones, too.
+
+    A folder's full name means that run alone.
+    """
     name, root = _allowed(name), Path(root) if root else runs_root()
+    if has_record(root / name):
+        return [RunFolder(root / name)]
     found = [other for other in run_names(root) if other.startswith(name)]
     return [RunFolder(root / one) for one in found if re.fullmatch(STAMP, one[len(name) :])]
 

@@ -26,6 +26,7 @@ _VARIABLES = (
     ("mpiexec", "PMI_RANK", "PMI_SIZE", "PMI_LOCAL_RANK"),  # Cray's
 )
 _ELSEWHERE = {
+    "srun": "export MASTER_ADDR=HOST MASTER_PORT=29500",
     "torchrun": "export MASTER_ADDR=HOST MASTER_PORT=29500",
     "mpirun": "mpirun -x MASTER_ADDR=HOST -x MASTER_PORT=29500 ...",
     "mpiexec": "mpiexec -genv MASTER_ADDR HOST -genv MASTER_PORT 29500 ...",
@@ -66,6 +67,9 @@ def launch() -> Launch | None:
             f"of itself only: give torchrun --nnodes={outer[0].world_size} --rdzv-backend=c10d "
             f"--rdzv-endpoint=HOST:29500 --rdzv-id=NAME, the same in each, or leave torchrun out"
         )
+    # RANK and WORLD_SIZE of one process may be left in a shell, or set by a container.
+    if outer and found[0].by == "torchrun" and found[0].world_size == 1:
+        return outer[0]
     return found[0] if found[0].world_size > 1 else None
 
 
@@ -96,9 +100,14 @@ def export(launch: Launch) -> None:
     """Put a process's place among the others into its environment, by torch's names.
 
     Raises:
-        ValueError: nothing says where the first process is.
+        ValueError: nothing says where the first process is, or its port is none.
     """
     address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    if port and not (port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(
+            f"MASTER_PORT={port!r} is no port: give a number from 1 to 65535, such as 29500, the "
+            "same to all processes"
+        )
     if not (address and port):
         here, job = _first_machine(launch)
         if not (address or here):

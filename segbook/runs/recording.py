@@ -285,7 +285,10 @@ def thinned(steps: Sequence[int], ratio: float) -> list[int]:
 
 
 def small_labels(labels: Labels) -> Labels:
-    """Class ids at most `MOST` pixels high and wide: the middle of each square, none is mixed."""
+    """Class ids at most `MOST` pixels high and wide: the middle of each square, none is mixed.
+
+    A long side keeps more where the short one would vanish.
+    """
     factor = _factor(labels.shape)
     height, width = (size // factor * factor for size in labels.shape)
     return np.ascontiguousarray(labels[factor // 2 : height : factor, factor // 2 : width : factor])
@@ -299,7 +302,8 @@ def small_image(image: Labels) -> Labels:
 
 
 def _factor(shape: Sequence[int]) -> int:
-    return max(1, *(math.ceil(size / most) for size, most in zip(shape, MOST, strict=False)))
+    wanted = max(math.ceil(size / most) for size, most in zip(shape, MOST, strict=False))
+    return min(wanted, *shape[:2])
 
 
 def _pictures(recording: Recording, steps: Sequence[int]) -> dict[str, bytes]:

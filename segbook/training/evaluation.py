@@ -19,6 +19,7 @@ from segbook.training.identity import folder_of
 from segbook.training.progress import first_predictions, grow
 from segbook.training.state import BEST, TrainingState
 from segkit import engine
+from segkit.data import reading_of
 from segkit.engine import distributed
 from segkit.engine.settings import lay_out_channels_last, memory_format
 from segkit.metrics import CaseScores, ConfusionMatrix
@@ -102,7 +103,7 @@ def validate(state: TrainingState, folder: RunFolder, show: Callable[[str], None
     )
     if distributed.rank() == 0:
         with contextlib.suppress(OSError):  # a training is not stopped for want of its picture
-            grow(folder, recipe, state.step, noted, val_set.palette)
+            grow(folder, recipe, state.step, noted, val_set.palette, reading_of(val_set))
     if miou > state.best.get("miou", -1.0):
         state.best = {**found, "step": state.step, "classes": list(val_set.classes)}
         if distributed.rank() == 0:

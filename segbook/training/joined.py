@@ -75,7 +75,7 @@ def join(
         _end(mine, described)
     except (ValueError, distributed.PeerLostError) as error:  # of a training the outcome says it
         if folder:
-            folder.update(status=FAILED, error=format_error(error))
+            folder.update(status=FAILED, error=format_error(error, folder))
         raise
 
 

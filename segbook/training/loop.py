@@ -89,7 +89,8 @@ def own_loop(
     Validations, the best weights, checkpoints and the result come between two steps, so that the
     run is listed, compared and predicted from as any other. What the next step depends on must be
     in the state (its network, ``ema``, optimizer) or be computed from ``step``: of a step that was
-    not finished nothing is kept. The recipe's optimizer, schedule and loss are yours to follow.
+    not finished nothing is kept. The recipe's optimizer, schedule and loss are yours to follow; its
+    moving average, ``state.ema``, is updated after each step in which you did not do so yourself.
 
     Args:
         state: as `build` made it.
@@ -102,6 +103,7 @@ def own_loop(
         and labels (B, H, W), int64, on the network's device.
 
     Raises:
+        NonFiniteLossError: a step left a weight that is no finite number; of it nothing is kept.
         PreflightError, RunBusyError, ValueError: as `train`.
     """
     settle(folder, state.recipe, state.folder)
@@ -122,11 +124,24 @@ def _own_steps(
         for step in range(state.step + 1, recipe.steps + 1):
             images, labels = next(stream)
             began, cpu, state.whole = time.perf_counter(), time.process_time(), False
+            updates = state.ema and int(state.ema.n_averaged)
             yield step, images.to(state.device), labels.to(state.device)
+            _refuse_non_finite(state.model, step)
+            if state.ema and int(state.ema.n_averaged) == updates:
+                state.ema.update_parameters(state.model)
             state.step, state.whole = step, True
             state.seconds += time.perf_counter() - began
             state.cpu_seconds += time.process_time() - cpu
             _keep(state, folder, log)
+
+
+def _refuse_non_finite(model: nn.Module, step: int) -> None:
+    """Stop at weights that are no finite numbers: their scores would look like any other."""
+    if not torch.stack([weight.isfinite().all() for weight in model.parameters()]).all():
+        raise engine.NonFiniteLossError(
+            f"a weight is NaN or infinite after step {step}: skip steps whose loss is not finite, "
+            "lower the learning rate or clip the gradient. Of this step nothing is kept"
+        )
 
 
 def _steps(

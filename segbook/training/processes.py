@@ -31,6 +31,7 @@ from segbook.training.loop import fit
 from segbook.training.stop_request import FOLDER_VARIABLE, StopRequest
 from segkit.engine import distributed
 
+DIED = "ProcessDied"
 LOST = 5
 """Exit code of a process that lost another one: what there is to say, the other one says."""
 SIGNS = {
@@ -134,6 +135,8 @@ def train_in(
                 elastic_launch(config, sys.executable)(*command)
         except ChildFailedError as failed:
             error = _reason(failed.failures, processes)
+            if error["name"] == DIED and folder.read().get("step"):
+                error["message"] += "; the last checkpoint is whole"
         finally:
             kill_family(token, 0)  # loaders whose process is gone
             guard.dismiss()
@@ -187,7 +190,7 @@ def _write_error(error: BaseException) -> None:
 
 
 def _death(message: str) -> dict[str, Any]:
-    return {"name": "ProcessDied", "message": f"{message}; the last checkpoint is whole"}
+    return {"name": DIED, "message": message}
 
 
 class Onlooker(RunFolder):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, PngImagePlugin
 from torch import Tensor, nn
 
@@ -20,11 +21,13 @@ from segbook.recipes.recipe import Recipe
 from segbook.runs import files
 from segbook.runs.folder import PICTURE, RunFolder
 from segbook.runs.recording import coloured, small_image, small_labels
+from segkit.data import Reading
 
 ROWS, COLUMNS = 2, 8
 """Images, and predictions of each: the first ever and the newest ones."""
 HEAD, GAP = 12, 2
 """Pixels above a column, for its step, and between columns."""
+RGB = Reading()
 
 
 @contextlib.contextmanager
@@ -58,20 +61,28 @@ def first_predictions(model: nn.Module, batches: Iterator[Any]) -> Iterator[tupl
         handle.remove()
 
 
-def grow(folder: RunFolder, recipe: Recipe, step: int, noted: list[Tensor], palette: Any) -> None:
+def grow(
+    folder: RunFolder,
+    recipe: Recipe,
+    step: int,
+    noted: list[Tensor],
+    palette: Any,
+    reading: Reading = RGB,
+) -> None:
     """Add what a network said after a step to the run's picture; later steps' columns go.
 
     Args:
         folder: of the run.
         recipe: by whose mean and deviation the images are normalised.
         step: the step, of which a resumed run may have made a column before.
-        noted: images (B, 3, H, W), labels and class ids (B, H, W), see `first_predictions`.
+        noted: images (B, C, H, W), labels and class ids (B, H, W), see `first_predictions`.
         palette: K colours, RGB in 0..255.
+        reading: which of the C bands are seen.
     """
-    if len(noted) != 3 or noted[0].shape[1] != 3 or noted[0].dim() != 4:
-        return  # no batch at all, or nothing that a picture shows: bands, a volume
-    rows = [[np.asarray(each) for each in row] for row in zip(*noted, strict=True)]
-    said = _column([_colours(ids, palette) for _, _, ids in rows], f"{step}")
+    if len(noted) != 3 or noted[0].dim() != 4:
+        return  # no batch at all, or nothing that a picture shows: a volume
+    images, labels, ids = noted
+    said = _column([_colours(each, palette) for each in ids], f"{step}")
     try:
         with open(folder.path / PICTURE, "rb", opener=files.regular) as file:
             before: Any = Image.open(file)
@@ -85,12 +96,12 @@ def grow(folder: RunFolder, recipe: Recipe, step: int, noted: list[Tensor], pale
         if cells[0].size != said.size:
             raise ValueError("another picture")
     except Exception:  # there is none, or of whatever kind it is: it begins anew
-        mean, std = (np.array(each)[:, None, None] for each in (recipe.mean, recipe.std))
-        pixels = [(image * std + mean).clip(0, 1) * 255 for image, _, _ in rows]
-        images = [Image.fromarray(small_image(p.astype(np.uint8).transpose(1, 2, 0)))
-                  for p in pixels]  # fmt: skip
-        truth = [_colours(labels, palette) for _, labels, _ in rows]
-        cells, steps, kept = [_column(images, "image"), _column(truth, "labels")], [], []
+        mean, std = (torch.tensor(each)[:, None, None] for each in (recipe.mean, recipe.std))
+        pixels = ((images * std + mean).clip(0, 1) * 255).round().to(torch.uint8)
+        seen = [reading.shown(each).permute(1, 2, 0).numpy() for each in pixels]
+        shown = [Image.fromarray(small_image(np.ascontiguousarray(each))) for each in seen]
+        truth = [_colours(each, palette) for each in labels]
+        cells, steps, kept = [_column(shown, "image"), _column(truth, "labels")], [], []
     if len(kept) == COLUMNS:
         del kept[1]
     cells = [*cells[:2], *(cells[2 + i] for i in kept), said]
@@ -104,8 +115,8 @@ def grow(folder: RunFolder, recipe: Recipe, step: int, noted: list[Tensor], pale
     files.write_whole(folder.path / PICTURE, lambda file: file.write(written.getvalue()))
 
 
-def _colours(ids: Any, palette: Any) -> Image.Image:
-    return coloured(small_labels(ids.astype(np.uint8)), palette).convert("RGB")
+def _colours(ids: Tensor, palette: Any) -> Image.Image:
+    return coloured(small_labels(ids.to(torch.uint8).numpy()), palette).convert("RGB")
 
 
 def _column(pictures: list[Image.Image], head: str) -> Image.Image:

@@ -3,7 +3,9 @@
 import os
 
 import pytest
+from click.testing import CliRunner
 
+from segbook import cli
 from segbook.runs import launcher
 
 # As Open MPI 4.1.4 sets them, and as slurm.schedmd.com and the manual of MPICH list them.
@@ -57,6 +59,8 @@ def given(monkeypatch):
      ({"WORLD_SIZE": "2"}, None),
      ({"PMIX_RANK": "0"}, None),
      ({"RANK": "0", "WORLD_SIZE": "1"}, None),
+     ({"RANK": "0", "WORLD_SIZE": "1", **OPEN_MPI}, ("mpirun", 1, 4, 1)),  # left in a shell
+     ({"RANK": "0", "WORLD_SIZE": "1", **STEP}, ("srun", 5, 8, 1)),
      (STEP, ("srun", 5, 8, 1)),
      ({**STEP, "PMI_RANK": "5", "PMI_SIZE": "8"}, ("srun", 5, 8, 1)),  # srun --mpi=pmi2
      (OPEN_MPI, ("mpirun", 1, 4, 1)),
@@ -127,12 +131,31 @@ def test_each_step_of_each_job_has_a_port_of_its_own(given):
     ("variables", "cure"),
     [({**OPEN_MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}, "mpirun -x MASTER_ADDR=HOST"),
      (MPICH, "mpiexec -genv MASTER_ADDR HOST"),
+     ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4"}, "export MASTER_ADDR=HOST"),
      ({"RANK": "1", "WORLD_SIZE": "4"}, "export MASTER_ADDR=HOST")],
 )  # fmt: skip
 def test_where_nothing_says_that_the_cure_is_said(given, variables, cure):
     given(variables)
     with pytest.raises(ValueError, match=f"{cure}.*segbook train --nproc 4"):
         launcher.export(launcher.launch())
+
+
+@pytest.mark.parametrize("port", ["x", "0", "99999", "-1", "2e4"])
+def test_a_port_that_is_none_is_refused(given, port):
+    given({**TORCHRUN, "MASTER_PORT": port})
+    with pytest.raises(ValueError, match=f"MASTER_PORT='{port}' is no port.*from 1 to 65535"):
+        launcher.export(launcher.launch())
+
+
+@pytest.mark.parametrize(
+    "words", [("predict", "run", "a.png", "--out", "o"), ("evaluate", "run"),
+              ("export", "run", "--to", "onnx")],
+)  # fmt: skip
+def test_what_one_process_does_is_not_done_several_times(given, words):
+    given(MPICH)
+    done = CliRunner().invoke(cli.main, words)
+    assert done.exit_code == 2
+    assert "mpiexec started this 4 times" in done.output
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,14 @@ def test_image_and_labels_shrink_alike(shape):
     assert np.abs(labels.astype(int) - image[..., 0]).max() <= 1
 
 
+@pytest.mark.parametrize("shape", [(10000, 20), (16, 6000), (4000, 3), (2000, 1)])
+def test_of_a_long_thin_image_no_side_vanishes(shape):
+    labels = recording.small_labels(np.ones(shape, np.uint8))
+    image = recording.small_image(np.ones((*shape, 3), np.uint8))
+    assert labels.shape == image.shape[:2]
+    assert min(labels.shape) > 0
+
+
 @pytest.fixture
 def folder(tmp_path) -> RunFolder:
     """A run that is training: two steps watched whole, a third being written."""

@@ -12,7 +12,9 @@ import pytest
 
 from segbook.runs import folder as folders
 from segbook.runs import listing, lock
+from segbook.runs.attempt import attempt
 from segbook.runs.folder import INTERRUPTED, RUNNING, STOPPED, RunBusyError, RunFolder, find
+from segbook.runs.stopping import Stopper
 
 
 @pytest.fixture
@@ -221,6 +223,25 @@ def test_find_takes_a_path_a_name_or_its_start_and_names_the_closest(tmp_path):
         find("alhpa", root=tmp_path)
     with pytest.raises(ValueError, match="no runs there yet"):
         find("x", root=tmp_path / "empty")
+
+
+def test_a_full_name_means_that_run_and_a_start_all_of_it(tmp_path):
+    first = RunFolder.create("unet", root=tmp_path)
+    second = RunFolder.create("unet", root=tmp_path)
+    further = RunFolder.create(first.name, root=tmp_path)  # as was made of a full name
+    assert [one.name for one in folders.named(first.name, root=tmp_path)] == [first.name]
+    assert [one.name for one in folders.named(further.name, root=tmp_path)] == [further.name]
+    both = {one.name for one in folders.named("unet", root=tmp_path)}
+    assert both == {first.name, second.name}
+
+
+@pytest.mark.parametrize(("step", "said"), [(None, False), (0, False), (4, True)])
+def test_a_lost_process_leaves_a_checkpoint_only_where_there_is_one(run, step, said):
+    with attempt(run, Stopper(lambda: None, lambda: None, limit=None)):
+        run.update(step=step)
+        raise type("PeerLostError", (ConnectionError,), {})("another process ended")
+    message = run.read()["error"]["message"]
+    assert message == "another process ended" + ". The last checkpoint is whole" * said
 
 
 def test_runs_are_listed_by_age_not_by_name(tmp_path):

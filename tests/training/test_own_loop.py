@@ -3,13 +3,15 @@
 import contextlib
 
 import pytest
+import torch
 from click.testing import CliRunner
 from torch.nn.functional import cross_entropy
 
 from segbook import cli, recipes, training
 from segbook.prediction.network import open_network
 from segbook.runs import listing
-from segbook.runs.folder import FINISHED, STOPPED, RunFolder
+from segbook.runs.folder import FAILED, FINISHED, STOPPED, RunFolder
+from segkit import engine
 from segkit.engine.checkpoint import load_checkpoint
 
 RECIPE = recipes.override(
@@ -54,6 +56,33 @@ def own(state, folder, *, fails_at=None):
         folder.append_metrics(step=step, loss=loss.item())
         if step == fails_at:
             raise RuntimeError("mine")
+
+
+def test_the_moving_average_follows_a_loop_of_ones_own():
+    state, folder = begin()
+    updates, first = [], [one.clone() for one in state.model.parameters()]
+    for step, images, labels in training.own_loop(state, folder, show=lambda line: None):
+        cross_entropy(state.model(images).logits, labels, ignore_index=255).backward()
+        state.optimizer.step()
+        if step == 2:  # as one who does it alone
+            state.ema.update_parameters(state.model)
+        updates.append(int(state.ema.n_averaged))
+    assert updates == [0, 2, 2, 3, 4, 5]
+    assert int(state.ema.n_averaged) == 6
+    best = dict(open_network(folder.path).model.named_parameters())
+    assert not any(torch.equal(a, b) for a, b in zip(first, best.values(), strict=True))
+
+
+def test_weights_that_are_not_finite_end_a_loop_of_ones_own_without_a_score():
+    state, folder = begin()
+    loop = training.own_loop(state, folder, show=lambda line: None)
+    assert [next(loop)[0], next(loop)[0]] == [1, 2]
+    torch.nn.init.constant_(state.model.head.bias, float("nan"))
+    with pytest.raises(engine.NonFiniteLossError, match="NaN or infinite after step 2"):
+        next(loop)
+    described = folder.read()
+    assert (described["status"], described["result"]) == (FAILED, None)
+    assert not list(folder.checkpoints.glob("last*"))
 
 
 def losses(folder):

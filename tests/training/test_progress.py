@@ -12,6 +12,7 @@ from segbook.runs import listing
 from segbook.runs.folder import PICTURE, RunFolder
 from segbook.training import progress
 from segkit import SegOutput, engine
+from segkit.data import Reading
 
 PALETTE = [(10, 20, 30), (200, 0, 0), (0, 200, 0)]
 
@@ -75,8 +76,24 @@ def test_a_resumed_run_drops_later_columns_and_another_picture_begins_anew(folde
     (folder.path / PICTURE).write_bytes(b"no picture")
     progress.grow(folder, recipe, 7, noted(), PALETTE)
     assert columns(folder)[0] == "7"
-    progress.grow(folder, recipe, 8, [torch.zeros(1, 4, 8, 8)], PALETTE)  # bands are no picture
+    progress.grow(folder, recipe, 8, [torch.zeros(2, 1, 8, 8, 8)] * 3, PALETTE)  # a volume
     assert columns(folder)[0] == "7"
+
+
+@pytest.mark.parametrize(
+    ("values", "reading", "pixel"),
+    [((0.2,), Reading(), (51, 51, 51)), ((0.2, 0.4), Reading(), (51, 51, 51)),
+     ((0.2, 0.4, 0.6, 0.8), Reading(), (51, 102, 153)),
+     ((0.2, 0.4, 0.6, 0.8), Reading(bands=(2, 5, 7, 8), show=(8, 7, 2)), (204, 153, 51)),
+     ((0.2, 0.4, 0.6), Reading(show=(3, 2, 1)), (153, 102, 51))],
+)  # fmt: skip
+def test_of_bands_three_are_seen_or_one_in_grey(folder, values, reading, pixel):
+    mean, std = (0.1,) * len(values), (0.5,) * len(values)
+    recipe = recipes.override(recipes.get("unet_synthetic"), {"mean": mean, "std": std})
+    _, labels, ids = noted()
+    images = ((torch.tensor(values) - 0.1) / 0.5)[:, None, None].expand(2, -1, 20, 30)
+    progress.grow(folder, recipe, 1, [images, labels, ids], PALETTE, reading)
+    assert columns(folder)[1].getpixel((5, progress.HEAD + 5)) == pixel
 
 
 @pytest.mark.slow
