@@ -50,7 +50,9 @@ class Finite(click.FloatRange):
         """The number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value!r} is no finite number: give one in {self._describe_range()}", param, ctx)
+            self.fail(
+                f"{value!r} is no finite number: give one in {self._describe_range()}", param, ctx
+            )
         return number
 
 

@@ -157,7 +157,10 @@ def test_half_a_point_may_be_lost(lost, refused):
         (["--to", "onnx", "--int8"], "say by what images to calibrate"),
         (["--to", "onnx", "--int8", "--data", "nowhere"], "nowhere"),
         (["--to", "onnx", "--int8", "--calibrate", "nowhere"], "nowhere"),
-        (["--to", "onnx", "--int8", "--tolerance", "nan"], "'nan' is no finite number: give one in 0<=x"),
+        (
+            ["--to", "onnx", "--int8", "--tolerance", "nan"],
+            "'nan' is no finite number: give one in 0<=x",
+        ),
         (["--to", "onnx", "--int8", "--tolerance", "-1"], "not in the range 0<=x<=100"),
         (["--to", "onnx", "--int8", "--data", "ranged"], "and an exported file takes 8-bit RGB"),
         (["--to", "onnx", "--int8", "--calibrate", "dot"], "has an image of 40x31 pixels"),

@@ -52,7 +52,10 @@ class OnnxNetwork(nn.Module):
         except Exception as error:  # onnxruntime has its own for each kind of damage
             raise ValueError(f"is no ONNX file that can be read: {first_line(error)}") from error
         if not str(colours).startswith("RGB"):
-            raise ValueError(f"is an ONNX file of colours {colours!r:.80}, and RGB is given here")
+            raise ValueError(
+                f"is an ONNX file of colours {colours!r:.80}, and RGB is given here: take one of "
+                "`segbook export RUN --to onnx`"
+            )
         _check(self._session)
         # Tells its predictions from those of another file, as weights would.
         digest = hashlib.sha256(content).digest()
