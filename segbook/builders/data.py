@@ -55,13 +55,13 @@ def settle_images(recipe: Recipe) -> tuple[Recipe, str]:
     """The recipe with the mean and deviation, one number a channel, of data with a ``data.yaml``.
 
     Those are the file's. Where it has none, the recipe's own, and for one that has ImageNet's these
-    with pretrained weights, and the training images' own without.
+    with pretrained weights for RGB, and the training images' own otherwise.
 
     Returns:
         The recipe, and a line about where the numbers come from; "" of other data.
 
     Raises:
-        ValueError: the data cannot be opened; both say other numbers, or pretrained weights are
+        ValueError: the data cannot be opened; both say other numbers, or weights of a network are
             for RGB and the images are none.
     """
     path = find_description(recipe.data_root) if recipe.data_root else None
@@ -88,13 +88,12 @@ def settle_images(recipe: Recipe) -> tuple[Recipe, str]:
         if "channels" not in stored and len(stored.get("mean", ())) == channels:
             numbers = tuple(stored["mean"]), tuple(stored["std"])
             return _with(recipe, numbers), f"mean and std are those of {one_line(recipe.weights)}"
-    pretrained = recipe.weights or recipe.weights_backbone
-    if pretrained and channels == len(transforms.MEAN):
+    if (recipe.weights or recipe.weights_backbone) and channels == len(transforms.MEAN):
         return recipe, "mean and std are ImageNet's, for pretrained weights"
-    if pretrained:
+    if recipe.weights:  # of a backbone the first kernel is brought to any number of channels
         raise ValueError(
-            f"images of {channels} channels cannot begin with pretrained weights, which are for "
-            "RGB: " + shell("--set", "weights=", "--set", "weights_backbone=")
+            f"images of {channels} channels cannot begin with weights of a whole network, which "
+            "are for RGB: " + shell("--set", "weights=")
         )
     some = Subset(train_set, MEASURED, keep=False)
     mean, std = image_statistics(some)

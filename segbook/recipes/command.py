@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -43,34 +43,42 @@ def changed(recipe: str, changes: Sequence[str]) -> Recipe:
 
 
 def all_changes(name: str, changes: Sequence[str], *, quiet: bool = False) -> dict[str, str]:
-    """`read_changes`, and what follows from fewer steps, which is said on standard error.
+    """`read_changes`, and what follows from them, which is said on standard error.
 
     A recipe that is cut short is validated as often as before, and warms up no longer than it
-    trains. So does a chapter's, see `segbook.recipes.recipe.in_proportion`.
+    trains. So does a chapter's, see `segbook.recipes.recipe.in_proportion`. A crop, or a scale, is
+    that of the whole training: phases, which have their own, go.
 
     Raises:
         ValueError: no such recipe or field, or a value of another type.
     """
     given = read_changes(changes)
-    if "steps" not in given:
-        return given
-    recipe = get(name)
-    steps = override(recipe, {"steps": given["steps"], "warmup": 0}).steps
-    follows = {
-        field: str(value)
-        for field, value in in_proportion(recipe, steps).items()
-        if field not in given and value < getattr(recipe, field) and steps < recipe.steps
-    }
-    if recipe.warmup < steps:  # short enough as it is
-        follows.pop("warmup", None)
+    recipe, follows = get(name), {}
+    if "steps" in given:
+        steps = override(recipe, {"steps": given["steps"], "warmup": 0}).steps
+        follows = {
+            field: str(value)
+            for field, value in in_proportion(recipe, steps).items()
+            if field not in given and value < getattr(recipe, field) and steps < recipe.steps
+        }
+        if recipe.warmup < steps:  # short enough as it is
+            follows.pop("warmup", None)
+        _say(recipe, follows, f"in proportion to steps={steps} of {recipe.steps}", quiet)
+    if recipe.phases and "phases" not in given and (whole := {"crop", "scale"} & given.keys()):
+        phases = {"phases": "()"}
+        follows |= phases
+        _say(recipe, phases, f"since {' and '.join(sorted(whole))} is set for all steps", quiet)
+    return {**given, **follows}
+
+
+def _say(recipe: Recipe, follows: Mapping[str, str], why: str, quiet: bool) -> None:
     if follows and not quiet:
         said = " and ".join(f"{field}={value}" for field, value in follows.items())
         click.echo(
-            f"{one_line(recipe.name)}: {said}, in proportion to steps={steps} of {recipe.steps}; "
-            f"--set {next(iter(follows))}=N says otherwise",
+            f"{one_line(recipe.name)}: {said}, {why}; --set {next(iter(follows))}=VALUE says "
+            "otherwise",
             err=True,
         )
-    return {**given, **follows}
 
 
 class Group(click.Group):

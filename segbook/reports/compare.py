@@ -29,6 +29,8 @@ NAMES = ("name", "note", "paper_miou", "data_root")
 """Fields of a recipe that change nothing in the training, once the data is the same."""
 COMMON = ("data", "crop", "scale", "batch_size", "steps", "optimizer", "lr", "schedule", "seed")
 """Fields worth a line where all runs share them."""
+OF_DATA = ("data_root", "image_size", "length", "ignore", "seed")
+"""Fields by which two data sets of one name may differ."""
 NEEDED = (
     "recipe", "data_manifest", "precision", "threads", "result.miou", "result.policy",
     "result.classes",
@@ -64,11 +66,15 @@ def compare(folders: list[RunFolder]) -> str:
             values = ", ".join(f"{named(run)}: {one}" for run, one in zip(runs, given, strict=True))
             raise ValueError(f"the runs differ in {field} ({values}): they do not compare")
     if len({json.dumps(run["data_manifest"], sort_keys=True) for _, run, _ in runs}) > 1:
-        folders_of_data = ", ".join(
-            f"{named(run)}: {run.recipe.data_root or run.recipe.data}" for run in runs
-        )
+        about = [f for f in OF_DATA if len({str(getattr(run.recipe, f)) for run in runs}) > 1]
+        told = {
+            named(run): ", ".join(str(getattr(run.recipe, f)) for f in about) or run.recipe.data
+            for run in runs
+        }
+        what = f"data, by {' and '.join(about)}" if about else "versions of the data"
         raise ValueError(
-            f"the runs saw different versions of the data ({folders_of_data}): they do not compare"
+            f"the runs saw different {what} ({'; '.join(map(': '.join, told.items()))}): "
+            "they do not compare"
         )
     first, fields = recipes[0], [code.shown(run.folder, run.recipe.to_dict()) for run in runs]
     differ = [
@@ -171,7 +177,8 @@ def cells(described: Described, differ: list[str], splits: list[str]) -> list[st
     result = run["result"]
     with torch.device("meta"):
         model = build_model(recipe, len(result["classes"]), pretrained=False)
-    size = build_data(recipe)["val"].raw(0)[1].shape
+    image, labels = build_data(recipe)["val"].raw(0)
+    size, channels = labels.shape, image.shape[0]
     cpu = run.get("cpu_seconds")
     fields = code.shown(folder, recipe.to_dict())
     scores = [result["miou"]]
@@ -181,7 +188,7 @@ def cells(described: Described, differ: list[str], splits: list[str]) -> list[st
         format_value(fields["model"]),
         *(format_value(fields[field]) for field in differ),
         f"{sum(p.numel() for p in model.parameters()):,}",
-        f"{measure.flops(model, tuple(size)) / 1e9:.1f}",
+        f"{measure.flops(model, tuple(size), in_channels=channels) / 1e9:.1f}",
         f"{cpu / 60:.1f}" if isinstance(cpu, int | float) else "?",
         *(per_cent(score) for score in scores),
     ]

@@ -263,8 +263,11 @@ class RunFolder:
         """Change fields of ``run.json``, atomically, even on a full disk.
 
         The status is the owner's to write: from inside a notebook that `segbook run` executes it
-        is left as it is, for the notebook is not finished when its training is.
+        is left as it is, for the notebook is not finished when its training is. A result that comes
+        before a training begins is a score of its own: it never replaces a training's.
         """
+        if self.pending is not None and "result" in fields:
+            fields["scored"] = self._settle_score()
         if not lock.is_held(self.path) and lock.is_ours(self.path):
             fields.pop("status", None)
         described = self._read()
@@ -277,6 +280,18 @@ class RunFolder:
                 raise
             (self.path / ".reserve").unlink(missing_ok=True)
             write_atomic(self.path / "run.json", text)
+
+    def _settle_score(self) -> str:
+        """Become the folder of a score that no training here has made; returns its name."""
+        name, self.pending = self.pending or "", None
+        for run in (self, *self.children()):
+            held = run.read()
+            if not held.get("recipe") and held.get("scored", name) == name:
+                break
+        else:
+            run = RunFolder.create(name, root=self.path.parent, kind="notebook", parent=self.name)
+        self.path = run.path
+        return name
 
     def append_metrics(self, **record: Any) -> None:
         """Add one record to ``metrics.jsonl``: a whole line or nothing.

@@ -93,6 +93,7 @@ class RunRecord(TypedDict, total=False):
     attempts: Count | None
     parent: str | None  # the notebook's folder, of a further training in it
     own_loop: bool | None  # its steps are a notebook's own code
+    scored: str | None  # by this name, by no training here
     processes: Count | None
     threads: Count | None
     precision: str | None

@@ -141,7 +141,7 @@ def evaluate_best(state: TrainingState, folder: RunFolder, split: str = "test") 
         raise ValueError(f"{folder.name} has no best weights of this training: train it first")
     counts = evaluate(best_model(state, run), recipe, state.sets[split], state.settings)
     result = dict(run.read().get("result") or {})
-    run.update(result={**result, split: scores(counts, recipe.policy)})
+    RunFolder(run.path).update(result={**result, split: scores(counts, recipe.policy)})
     return counts
 
 

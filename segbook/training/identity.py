@@ -114,7 +114,10 @@ def folder_of(
         return RunFolder(begun_in)
     matching = []
     for run in (folder, *folder.children()):
-        held = run.read().get("recipe")
+        described = run.read()
+        held = described.get("recipe")
+        if described.get("scored") is not None:  # of no training here
+            continue
         if not read and (run.path in _taken or _is_others(run)):
             continue
         if held is None:  # no training has begun in it

@@ -54,8 +54,11 @@ def test_the_file_says_mean_and_std(folder):
 
 
 def test_pretrained_weights_have_imagenets(folder):
-    with pytest.raises(ValueError, match="1 channels cannot begin with pretrained weights"):
-        settle_images(recipe(folder, weights_backbone="IMAGENET1K_V1"))
+    with pytest.raises(ValueError, match="1 channels cannot begin with weights of a whole network"):
+        settle_images(recipe(folder, weights="FCN_ResNet50_Weights.DEFAULT"))
+    grey, said = settle_images(recipe(folder, weights_backbone="IMAGENET1K_V1"))
+    assert len(grey.mean) == 1
+    assert "measured" in said
     (folder / "data.yaml").write_text("classes: [low, high]\nrange: [0, 100]\nbands: [1, 1, 1]\n")
     found, said = settle_images(recipe(folder, weights_backbone="IMAGENET1K_V1"))
     assert found.mean == transforms.MEAN

@@ -34,8 +34,18 @@ def test_what_follows_from_fewer_steps(given, evaluate_every, warmup, capsys):
 def test_it_is_said_beside_the_output_and_bad_numbers_are_refused():
     shown = CliRunner().invoke(cli.main, ["recipes", "show", NAME, "--set", "steps=40"])
     assert "evaluate_every = 20" in shown.stdout
-    assert "--set evaluate_every=N says otherwise" in shown.stderr
+    assert "--set evaluate_every=VALUE says otherwise" in shown.stderr
     for steps in ("0", "many"):
         refused = CliRunner().invoke(cli.main, ["recipes", "show", NAME, "--set", f"steps={steps}"])
         assert refused.exit_code == 2
         assert "steps" in refused.output
+
+
+def test_a_crop_is_that_of_all_steps(capsys):
+    name = "pp_liteseg_t_camvid_cpu"
+    assert recipes.get(name).phases
+    recipe = changed(name, ["crop=128"])
+    assert (recipe.crop, recipe.phases) == ((128, 128), ())
+    assert "phases=(), since crop is set for all steps" in capsys.readouterr().err
+    kept = "phases=[[1.0, [64, 64], [1, 1]]]"
+    assert changed(name, ["crop=128", kept]).phases

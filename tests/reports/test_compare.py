@@ -206,8 +206,26 @@ def test_an_unfinished_run_is_told_how_to_go_on(make):
 
 def test_other_data_is_refused(make):
     changed = {**MANIFEST, "train": "d" * 64}
-    with pytest.raises(ValueError, match="different versions of the data .b-.*: synthetic, a-"):
+    with pytest.raises(ValueError, match="different versions of the data .b-.*: synthetic; a-"):
         compare([make("a", 0.2), make("b", 0.3, data_manifest=changed)])
+
+
+def test_what_made_the_data_differ_is_named(make):
+    changed = {**MANIFEST, "train": "d" * 64}
+    one = make("a", 0.2)
+    with pytest.raises(ValueError, match=r"different data, by length \(b-.*: 16; a-.*: \d+\)"):
+        compare([one, make("b", 0.3, data_manifest=changed, changes={"length": 16})])
+
+
+def test_a_network_of_one_channel_is_compared(make, monkeypatch):
+    grey = {"mean": (0.5,), "std": (0.5,)}
+
+    class Grey:
+        def raw(self, index):
+            return torch.zeros(1, 64, 96, dtype=torch.uint8), torch.zeros(64, 96)
+
+    monkeypatch.setattr("segbook.builders.data.build_data", lambda recipe: {"val": Grey()})
+    assert "| " in compare([make("a", 0.2, changes=grey), make("b", 0.3, changes=grey)])
 
 
 def test_other_data_sets_and_policies_are_refused_by_name(make):

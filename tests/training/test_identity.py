@@ -557,3 +557,30 @@ sys.stdin.read()
             process.communicate("")
     assert folders[0] == str(run.path)
     assert len({*folders}) == 3
+
+
+def test_a_score_made_elsewhere_replaces_no_training_and_no_other_score(attempt):
+    def scored(name, miou):
+        folder = RunFolder.for_notebook(name)
+        folder.update(status="finished", result={"miou": miou, "policy": "dataset"})
+        return folder
+
+    run = attempt()
+    trained, _ = train(tiny())
+    first = [scored("theirs", 0.4), scored("other", 0.5)]
+    assert trained.path == run.path
+    assert len({run.path, *(one.path for one in first)}) == 3
+    assert run.read()["result"]["miou"] not in (0.4, 0.5)
+    attempt()  # of the same notebook, resumed
+    assert train(tiny())[0].path == run.path
+    again = [scored("theirs", 0.41), scored("other", 0.5)]
+    assert [one.path for one in again] == [one.path for one in first]
+    assert again[0].read()["result"]["miou"] == 0.41
+
+
+def test_a_score_in_a_notebook_that_trains_nothing_is_the_notebooks_own(attempt):
+    run = attempt()
+    folder = RunFolder.for_notebook("theirs")
+    folder.update(result={"miou": 0.4, "policy": "dataset"})
+    assert folder.path == run.path
+    assert train(tiny())[0].path != run.path  # a training never takes a score's place
