@@ -29,17 +29,24 @@ async def body(request: Request) -> bytes:
 
 def predict(content: Annotated[bytes, Depends(body)]) -> np.ndarray:
     """The class of each pixel, uint8 (H, W); in a thread, so that others are answered."""
+    file = io.BytesIO(content)
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if min(width, height) < 32 or width * height > PIXELS:
                 raise HTTPException(
                     400, f"the image has {width}x{height} pixels: send sides of 32 or more, "
                     f"and {PIXELS} pixels at most"
                 )  # fmt: skip
+            if image.mode.startswith(("I", "F")):
+                raise HTTPException(
+                    400, f"the image has {image.mode!r} pixels, more than 8 bits: scale them to "
+                    "0..255 and send 8-bit colours or grey"
+                )  # fmt: skip
             pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise HTTPException(400, f"the body is no image that can be read: {error}") from error
+        why = str(error).replace(f"image file {file!r}", "the upload")
+        raise HTTPException(400, f"the body is no image that can be read: {why}") from error
     [logits] = session.run(None, {"images": pixels.transpose(2, 0, 1)[None]})
     return logits[0].argmax(0).astype(np.uint8)
 

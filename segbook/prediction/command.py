@@ -10,7 +10,14 @@ from typing import Any
 
 import click
 
-from segbook.runs.command import EXIT_FAILED, json_option, print_json, short, trust_option
+from segbook.runs.command import (
+    EXIT_FAILED,
+    Finite,
+    json_option,
+    print_json,
+    short,
+    trust_option,
+)
 from segbook.runs.launcher import refuse_several
 from segbook.text import one_line
 
@@ -77,7 +84,7 @@ windows_options = _options(
     ),
     click.option(
         "--overlap",
-        type=click.FloatRange(0, 1, max_open=True),
+        type=Finite(0, 1, max_open=True),
         default=0.5,
         show_default=True,
         help="Share of a window that the next one covers again.",
@@ -93,7 +100,7 @@ windows_options = _options(
     click.option(
         "--scale",
         "scales",
-        type=click.FloatRange(0, min_open=True),
+        type=Finite(0, min_open=True),
         multiple=True,
         metavar="FACTOR",
         help="Predict at this size; repeated, the mean of several.",
@@ -325,7 +332,7 @@ def evaluate(
 @click.option("--images", type=click.IntRange(1), help="How many to calibrate by; 64 unless given.")
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0, 100),
+    type=Finite(0, 100),
     metavar="POINTS",
     help="Points of mIoU that 8 bits may lose; 0.5 unless given.",
 )

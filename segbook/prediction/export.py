@@ -6,8 +6,10 @@ agrees with the network and, in 8 bits, what it was calibrated by, its mIoU and 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from os.path import lexists
@@ -18,11 +20,12 @@ import torch
 
 from segbook.bench.model import cpu_name
 from segbook.prediction.folder import digest, preparation
-from segbook.prediction.int8 import Int8, judge, lines, open_trial, refuse_loss
+from segbook.prediction.int8 import FEW, Int8, judge, lines, open_trial, refuse_loss
 from segbook.prediction.network import Network, open_network, policy_of
 from segbook.runs.files import write_atomic, write_whole
 from segbook.runs.provenance import environment
 from segbook.text import one_line
+from segkit.doctor.finding import counted
 from segkit.export import Exported, export_network, quantize
 from segkit.export.files import ONNX_PACKAGES, need_onnx
 from segkit.export.onnx_network import OnnxNetwork
@@ -94,7 +97,7 @@ def export_file(
             Nothing has been written then.
         LossError: more mIoU is lost by 8 bits than ``int8.tolerance``. Nothing has been written.
         ImportError: the packages for ONNX are not installed.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written; where its folder says so, before the work.
     """
     if int8 and to != "onnx":
         raise ValueError(f"--int8 is a form of ONNX, and --to is {to}: give --to onnx")
@@ -121,6 +124,11 @@ def export_file(
             "file normalised images"
         )
     trial = open_trial(network, int8) if int8 else None
+    if trial and len(trial.images) < FEW:
+        show(
+            f"warning: {counted(len(trial.images), 'image')} to calibrate by may lack what others "
+            f"show, which is cut off then: give {FEW} or more (--images, --calibrate)"
+        )
     show(f"{network}; exporting, which takes about a minute")
     about = {key: value for key, value in network.header.items() if key not in LEFT_OUT}
     exported = export_network(
@@ -204,6 +212,14 @@ def _place(path: Path, to: str, overwrite: bool) -> Path:
         raise ValueError(f"{shown(path)} is a folder: give a file (--out)")
     if there := next((one for one in path.parents if lexists(one) and not one.is_dir()), None):
         raise ValueError(f"{shown(there)} is no folder: give another place to write to (--out)")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            certificate_of(path).lstat()  # a name may be too long
+        with tempfile.TemporaryFile(dir=next(one for one in path.parents if one.is_dir())):
+            pass
+    except OSError as error:
+        error.filename = str(path)  # not that of the temporary file
+        raise
     return path
 
 

@@ -17,7 +17,7 @@ from segbook.prediction.files import find_images
 from segbook.prediction.network import Network, policy_of
 from segbook.prediction.scores import percent
 from segbook.text import one_line
-from segkit.data import read_image
+from segkit.data import read_image, reading_of
 from segkit.doctor.finding import counted
 from segkit.export import Exported
 from segkit.export.files import load_onnx
@@ -29,6 +29,10 @@ Run = Callable[[Tensor], Tensor]
 CLOCKS: tuple[Clock, ...] = ("wall", "cpu")
 ROUNDS = 9
 """Calls of each form that are timed."""
+SMALLEST = 32
+"""Pixels of a side that every network takes."""
+FEW = 8
+"""Images: ranges that are measured on fewer are said to be doubtful."""
 
 
 class Int8(NamedTuple):
@@ -80,12 +84,19 @@ def open_trial(network: Network, how: Int8) -> Trial:
     """Open the images, before minutes have passed.
 
     Raises:
-        ValueError: no images are known, or they cannot be used.
+        ValueError: no images are known, or they cannot be used: no 8-bit RGB, or smaller than
+            `SMALLEST`.
     """
     data = how.data or (None if network.run else network.data or None)
     scored = None
     if data or network.run:
         scored = open_data(network, data, data_root=how.data_root)
+        reading = reading_of(scored)
+        if reading.bands or reading.range:
+            raise ValueError(
+                f"{one_line(scored)} reads its images by {reading.to_dict()}, and an exported file "
+                "takes 8-bit RGB: give data that are such (--data)"
+            )
     if how.calibrate is not None:
         paths = [image.path for image in find_images([how.calibrate]).images]
         origin, count, read = str(how.calibrate), len(paths), lambda k: read_image(paths[k])
@@ -101,7 +112,14 @@ def open_trial(network: Network, how: Int8) -> Trial:
             known = scored  # a folder without splits
         origin, count, read = repr(known), len(known), lambda k: known.raw(k)[0]
     chosen = torch.linspace(0, count - 1, min(how.images, count)).round().long().tolist()
-    return Trial([read(k) for k in chosen], origin, scored)
+    images = [read(k) for k in chosen]
+    for image in images:
+        if min(image.shape[1:]) < SMALLEST:
+            raise ValueError(
+                f"{one_line(origin)} has an image of {image.shape[2]}x{image.shape[1]} pixels: "
+                f"calibrate by such as networks take, of {SMALLEST} a side or more"
+            )
+    return Trial(images, origin, scored)
 
 
 def judge(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segbook.preflight.command import with_bar
+from segbook.runs.command import Finite
 from segbook.runs.files import write_atomic, write_whole
 from segbook.text import one_line, operand, shell
 
@@ -92,9 +93,9 @@ def describe(folder: Path, out: Path | None, force: bool) -> None:
 
 @data.command("split")
 @click.argument("folder", type=PATH)
-@click.option("--val", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2,
+@click.option("--val", type=Finite(0, 1, min_open=True, max_open=True), default=0.2,
               show_default=True, help="Share of the images to validate with.")  # fmt: skip
-@click.option("--test", type=click.FloatRange(0, 1, max_open=True), default=0.0,
+@click.option("--test", type=Finite(0, 1, max_open=True), default=0.0,
               show_default=True, help="Share to test with; 0 for no list.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True,
               help="Another one deals them out otherwise.")  # fmt: skip

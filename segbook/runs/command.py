@@ -43,6 +43,19 @@ class Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class Finite(click.FloatRange):
+    """Finite numbers of a range; click finds NaN in every one."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(
+                f"{value!r} is no finite number: give one in {self._describe_range()}", param, ctx
+            )
+        return number
+
+
 time_limit_option = click.option(
     "--time-limit",
     type=Duration(),

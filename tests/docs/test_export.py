@@ -103,6 +103,12 @@ def picture(size, colour=(0, 0, 0), kind="PNG"):
     return file.getvalue()
 
 
+def deep(mode, kind):
+    file = io.BytesIO()
+    Image.new(mode, (80, 40), 1).save(file, kind)
+    return file.getvalue()
+
+
 def test_the_server_answers_with_labels_and_shares(client, onnx_file):
     answer = client.post("/labels", content=picture((80, 40)))
     assert answer.status_code == 200
@@ -123,11 +129,15 @@ def test_the_server_answers_with_labels_and_shares(client, onnx_file):
         (b"no picture", "the body is no image that can be read"),
         (picture((80, 40))[:90], "the body is no image that can be read"),
         (picture((80, 31)), "the image has 80x31 pixels"),
-        (picture((80, 40), kind="GIF"), "the body is no image that can be read"),
+        (picture((80, 40), kind="GIF"), "the body is no image that can be read: cannot identify"),
+        (deep("F", "TIFF"), "the image has 'F' pixels, more than 8 bits"),
+        (deep("I", "TIFF"), "the image has 'I' pixels, more than 8 bits"),
+        (deep("I;16", "PNG"), "the image has 'I;16' pixels, more than 8 bits"),
     ],
 )
 def test_the_server_says_what_is_wrong_with_an_image(client, content, message):
     answer = client.post("/labels", content=content)
     assert answer.status_code == 400
     assert message in answer.json()["detail"]
+    assert " object at " not in answer.json()["detail"]
     assert client.post("/labels", content=picture((40, 40))).status_code == 200

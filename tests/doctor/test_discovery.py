@@ -77,6 +77,7 @@ def test_nothing_is_overwritten_and_what_is_there_is_named(tmp_path):
         (["data", "lost"], "is no folder"),
         (["data", "own", "--out", "x.txt"], "does not end in .yaml"),
         (["data", "split", "own", "--val", "0.6", "--test", "0.5"], "leave nothing to train on"),
+        (["data", "split", "own", "--val", "nan"], "'nan' is no finite number: give one in 0<x<1"),
     ):
         words = [str(tmp_path / w) if w in ("empty", "own", "odd", "lost") else w
                  for w in arguments]  # fmt: skip

@@ -98,6 +98,55 @@ def test_a_file_is_a_network_that_takes_colours(onnx_file):
     assert list(network.state_dict()) == ["sha256"]
 
 
+@pytest.mark.parametrize(
+    ("given", "colours", "message"),
+    [
+        (("UINT8", [None, 3, None, None]), "BGR, 0..255", "colours 'BGR, 0..255', and RGB is"),
+        (("UINT8", [None, 3, None, None]), 5, "colours 5, and RGB is given here"),
+        (("FLOAT", [None, 3, None, None]), "RGB", r"takes images tensor\(float\)"),
+        (("UINT8", [None, 4, None, None]), "RGB", r"takes .*, 4, .* any size"),
+        (("UINT8", [None, 3, 64, 96]), "RGB", r"takes .*, 3, 64, 96\] .* any size"),
+    ],
+)
+def test_a_file_that_takes_something_else_is_no_network(onnx_file, given, colours, message):
+    model = changed(onnx_file, colours, *given)
+    with pytest.raises(ValueError, match=message):
+        OnnxNetwork(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("stride", "channels", "message"),
+    [
+        (4, 3, r"logits of shape \(1, 2, 10, 12\) for images of \(1, 3, 40, 48\)"),
+        (1, 1, r"the ONNX file fails on images of shape \(1, 3, 40, 48\): "),
+    ],
+)
+def test_a_file_that_gives_something_else_says_so(onnx_file, stride, channels, message):
+    import onnx
+
+    model = changed(onnx_file, "RGB", "UINT8", [None, 3, None, None])
+    model.graph.node[-1].attribute.append(onnx.helper.make_attribute("strides", [stride, stride]))
+    weight = np.zeros((2, channels, 1, 1), np.float32)
+    model.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(weight, "weight"))
+    with pytest.raises(ValueError, match=message):
+        OnnxNetwork(model.SerializeToString())(torch.zeros(1, 3, 40, 48))
+
+
+def changed(onnx_file, colours, kind, shape):
+    """The file, with other colours in its header, and of another input."""
+    import onnx
+
+    model = onnx.load_from_string(onnx_file.content)
+    header = onnx_file.header | {"input": {"colours": colours}}
+    onnx.helper.set_model_props(model, {"segkit": json.dumps(header)})
+    info = onnx.helper.make_tensor_value_info("images", getattr(onnx.TensorProto, kind), shape)
+    model.graph.input[0].CopyFrom(info)
+    if shape[1] == 4:
+        weight = np.zeros((2, 4, 1, 1), np.float32)
+        model.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(weight, "weight"))
+    return model
+
+
 def test_another_file_is_no_network(onnx_file):
     import onnx
 

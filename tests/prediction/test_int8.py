@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +71,7 @@ def test_a_file_in_8_bits_comes_with_what_it_is_worth(weights, onnx_file, tmp_pa
     done = segbook("export", *weights, *words)
     assert done.exit_code == 0, done.output
     for said in (
+        "warning: 4 images to calibrate by may lack what others show",
         "calibrating by 4 images of FolderDataset(",
         "(per_image_absent_1; 6 images of FolderDataset(",
         "% of labels differ from torch's",
@@ -154,13 +157,34 @@ def test_half_a_point_may_be_lost(lost, refused):
         (["--to", "onnx", "--int8"], "say by what images to calibrate"),
         (["--to", "onnx", "--int8", "--data", "nowhere"], "nowhere"),
         (["--to", "onnx", "--int8", "--calibrate", "nowhere"], "nowhere"),
+        (
+            ["--to", "onnx", "--int8", "--tolerance", "nan"],
+            "'nan' is no finite number: give one in 0<=x",
+        ),
+        (["--to", "onnx", "--int8", "--tolerance", "-1"], "not in the range 0<=x<=100"),
+        (["--to", "onnx", "--int8", "--data", "ranged"], "and an exported file takes 8-bit RGB"),
+        (["--to", "onnx", "--int8", "--calibrate", "dot"], "has an image of 40x31 pixels"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_work(weights, monkeypatch, words, message):
     monkeypatch.setattr("segbook.prediction.export.export_network", None)
+    Path("dot").mkdir()
+    Image.new("RGB", (40, 31)).save("dot/one.png")
+    shutil.copytree("mine", "ranged")
+    Path("ranged/data.yaml").write_text("classes: [dark, bright]\nrange: [0, 255]\n")
     done = segbook("export", *weights, *words)
     assert done.exit_code == 2, done.output
     assert message in done.output
+
+
+@pytest.mark.parametrize("out", ["/proc/x.onnx", "x" * 246 + ".onnx"])
+def test_a_place_that_cannot_be_written_is_said_before_the_work(weights, monkeypatch, out):
+    if out.startswith("/") and not Path("/proc").is_dir():
+        pytest.skip("takes a folder that nobody may write to, Linux's /proc")
+    monkeypatch.setattr("segbook.prediction.export.export_network", None)
+    done = segbook("export", *weights, "--to", "onnx", "--out", out)
+    assert done.exit_code == 1, done.output
+    assert out in done.output
 
 
 def test_a_certificate_is_not_replaced_unasked(weights, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ class OnnxNetwork(nn.Module):
         `SegOutput` of images (B, 3, H, W).
 
     Raises:
-        ValueError: no such file.
+        ValueError: no such file, or one that takes or gives something else; of forward, where it
+            fails on the images, or its logits have another size.
         ImportError: the packages for ONNX are not installed.
     """
 
@@ -49,7 +51,12 @@ class OnnxNetwork(nn.Module):
             ) from None
         except Exception as error:  # onnxruntime has its own for each kind of damage
             raise ValueError(f"is no ONNX file that can be read: {first_line(error)}") from error
-        assert colours.startswith("RGB")
+        if not str(colours).startswith("RGB"):
+            raise ValueError(
+                f"is an ONNX file of colours {colours!r:.80}, and RGB is given here: take one of "
+                "`segbook export RUN --to onnx`"
+            )
+        _check(self._session)
         # Tells its predictions from those of another file, as weights would.
         digest = hashlib.sha256(content).digest()
         self.register_buffer("sha256", torch.tensor(list(digest), dtype=torch.uint8))
@@ -58,5 +65,34 @@ class OnnxNetwork(nn.Module):
         """The logits of images; see the class."""
         colours = (images.float() * 255).round().clamp(0, 255).to("cpu", torch.uint8)
         # One by one: some networks take no more.
-        logits = [self._session.run(None, {"images": one[None].numpy()})[0] for one in colours]
-        return SegOutput(torch.cat([*map(torch.from_numpy, logits)]).to(images.device), {})
+        try:
+            found = [self._session.run(None, {"images": one[None].numpy()})[0] for one in colours]
+            logits = torch.cat([*map(torch.from_numpy, found)])
+        except Exception as error:  # onnxruntime has its own for each kind of failure
+            raise ValueError(
+                f"the ONNX file fails on images of shape {tuple(images.shape)}: {first_line(error)}"
+            ) from error
+        if logits.shape[2:] != images.shape[2:]:
+            raise ValueError(
+                f"the ONNX file gives logits of shape {tuple(logits.shape)} for images of "
+                f"{tuple(images.shape)}: take one of `segbook export`, which has one for each pixel"
+            )
+        return SegOutput(logits.to(images.device), {})
+
+
+def _check(session: Any) -> None:
+    """Refuse another input or output than `segkit.export.export_network` gives a file."""
+    takes, gives = session.get_inputs(), session.get_outputs()
+    # A name, or nothing, stands for a side of any length.
+    found = [(one.name, one.type, [isinstance(n, int) and n for n in one.shape]) for one in takes]
+    allowed = [[("images", "tensor(uint8)", [batch, 3, False, False])] for batch in (False, 1)]
+    if found not in allowed or gives[0].type != "tensor(float)":
+        said = [
+            " and ".join(f"{one.name} {one.type} {one.shape}" for one in ones)
+            for ones in (takes, gives)
+        ]
+        raise ValueError(
+            f"is an ONNX file that takes {said[0]:.200} and gives {said[1]:.200}; needed is uint8 "
+            "RGB, images [batch, 3, height, width] of any size, and float32 logits: take one of "
+            "`segbook export RUN --to onnx`"
+        )
