@@ -198,18 +198,20 @@ def description_of(found: Discovery, folder: Path, path: Path) -> str:
     lines += [f"# {found.pairs} images with a mask of the same name{alone}; * stands for the name."]
     if others := [one_line(other) for other in found.others]:
         lines += [f"# Their names are also those in {', '.join(others)}."]
-    if found.splits:
+    if {"train", "val"} <= found.splits.keys():
         for name in ("train", "val", "test"):
             if at := found.splits.get(name):
                 lines += [f"{name}:", f"  images: {_text(found.images.pattern(at))}",
                           f"  masks: {_text(found.masks.pattern(at))}"]  # fmt: skip
-        missing = [one for one in ("train", "val") if one not in found.splits]
-        if missing:
-            lines += [f"# There is no {' and no '.join(missing)}: both are needed."]
-    else:
-        lines += [f"images: {_text(found.images.pattern())}",
-                  f"masks: {_text(found.masks.pattern())}",
-                  "# train.txt, val.txt and test.txt are taken, in root or beside this file:",
+    else:  # what there is to be split
+        name = next((one for one in ("train", *found.splits) if one in found.splits), "")
+        at = found.splits.get(name, "")
+        lines += [f"images: {_text(found.images.pattern(at))}",
+                  f"masks: {_text(found.masks.pattern(at))}"]  # fmt: skip
+        for other in found.splits.keys() - {name}:
+            place = found.images.pattern(found.splits[other])
+            lines += [f"# {one_line(place)} is left out: of {name} and {other} there is no val."]
+        lines += ["# train.txt, val.txt and test.txt are taken, in root or beside this file:",
                   "# `segbook data split` writes them."]  # fmt: skip
     lines += ["", *_classes(found), "", *_images(found)]
     return "\n".join(lines) + "\n"

@@ -193,3 +193,18 @@ def test_too_few_groups_and_shares_that_are_none():
         split_records(scan, {"train": 0.7, "val": 0.2})
     with pytest.raises(ValueError, match="20 groups of images"):
         split_records(scan, {str(k): 1 / 25 for k in range(25)})
+
+
+@pytest.mark.parametrize("splits", [["train"], ["train", "test"]])
+def test_a_folder_with_train_alone_is_split_by_the_commands_that_are_said(tmp_path, splits):
+    lay(tmp_path, "{split}/imgs/{k}.png", "{split}/labels/{k}.png", number=8, splits=splits)
+    done = CliRunner().invoke(cli.main, ["data", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert f"data split {tmp_path} --val" in done.output
+    assert ("is left out" in (tmp_path / "data.yaml").read_text()) == (len(splits) > 1)
+    done = CliRunner().invoke(cli.main, ["data", "split", str(tmp_path), "--val", "0.25"])
+    assert done.exit_code == 0, done.output
+    sets = Description(tmp_path / "data.yaml").open_splits()
+    assert {name: len(one) for name, one in sets.items() if name != "test"} == {
+        "train": 6, "val": 2,
+    }  # fmt: skip

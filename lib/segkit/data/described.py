@@ -204,7 +204,11 @@ class Description:
         homes = self.root, self.path.parent
         named = [(split, f"{split}.txt") for split in SPLITS]
         lists = {s: one for s, one in named if any(os.path.lexists(h / one) for h in homes)}
-        return lists | {split: split for split in SPLITS if (self.root / split).is_dir()}
+        # Where all images lie in train/, that is no split of them, and test/ has no such ones.
+        inside = any(self.file.images.startswith(f"{split}/") for split in SPLITS)
+        folders = {s: s for s in SPLITS if (self.root / s).is_dir() and not inside}
+        both = folders | lists
+        return {split: both[split] for split in SPLITS if split in both}
 
     def open(
         self, split: str | None, *, transform: Transform | None = None, cache: bool = True
