@@ -162,7 +162,7 @@ def test_half_a_point_may_be_lost(lost, refused):
             "'nan' is no finite number: give one in 0<=x",
         ),
         (["--to", "onnx", "--int8", "--tolerance", "-1"], "not in the range 0<=x<=100"),
-        (["--to", "onnx", "--int8", "--data", "ranged"], "and an exported file takes 8-bit RGB"),
+        (["--to", "onnx", "--int8", "--data", "ranged"], "was trained on 8-bit RGB"),
         (["--to", "onnx", "--int8", "--calibrate", "dot"], "has an image of 40x31 pixels"),
     ],
 )
