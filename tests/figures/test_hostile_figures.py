@@ -67,6 +67,10 @@ def drawings(names, shape=(24, 32), tmp_path=None):
         "comparison": lambda: figures.comparison(
             image, truth, prediction, names, colours, title=one
         ),
+        "slices": lambda: figures.slices(
+            *(np.stack([one] * 5) for one in (image[..., 0], truth, prediction)), names, colours,
+            title=one,
+        ),
         "worst_images": lambda: figures.worst_images(
             [(name, image, truth, prediction) for name in names], names, colours
         ),
@@ -96,7 +100,7 @@ def test_every_public_figure_is_drawn_here(tmp_path):
 
 KINDS = [
     "overlay", "comparison", "worst_images", "confusion", "iou_bars", "curves", "learning_rates",
-    "findings", "oracle_table", "filmstrip",
+    "findings", "oracle_table", "filmstrip", "slices",
 ]  # fmt: skip
 
 
