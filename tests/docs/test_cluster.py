@@ -88,6 +88,7 @@ def place(tmp_path, monkeypatch):
         (bin / name).chmod(0o755)
     (tmp_path / "net.py").write_text(NET)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # torchrun leaves a folder there
     monkeypatch.setenv("PATH", f"{bin}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
