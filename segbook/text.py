@@ -12,10 +12,20 @@ import re
 import shlex
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TextIO, cast
 
-__all__ = ["code", "figure", "markdown", "on_terminal", "one_line", "operand", "shell", "terminal"]
+__all__ = [
+    "code",
+    "columns",
+    "figure",
+    "markdown",
+    "on_terminal",
+    "one_line",
+    "operand",
+    "shell",
+    "terminal",
+]
 
 JOINERS = "\u200c\u200d"
 """Format characters that words of Persian, Hindi and others are written with."""
@@ -55,6 +65,15 @@ def figure(text: object, *, most: int = 80) -> str:
     shown = one_line(text)
     shown = shown if len(shown) <= most else f"{shown[: most - 1]}…"
     return shown.replace("$", r"\$")
+
+
+def columns(table: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table for a terminal: names at the left, numbers below each other."""
+    cells = [[one_line(cell) for cell in row] for row in table]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for first, *rest in cells:
+        padded = (f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
+        yield "  ".join([f"{first:<{widths[0]}}", *padded]).rstrip()
 
 
 def shell(*words: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os.path import lexists
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from segbook.prediction.network import Network, policy_of
 from segbook.prediction.scores import percent
 from segbook.recipes.recipe import Recipe
 from segbook.runs.files import write_whole
-from segbook.text import one_line
+from segbook.text import columns, one_line
 from segkit import engine
 from segkit.data.volumes import (
     FOLDERS,
@@ -197,15 +197,6 @@ def rows(scores: Mapping[str, Any]) -> list[list[str]]:
         dice = [percent(case["dice"][one]) for one in names]
         table.append([name, *dice, *(mm(case["hd95"][one]) for one in names)])
     return table
-
-
-def columns(table: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table, the numbers below each other."""
-    cells = [[one_line(cell) for cell in row] for row in table]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for first, *rest in cells:
-        padded = (f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
-        yield "  ".join([f"{first:<{widths[0]}}", *padded])
 
 
 def mm(distance: float | None) -> str:

@@ -104,6 +104,13 @@ def examine(
         found, areas = _images(recipe, sets, looked, workers, progress)
         findings += found
     findings += _sampled(recipe, sets, looked)
+    findings += settings.short_schedule(
+        recipe.steps,
+        recipe.batch_size * recipe.accumulate,
+        len(sets["train"]),
+        warmup=recipe.warmup,
+        evaluate_every=recipe.evaluate_every,
+    )
     try:
         with torch.device("meta"):
             built = build_model(recipe, sets["train"].num_classes, pretrained=False)
@@ -157,17 +164,10 @@ def _sampled(
 
 
 def _patches(recipe: Recipe, train_set: Any, seen: volumes.Looked) -> Iterator[Finding | None]:
-    """Settings that concern volumes: patches, schedule, rare classes."""
+    """Settings that concern volumes: patches, rare classes."""
     records = [record for record in seen.records if record.split == "train"]
     for _, crop, _ in recipe.schedule_of_crops():
         yield volumes.patches(records, cast(tuple[int, int, int], crop))
-    yield from settings.short_schedule(
-        recipe.steps,
-        recipe.batch_size * recipe.accumulate,
-        len(train_set),
-        warmup=recipe.warmup,
-        evaluate_every=recipe.evaluate_every,
-    )
     if records:
         voxels = torch.stack([record.voxels for record in records]).sum(0)
         yield settings.rare_classes(voxels, train_set.classes, weighted=_is_weighted(recipe))
@@ -223,7 +223,7 @@ def _settings(recipe: Recipe, device: str, processes: int) -> Iterator[Finding |
 
 
 def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding | None]:
-    """Settings that concern the images: crops, schedule, rare classes, what is labelled."""
+    """Settings that concern the images: crops, rare classes, what is labelled."""
     records = [record for record in scan.records if record.split == "train"]
     sizes = [record.image.size for record in records if record.image and all(record.image.size)]
     pixels = torch.zeros(train_set.num_classes, dtype=torch.int64)
@@ -232,13 +232,6 @@ def _pictures(recipe: Recipe, train_set: Any, scan: Scan) -> Iterator[Finding | 
             pixels += torch.from_numpy(scan.counts(record)[:-1])
     for _, crop, scale in recipe.schedule_of_crops():
         yield settings.crop_padding(sizes, cast(tuple[int, int], crop), scale)
-    yield from settings.short_schedule(
-        recipe.steps,
-        recipe.batch_size * recipe.accumulate,
-        len(train_set),
-        warmup=recipe.warmup,
-        evaluate_every=recipe.evaluate_every,
-    )
     if not (recipe.weights or recipe.weights_backbone):  # which want their own numbers
         with contextlib.suppress(ValueError, OSError):  # the scan has named what cannot be read
             some = image_statistics(Subset(train_set, MEASURED, keep=False))

@@ -12,7 +12,7 @@ import click
 from segbook.preflight.command import with_bar
 from segbook.runs.command import Finite
 from segbook.runs.files import write_atomic, write_whole
-from segbook.text import one_line, operand, shell
+from segbook.text import columns, one_line, operand, shell
 
 if TYPE_CHECKING:
     from segkit.data.described import Description
@@ -155,10 +155,8 @@ def split(folder: Path, val: float, test: float, seed: int, out: Path | None, fo
     rows = table_of(scan, dealt)
     if path is None and not has_classes(folder):
         rows = [row for row in rows if any(not cell.startswith("0 (") for cell in row[1:])]
-    widths = [max(len(one_line(cell)) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [f"{one_line(cell):>{width}}" for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join([f"{one_line(row[0]):<{widths[0]}}", *cells[1:]]).rstrip())
+    for line in columns(rows):
+        click.echo(line)
     click.echo("images of each class, and its share of the labelled pixels")
     click.echo(f"written: {', '.join(one_line(place) for place in places.values())}")
     target = path if path and path.parent != folder else folder
