@@ -244,8 +244,8 @@ class Recipe:
     rare_class_sampling: Annotated[
         Share,
         "share of the training samples that are drawn by class, a rare one more often: a class, an "
-        "image that has it, a crop that shows it (Hoyer et al., DAFormer, CVPR 2022, section "
-        "3.2); 0 draws every image equally often",
+        "image that has it, a crop that shows it (rare class sampling of Hoyer et al., "
+        "DAFormer, CVPR 2022); 0 draws every image equally often",
     ] = 0.0
     note: Annotated[str, "where the numbers come from"] = ""
     paper_miou: Annotated[

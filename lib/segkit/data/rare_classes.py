@@ -13,7 +13,7 @@ from torch import Tensor
 from segkit.data.samples import mix
 
 TEMPERATURE = 0.01
-"""Of the classes' probabilities. Hoyer et al., DAFormer, 2022, section 4.1."""
+"""Of the classes' probabilities. Hoyer et al., DAFormer, 2022, implementation details."""
 
 
 class RareClassSampling:
@@ -33,7 +33,7 @@ class RareClassSampling:
         ValueError: a share outside 0..1, or no labelled pixel.
 
     Source: Hoyer et al., "DAFormer: Improving Network Architectures and Training Strategies for
-    Domain-Adaptive Semantic Segmentation", CVPR 2022, section 3.2 (rare class sampling).
+    Domain-Adaptive Semantic Segmentation", CVPR 2022, "Rare Class Sampling (RCS)".
     """
 
     def __init__(self, dataset: Any, *, share: float, seed: int) -> None:
