@@ -60,7 +60,8 @@ def describe(folder: Path, out: Path | None, force: bool) -> None:
     classes by a list of them, or by the values of the masks. Where FOLDER may not be written, give
     --out, such as --out my_data.yaml.
     """
-    from segkit.data.described import NAME, Description
+    from segkit.data.data_file import NAME
+    from segkit.data.described import Description
     from segkit.doctor.data.discovery import discover
     from segkit.doctor.data.inspection import inspect
     from segkit.doctor.data.scan import scan_folder

@@ -10,7 +10,7 @@ from PIL import Image
 from segkit.data import Description, FolderDataset, open_folder
 from segkit.data.bands import Reading
 from segkit.data.catalog import find
-from segkit.data.described import DataFile, meanings
+from segkit.data.data_file import DataFile, meanings
 
 NAMES = "{0: sky, 7: road, 8: road, 255: car}"
 

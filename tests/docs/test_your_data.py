@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segbook import cli
-from segkit.data.described import meanings
+from segkit.data.data_file import meanings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -12,107 +12,26 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Any
 
-import msgspec
 import numpy as np
-import yaml
-from msgspec import Meta
 from torch import Tensor
 
 from segkit.data.bands import Reading
 from segkit.data.classes import Classes, find_classes, void_ids
+from segkit.data.data_file import NAME, Range, SplitFolders, read_data_file, wrong_field
 from segkit.data.folder import FolderDataset
 from segkit.data.images import IMAGE_SUFFIXES, PictureFile
 from segkit.data.layout import is_picture, match_lines, no_folder, read_lines
 from segkit.data.pairs import PairDataset, Transform
-from segkit.files import FileError, nearby_said, read_text, shown, what_is_there
+from segkit.files import FileError, nearby_said, shown, what_is_there
 from segkit.outputs import IGNORE
 
-NAME = "data.yaml"
-"""Of the file in the folder of the data."""
-
-MAX_BYTES = 64 << 20
 SPLITS = ("train", "val", "test")
-
-Id = Annotated[int, Meta(ge=0, le=255)]
-Level = Annotated[int, Meta(ge=0, le=255)]
-Colour = tuple[Level, Level, Level]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Band = Annotated[int, Meta(ge=1)]
-Range = tuple[float, float]
-Places = Annotated[
-    str,
-    "a folder, or a pattern in which * is the name by which image and mask are paired, such as "
-    "photos/*_image.jpg; from root on",
-]
-
-
-class SplitFolders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The two places of one split."""
-
-    images: str
-    masks: str
-
-
-Split = Annotated[
-    str | list[str] | SplitFolders | None,
-    "a text file, or a list of texts, with a name a line, or an image and its mask; a folder that "
-    "holds the two of images and masks; or {images: FOLDER, masks: FOLDER}",
-]
-
-
-class DataFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What ``data.yaml`` may hold; paths are named from ``root`` on."""
-
-    root: Annotated[str, "the folder of the data, from this file on"] = "."
-    images: Places = "images"
-    masks: Places = "masks"
-    train: Split = None
-    val: Split = None
-    test: Split = None
-    classes: Annotated[
-        dict[Id, str] | list[str] | None,
-        "a name for each value of the masks, such as {0: background, 7: road, 8: road}: classes "
-        "are numbered as their names first stand there; or a list of names for the values 0, 1, "
-        "...; without it classes.json or classes.txt in root",
-    ] = None
-    ignore: Annotated[
-        Id | list[Id], "the value, or values, of void pixels; 255 is void unless it is a class"
-    ] = IGNORE
-    palette: Annotated[
-        dict[str, Colour] | list[Colour] | None,
-        "red, green and blue, 0..255, of each class: by name, or in the order of the classes",
-    ] = None
-    bands: Annotated[
-        Annotated[list[Band], Meta(min_length=1)] | None,
-        "which bands of the files are read, counted from 1, such as [1] for grey or [4, 3, 2]; "
-        "without it 8-bit RGB, or all bands where there is a range",
-    ] = None
-    range: Annotated[
-        Annotated[list[float | Range], Meta(min_length=1)] | None,
-        "which of a file's values are 0 and 1, such as [0, 4095]: for all bands, or a list with "
-        "one for each; values beyond are cut off",
-    ] = None
-    mean: Annotated[
-        Annotated[list[Share], Meta(min_length=1)] | None,
-        "a number in 0..1 for each band, taken off the images; without it that of the training "
-        "images, or ImageNet's with pretrained weights",
-    ] = None
-    std: Annotated[
-        Annotated[list[Annotated[float, Meta(gt=0, le=1)]], Meta(min_length=1)] | None,
-        "a number in 0..1, above 0, for each band, by which images are divided; as mean",
-    ] = None
-    show: Annotated[
-        list[Band] | None,
-        "one band, or three for red, green and blue, in which pictures are shown, out of those "
-        "that are read",
-    ] = None
 
 
 def find_description(root: str | bytes | Path) -> Path | None:
@@ -126,36 +45,6 @@ def find_description(root: str | bytes | Path) -> Path | None:
 def is_description(path: str | Path) -> bool:
     """Whether a path is, by its ending, that of a file that describes data."""
     return Path(path).suffix.lower() in (".yaml", ".yml", ".json")
-
-
-def read_data_file(path: str | Path) -> DataFile:
-    """Read and check a ``data.yaml``.
-
-    Raises:
-        ValueError: it cannot be read, is no YAML, or has a field that there is not or of another
-            kind; names the file, the field, what was given and what is allowed.
-    """
-    try:
-        content = yaml.load(read_text(path, MAX_BYTES), _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(path, f"is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not content:
-        raise FileError(
-            path, f"holds {reprlib.repr(content)}: it must have fields, such as classes: {{0: sky}}"
-        )
-    kinds, values = get_type_hints(DataFile, include_extras=True), {}
-    for field, value in content.items():
-        if field not in kinds:
-            raise FileError(
-                path, f"has a field {field!r:.80}, and there are {', '.join(kinds)}: rename it"
-            )
-        try:
-            values[field] = msgspec.convert(value, kinds[field])
-        except msgspec.ValidationError as error:
-            raise _wrong(path, field, value, str(error)) from error
-    return DataFile(**values)
 
 
 class Description:
@@ -409,11 +298,11 @@ class Description:
         )  # fmt: skip
 
     def _wrong(self, field: str, why: str) -> FileError:
-        return _wrong(self.path, field, getattr(self.file, field), why)
+        return wrong_field(self.path, field, getattr(self.file, field), why)
 
 
 class DescribedFolder(FolderDataset):
-    """A split of a folder that a ``data.yaml`` describes, see `DataFile`.
+    """A split of a folder that a ``data.yaml`` describes, see `segkit.data.data_file.DataFile`.
 
     Args:
         description: of the folder.
@@ -505,24 +394,6 @@ def open_folder(
     return FolderDataset(root, split, ignore=ignore, cache=cache, **options)
 
 
-def meanings() -> dict[str, str]:
-    """What each field of ``data.yaml`` means, by its name."""
-    hints = get_type_hints(DataFile, include_extras=True)
-    return {field: _meaning(kind) for field, kind in hints.items()}
-
-
-def _meaning(kind: Any) -> str:
-    return next(one for one in get_args(kind)[1:] if isinstance(one, str))
-
-
-def _wrong(path: Path | str, field: str, value: Any, why: str) -> FileError:
-    kinds = get_type_hints(DataFile, include_extras=True)
-    if isinstance(value, msgspec.Struct):
-        value = msgspec.to_builtins(value)
-    given = shown(reprlib.repr(value))
-    return FileError(path, f"has {field}: {given}, and takes {_meaning(kinds[field])} ({why})")
-
-
 def _unended(path: Path, root: Path) -> str:
     # A line may name a file outside of root, or by .. within it.
     return Path(os.path.relpath(path, root)).with_suffix("").as_posix()
@@ -534,16 +405,3 @@ def _short_names(pairs: Mapping[str, tuple[Path, Path]]) -> dict[str, tuple[Path
     if max(counts.values(), default=1) > 1:
         return dict(pairs)
     return {name.rpartition("/")[2]: pair for name, pair in pairs.items()}
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key stands once: of two, the parser would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Make a mapping, or refuse it."""
-        content = super().construct_mapping(node, deep)
-        if len(content) != len(node.value):
-            keys = Counter(str(key.value) for key, _ in node.value)
-            raise ValueError(f"line {node.start_mark.line + 1}: {max(keys, key=keys.__getitem__)!r}"
-                             " is there twice")  # fmt: skip
-        return content

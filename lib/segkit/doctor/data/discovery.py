@@ -57,7 +57,7 @@ class Place(NamedTuple):
     after: str = ""
 
     def pattern(self, split: str = "") -> str:
-        """As `segkit.data.described.DataFile` has it."""
+        """As `segkit.data.data_file.DataFile` has it."""
         home = self.home.replace(_HOLE, split)
         if not (self.before or self.after):
             return home or "."
