@@ -82,7 +82,7 @@ def grow(
     if len(noted) != 3 or noted[0].dim() != 4:
         return  # no batch at all, or nothing that a picture shows: a volume
     images, labels, ids = noted
-    said = _column([_colours(each, palette) for each in ids], f"{step}")
+    said = _column([_colours(each, palette) for each in ids], f"step {step}")
     try:
         with open(folder.path / PICTURE, "rb", opener=files.regular) as file:
             before: Any = Image.open(file)
